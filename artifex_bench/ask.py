@@ -1,0 +1,84 @@
+"""From options to a request: presets, grids, checks. Wrong use is found here, before anything is run. No JAX."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import suites
+from artifex_bench import case as cases
+from artifex_bench import models, runner, store
+from artifex_bench.case import CaseError, RematCase
+from artifex_bench.remat import strategies
+from artifex_bench.runner import Request
+
+AXES = ("model", "strategy", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step")
+AXES = (*AXES, "optimizer", "seed")
+
+
+def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder made for a new run, and its request. Raises CaseError or StoreError."""
+    if options["suite"] is None:
+        raise CaseError(f"name a suite to run: {', '.join(suites.SUITES)}")
+    cases.check_choice("suite", options["suite"], suites.SUITES)
+    suite: Any = suites.load(options["suite"])
+    preset = options["preset"] or suite.DEFAULT
+    cases.check_choice("preset", preset, suite.PRESETS)
+    how = {**suite.SETTINGS[preset]}
+    how |= {key: options[key] for key in ("rounds", "steps") if options[key] is not None}
+    request = Request(
+        suite=options["suite"],
+        cases=grid(suite.PRESETS[preset], options),
+        timeout=options["timeout"],
+        memory_limit=options["memory_limit"],
+        **how,
+    )
+    now = datetime.datetime.now()
+    name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
+    if Path(name).name != name:
+        raise CaseError(f"name {name!r}: must be a folder's name without slashes; --out says where it goes")
+    folder = options["out"] / name
+    store.create(folder, runner.to_json(request))
+    return folder, request
+
+
+def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder and the request of an earlier run; options that would change it are refused."""
+    given = [key for key in (*AXES, "suite", "preset", "rounds", "steps", "memory_limit", "name") if options[key]]
+    if given or options["compiler_default"]:
+        named = (given or ["compiler_default"])[0].replace("_", "-")
+        raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
+    folder: Path = options["resume"]
+    return folder, runner.from_json(store.manifest(folder))
+
+
+def grid(grids: tuple[dict[str, Any], ...], options: Mapping[str, Any]) -> tuple[RematCase, ...]:
+    """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
+    given: dict[str, Any] = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
+    if options.get("compiler_default"):
+        given["compiler"] = "default"
+    found: list[RematCase] = []
+    for point in _chosen(grids, given.get("model")):
+        found += (strategies.fit(case) for case in cases.grid(**{**point, **given, "model": point["model"]}))
+    for case in found:
+        strategies.check(case)
+    for model in {case.model for case in found if ":" in case.model}:
+        models.load(model)
+    return cases.with_references(found)
+
+
+def _chosen(grids: tuple[dict[str, Any], ...], wanted: list[str] | None) -> list[dict[str, Any]]:
+    """The grids of the wanted models; a model without a grid of its own takes the axes of the first."""
+    if wanted is None:
+        return list(grids)
+    chosen = []
+    for model in wanted:
+        own = [grid for grid in grids if model in _models(grid)] or [grids[0]]
+        chosen += [{**grid, "model": model} for grid in own]
+    return chosen
+
+
+def _models(grid: dict[str, Any]) -> tuple[str, ...]:
+    return (grid["model"],) if isinstance(grid["model"], str) else grid["model"]

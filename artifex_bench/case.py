@@ -1,0 +1,165 @@
+"""Cases: what to measure, nothing about how. Frozen, comparable, to JSON and back. Imports no JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
+LAYERS = ("scan", "unroll")
+STEPS = ("train", "gradient")
+COMPILERS = ("faithful", "default")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+class CaseError(ValueError):
+    """A case that cannot be: the message is one line with the value, the rule and the valid choices."""
+
+
+@dataclass(frozen=True)
+class RematCase:
+    """One training step of one model under one rematerialization strategy.
+
+    ``depth`` counts layers, ``width`` is the hidden size, ``batch`` the sequences or samples a step,
+    ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
+    """
+
+    model: str = "transformer"
+    strategy: str = "none"
+    depth: int = 4
+    width: int = 256
+    batch: int = 8
+    sequence: int | None = 128
+    heads: int | None = 4
+    dtype: str = "float32"
+    layers: str = "scan"
+    step: str = "train"
+    optimizer: str = "adam"
+    compiler: str = "faithful"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for axis in ("depth", "width", "batch", "sequence", "heads"):
+            _check_positive(axis, getattr(self, axis), optional=axis in ("sequence", "heads"))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise CaseError(f"seed {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("layers", self.layers, LAYERS)
+        check_choice("step", self.step, STEPS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("compiler", self.compiler, COMPILERS)
+        for axis in ("model", "strategy"):
+            value = getattr(self, axis)
+            if not isinstance(value, str) or not value.strip():
+                raise CaseError(f"{axis} {value!r}: must be a name; `artifex-bench list` shows them")
+
+
+def _check_positive(axis: str, value: Any, optional: bool) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CaseError(f"{axis} {value!r}: must be a whole number of 1 or more")
+
+
+def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
+    """Raise CaseError, naming the valid choices, unless `value` is one of them."""
+    if value not in valid:
+        raise CaseError(f"unknown {what} {value!r}: valid are {', '.join(valid)}")
+
+
+def axes() -> tuple[str, ...]:
+    """The names of a case's fields, in order."""
+    return tuple(field.name for field in dataclasses.fields(RematCase))
+
+
+def grid(**values: Any) -> tuple[RematCase, ...]:
+    """Every combination of the given axes, the last axis varying fastest; equal cases once.
+
+    Each value is one setting or a list of them; axes left out keep their default.
+    Raises CaseError for an unknown axis, an empty list, or a setting that is not valid.
+    """
+    for axis in values:
+        check_choice("axis", axis, axes())
+    lists = {axis: _as_list(axis, value) for axis, value in values.items()}
+    cases = (RematCase(**dict(zip(lists, point, strict=True))) for point in itertools.product(*lists.values()))
+    return tuple(dict.fromkeys(cases))
+
+
+def _as_list(axis: str, value: Any) -> list[Any]:
+    items = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    if not items:
+        raise CaseError(f"axis {axis!r} is empty: give at least one value")
+    return items
+
+
+def changed_fields(case: RematCase) -> dict[str, Any]:
+    """The fields that differ from their default, in order."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(case)
+        if (value := getattr(case, field.name)) != field.default
+    }
+
+
+def case_id(case: RematCase) -> str:
+    """A stable name, e.g. ``transformer.dots_saveable.1f0c9a2b``.
+
+    Hashes only what differs from the defaults, so that a field added later leaves old names alone.
+    """
+    canonical = json.dumps(changed_fields(case), sort_keys=True)
+    digest = hashlib.blake2b(canonical.encode(), digest_size=5).hexdigest()
+    return f"{case.model}.{case.strategy}.{digest}"
+
+
+def label(case: RematCase) -> str:
+    """A case in words, for progress lines: ``transformer all depth=4 width=256 batch=8 …``."""
+    shown = [f"{axis}={value}" for axis, value in shape_of(case).items() if axis != "model" and value is not None]
+    plain = RematCase()
+    shown += [
+        f"{axis}={getattr(case, axis)}"
+        for axis in ("step", "optimizer", "compiler", "seed")
+        if getattr(case, axis) != getattr(plain, axis)
+    ]
+    return " ".join([case.model, case.strategy, *shown])
+
+
+def shape_of(case: RematCase) -> dict[str, Any]:
+    """What the case computes, whatever the strategy: model, sizes, dtype, layers."""
+    keys = ("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers")
+    return {key: getattr(case, key) for key in keys}
+
+
+def reference(case: RematCase) -> RematCase:
+    """The same case without rematerialization: what every strategy is held against."""
+    return dataclasses.replace(case, strategy="none")
+
+
+def with_references(cases: Sequence[RematCase]) -> tuple[RematCase, ...]:
+    """The cases, each group led by its reference (added where the grid left it out)."""
+
+    def ordered() -> Iterator[RematCase]:
+        for case in cases:
+            yield reference(case)
+            yield case
+
+    return tuple(dict.fromkeys(ordered()))
+
+
+def to_json(case: RematCase) -> dict[str, Any]:
+    """The case as plain JSON values, with its kind."""
+    return {"kind": "remat", **dataclasses.asdict(case)}
+
+
+def from_json(data: Mapping[str, Any]) -> RematCase:
+    """The case that `to_json` wrote. Raises CaseError for another kind or unknown fields."""
+    fields = dict(data)
+    kind = fields.pop("kind", None)
+    check_choice("kind of case", kind, ("remat",))
+    for name in fields:
+        check_choice("field of a case", name, axes())
+    return RematCase(**fields)

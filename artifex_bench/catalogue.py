@@ -1,0 +1,35 @@
+"""What there is to choose from, read off the tables themselves."""
+
+from __future__ import annotations
+
+import suites
+from artifex_bench.execution import BACKENDS
+from artifex_bench.measure.probes import PROBES
+from artifex_bench.models import MODELS
+from artifex_bench.remat.strategies import ARGUMENTS, PARTS, POLICIES, STRATEGIES
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """{what: {name: summary}}."""
+    return {
+        "models": {
+            **{name: entry.summary for name, entry in MODELS.items()},
+            "package.module:attribute": "a model of your own",
+        },
+        "strategies": {
+            **{name: strategy.summary for name, strategy in STRATEGIES.items()},
+            PARTS: "one part of every layer: attention-only, mlp-only",
+            "<policy>": "every layer, saving what a policy says",
+            "<strategy>/<policy>": "both, e.g. segments-sqrt/dots_saveable",
+        },
+        "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
+        "suites": {name: _presets(name) for name in suites.SUITES},
+        "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
+        "backends": {name: backend.summary for name, backend in BACKENDS.items()},
+    }
+
+
+def _presets(name: str) -> str:
+    suite = suites.load(name)
+    summary = (suite.__doc__ or "").strip().splitlines()[0].partition(": ")[2] or suite.__doc__
+    return f"{summary} Presets: {', '.join(suite.PRESETS)}"

@@ -1,0 +1,101 @@
+"""The command line: the edge. Parses, validates, hands over, shows; everything else is elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from artifex_bench import case as cases
+from artifex_bench import store
+from artifex_bench.case import CaseError
+from artifex_bench.options import Bytes, Listed
+
+WRONG_USE, CASE_FAILED, INTERRUPTED = 2, 1, 130
+
+
+class _Group(click.Group):
+    """Turns errors that users can mend into one line and exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (CaseError, store.StoreError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+click.ClickException.exit_code = WRONG_USE
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="artifex-bench")
+def main() -> None:
+    """What each checkpointing choice costs your JAX model: time against memory, measured."""
+
+
+@main.command()
+@click.argument("suite", required=False)
+@click.option("--preset", help="A size of the suite: `artifex-bench list` shows them.")
+@click.option("--model", type=Listed(), help="mlp, transformer, vae, or package.module:attribute.")
+@click.option("--strategy", type=Listed(), help="Rematerialization strategies, e.g. none,all,segments-sqrt/dots_saveable.")
+@click.option("--depth", type=Listed(int), help="Layers.")
+@click.option("--width", type=Listed(int), help="Hidden size.")
+@click.option("--batch", type=Listed(int), help="Sequences or samples a step.")
+@click.option("--sequence", type=Listed(int), help="Tokens a sequence.")
+@click.option("--heads", type=Listed(int), help="Attention heads.")
+@click.option("--dtype", type=Listed(), help="float32, bfloat16.")
+@click.option("--layers", type=Listed(), help="scan, unroll.")
+@click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
+@click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
+@click.option("--seed", type=Listed(int), help="Of weights and data.")
+@click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
+@click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
+@click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a visit.")
+@click.option("--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
+@click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
+def run(**options: Any) -> None:
+    """Measure the cases of SUITE (remat, chen): one fresh process a visit, one record a visit.
+
+    Axes take lists (--depth 4,8) and replace those of the preset; every combination is a case.
+    """
+    from artifex_bench import ask, progress
+
+    folder, request = ask.resume(options) if options["resume"] else ask.new(options)
+    sys.exit(progress.run(request, folder))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")
+def report(folder: Path, plots: bool) -> None:
+    """Make the tables and plots of a run anew, from its records alone."""
+    store.manifest(folder)
+    from artifex_bench import progress
+    from artifex_bench.report.build import build
+
+    table, written = build(folder, plots)
+    progress.show_table(table)
+    for path in written:
+        click.echo(path)
+
+
+@main.command(name="list")
+@click.argument("what", required=False)
+def list_(what: str | None) -> None:
+    """Show models, strategies, policies, suites with their presets, probes, backends (or one of these)."""
+    from artifex_bench import catalogue
+
+    sections = catalogue.sections()
+    if what is not None:
+        cases.check_choice("list", what, sections)
+    for title, entries in sections.items():
+        if what in (None, title):
+            click.echo(f"{title}:")
+            width = max(map(len, entries))
+            for name, summary in entries.items():
+                click.echo(f"  {name:<{width}}  {summary}")

@@ -1,0 +1,22 @@
+"""Execution: BACKENDS measure one visit and give its record, whatever becomes of the process that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifex_bench.execution import local
+from artifex_bench.record import Record
+from artifex_bench.visit import Visit
+
+
+@dataclass(frozen=True)
+class Backend:
+    """`measure(visit, log)`; `log` is the file that keeps what the process prints."""
+
+    summary: str
+    measure: Callable[[Visit, Path], Record]
+
+
+BACKENDS = {"local": Backend("a fresh process on this machine for every visit", local.measure)}

@@ -1,0 +1,115 @@
+"""What a traced program holds: FLOPs, residual bytes, tags. Read from the jaxpr, before any compiler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+# Moves, shapes and bookkeeping: no arithmetic.
+_FREE = frozenset(
+    """broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice
+    concatenate pad rev gather iota convert_element_type bitcast_convert_type copy copy_p device_put
+    stop_gradient optimization_barrier name sharding_constraint select_n split reduce_precision
+    random_bits random_seed random_wrap random_unwrap random_split random_fold_in threefry2x32""".split()
+)
+_VIEWS = frozenset("reshape squeeze expand_dims copy name".split())  # the same bytes under another shape
+
+
+def flops(jaxpr: core.ClosedJaxpr, loops_once: bool = False) -> float:
+    """Floating-point operations of a program: 2 m n k for matrix products, 1 an element for other arithmetic.
+
+    A scan's body counts as often as it runs (once with `loops_once`, as XLA's own cost analysis has it); a `while`
+    of unknown length counts once; of a conditional's branches the dearest counts. Dead code is left out.
+    """
+    return _flops(_live(jaxpr), loops_once)
+
+
+def _live(jaxpr: core.ClosedJaxpr) -> core.Jaxpr:
+    from jax.interpreters import partial_eval
+
+    inner: Any = jaxpr.jaxpr
+    live, _ = partial_eval.dce_jaxpr(inner, [True] * len(inner.outvars))
+    return live
+
+
+def _flops(jaxpr: Any, loops_once: bool) -> float:
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
+        name = eqn.primitive.name
+        if name == "cond":
+            total += max(inner, default=0.0)
+        elif inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
+            total += sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
+        else:
+            total += _operation_flops(eqn, name)
+    return total
+
+
+def _operation_flops(eqn: Any, name: str) -> float:
+    if name in _FREE:
+        return 0.0
+    out = math.prod(eqn.outvars[0].aval.shape) if hasattr(eqn.outvars[0].aval, "shape") else 0
+    if name == "dot_general":
+        (contracting, _), _ = eqn.params["dimension_numbers"]
+        return 2.0 * out * math.prod(eqn.invars[0].aval.shape[d] for d in contracting)
+    if name == "conv_general_dilated":
+        kernel = eqn.invars[1].aval.shape
+        outputs = eqn.params["dimension_numbers"].rhs_spec[0]
+        return 2.0 * out * math.prod(kernel) / kernel[outputs]
+    if name.startswith(("reduce", "arg", "cum")):
+        return float(math.prod(eqn.invars[0].aval.shape))
+    return float(out)
+
+
+def _subjaxprs(eqn: Any) -> Iterator[Any]:
+    """The programs inside an equation (jit, scan, remat, custom derivatives, branches)."""
+    for value in eqn.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            inner = getattr(item, "jaxpr", item)
+            if hasattr(inner, "eqns"):
+                yield inner
+
+
+def tags(jaxpr: core.ClosedJaxpr) -> set[str]:
+    """Every name that `checkpoint_name` attaches in the program."""
+
+    def walk(inner: Any) -> Iterator[str]:
+        for eqn in inner.eqns:
+            if eqn.primitive.name == "name":
+                yield eqn.params["name"]
+            for sub in _subjaxprs(eqn):
+                yield from walk(sub)
+
+    return set(walk(jaxpr.jaxpr))
+
+
+def residual_bytes(function: Callable[..., Any], differentiated: Any, *others: Any) -> int:
+    """Bytes that the forward pass keeps for the backward pass, arguments apart.
+
+    `function(differentiated, *others)` is traced through `jax.vjp`; what its pullback closes over are the
+    residuals (what `jax.ad_checkpoint.print_saved_residuals` prints, here as bytes). An argument that is only
+    reshaped is still an argument; a value saved twice counts once.
+    """
+
+    def pullback(differentiated: Any, others: Any) -> Any:
+        return jax.tree.leaves(jax.vjp(lambda d: function(d, *others), differentiated)[1])
+
+    jaxpr = jax.make_jaxpr(pullback)(differentiated, others).jaxpr
+    arguments = {*jaxpr.invars, *jaxpr.constvars}
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in _VIEWS and eqn.invars[0] in arguments:
+            arguments.update(eqn.outvars)
+    saved = {var for var in jaxpr.outvars if not isinstance(var, core.Literal)} - arguments
+    return sum(_bytes(var.aval) for var in saved)
+
+
+def _bytes(aval: Any) -> int:
+    dtype = aval.dtype
+    itemsize = dtype.itemsize if hasattr(dtype, "itemsize") else np.dtype(dtype).itemsize
+    return math.prod(aval.shape) * int(itemsize)

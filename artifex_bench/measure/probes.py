@@ -1,0 +1,127 @@
+"""PROBES: name -> one way to take one number, with its unit and its source. Imports no JAX: phases are handed in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifex_bench.record import Measurement
+
+if TYPE_CHECKING:
+    from artifex_bench.measure.phases import Checked, Compiled, Ran, Traced
+
+Taken = tuple[list[float], str, dict[str, Any]]  # values, source (or why there are none), detail
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`phase` is the phase whose result `take` reads."""
+
+    unit: str
+    phase: str
+    summary: str
+    take: Callable[[Any], Taken]
+
+
+def take(name: str, result: Any) -> Measurement:
+    """The measurement that the probe of that name reads from its phase's result."""
+    probe = PROBES[name]
+    values, source, detail = probe.take(result)
+    if values:
+        return Measurement(name, probe.unit, tuple(values), source, "", detail)
+    return Measurement(name, probe.unit, (), "", source, detail)
+
+
+def _from_jaxpr(value: Callable[[Traced], float]) -> Callable[[Traced], Taken]:
+    return lambda traced: ([value(traced)], "jaxpr", {})
+
+
+def _recomputed(traced: Traced) -> Taken:
+    from artifex_bench.measure.jaxprs import flops
+
+    extra = flops(traced.gradient) - flops(traced.plain)
+    once = flops(traced.gradient, loops_once=True) - flops(traced.plain, loops_once=True)
+    return [extra], "jaxpr", {"counting_loops_once": once}
+
+
+def _model_flops(traced: Traced) -> float:
+    from artifex_bench.measure.jaxprs import flops
+
+    return flops(traced.plain)
+
+
+def _tree_bytes(tree: Any) -> int:
+    import jax
+
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _compile_seconds(compiled: Compiled) -> Taken:
+    if compiled.from_cache:
+        return [], "the compiled program came from the cache that the rounds share", {}
+    return [compiled.compile_seconds], "wall clock", {"options": compiled.options}
+
+
+def _compiled_peak(compiled: Compiled) -> Taken:
+    return [compiled.peak], "compiled.memory_analysis()", {**compiled.parts, "options": compiled.options}
+
+
+def _compiled_flops(compiled: Compiled) -> Taken:
+    if compiled.flops is None:
+        return [], "this compiler reports no cost analysis", {}
+    return [compiled.flops], "compiled.cost_analysis(), which counts a loop's body once", {}
+
+
+def _seconds(value: Callable[[Any], list[float]]) -> Callable[[Any], Taken]:
+    return lambda result: (value(result), "wall clock, blocked until ready", {})
+
+
+def _measured_peak(ran: Ran) -> Taken:
+    return ([] if ran.peak is None else [ran.peak]), ran.peak_source, {}
+
+
+def _others(ran: Ran) -> Taken:
+    if ran.others_share is None:
+        return [], "processor times are read on Linux only", {}
+    return [ran.others_share], "/proc/stat less the process's own time", {}
+
+
+def _sketch(checked: Checked) -> Taken:
+    norm = math.sqrt(sum(leaf["norm"] ** 2 for leaf in checked.leaves.values()))
+    return [norm], "gradients of the first step", {"loss": checked.loss, "leaves": checked.leaves}
+
+
+PROBES = {
+    "residual_bytes": Probe(
+        "bytes", "traced", "what autodiff saves for the backward pass", _from_jaxpr(lambda t: t.residual_bytes)
+    ),
+    "residual_bytes_none": Probe(
+        "bytes", "traced", "the same for strategy none", _from_jaxpr(lambda t: t.plain_residual_bytes)
+    ),
+    "model_flops": Probe("flop", "traced", "forward and backward pass without recomputation", _from_jaxpr(_model_flops)),
+    "recomputed_flops": Probe("flop", "traced", "what the strategy computes again", _recomputed),
+    "parameter_bytes": Probe(
+        "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: _tree_bytes(t.state["params"]))
+    ),
+    "optimizer_bytes": Probe(
+        "bytes", "traced", "the optimizer's state", _from_jaxpr(lambda t: _tree_bytes(t.state["optimizer"]))
+    ),
+    "trace_seconds": Probe(
+        "seconds", "compiled", "tracing and lowering", lambda c: ([c.trace_seconds], "wall clock", {})
+    ),
+    "compile_seconds": Probe("seconds", "compiled", "XLA compilation", _compile_seconds),
+    "compiled_peak_bytes": Probe("bytes", "compiled", "the compiler's own plan of the peak", _compiled_peak),
+    "compiled_flops": Probe("flop", "compiled", "what is left after the compiler", _compiled_flops),
+    "first_step_seconds": Probe("seconds", "ran", "the first step", _seconds(lambda r: [r.first_seconds])),
+    "step_seconds": Probe("seconds", "ran", "each following step", _seconds(lambda r: r.seconds)),
+    "measured_peak_bytes": Probe("bytes", "ran", "the peak while steps ran", _measured_peak),
+    "other_cpu_share": Probe("share", "ran", "processor time others took meanwhile", _others),
+    "gradient_sketch": Probe("norm", "checked", "gradients, to compare with strategy none", _sketch),
+    "forward_seconds": Probe("seconds", "checked", "the forward pass alone", _seconds(lambda c: c.forward_seconds)),
+    "gradient_seconds": Probe(
+        "seconds", "checked", "forward and backward pass, no update", _seconds(lambda c: c.gradient_seconds)
+    ),
+}

@@ -1,0 +1,132 @@
+"""A case as functions to compile: training step, gradient, forward pass, and the arrays they take.
+
+The model is split into graph (static) and arrays, so that one function builds both real arrays and, under
+`jax.eval_shape`, only their shapes: a program is traced and compiled before anything is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import optax
+from flax import nnx
+
+from artifex_bench.case import CaseError, RematCase
+from artifex_bench.models import load
+from artifex_bench.remat.strategies import Plan, check_names, check_part, parse
+from artifex_bench.remat.wrap import run_stack
+
+Arrays = Any  # a pytree of arrays, or of their shapes
+
+
+@dataclass(frozen=True)
+class Program:
+    """Functions of `(state, batch)`, where state is `{"params", "optimizer", "rest"}`.
+
+    `step` returns (state, loss) and may take its state by donation; `gradient` returns (loss, gradients of the
+    parameters); `forward` returns the loss. `initialize()` makes (state, batch) from the case's seed.
+    """
+
+    case: RematCase
+    plan: Plan
+    loss: Callable[[Arrays, Arrays, Arrays], jax.Array]
+    optimizer: optax.GradientTransformation
+    initialize: Callable[[], tuple[Arrays, Arrays]]
+
+    def forward(self, state: Arrays, batch: Arrays) -> jax.Array:
+        return self.loss(state["params"], state["rest"], batch)
+
+    def gradient(self, state: Arrays, batch: Arrays) -> tuple[jax.Array, Arrays]:
+        return jax.value_and_grad(self.loss)(state["params"], state["rest"], batch)
+
+    def step(self, state: Arrays, batch: Arrays) -> tuple[Arrays, jax.Array]:
+        loss, gradients = self.gradient(state, batch)
+        updates, optimizer = self.optimizer.update(gradients, state["optimizer"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        return {**state, "params": params, "optimizer": optimizer}, loss
+
+    def abstract(self) -> tuple[Arrays, Arrays]:
+        """(state, batch) as shapes."""
+        return jax.eval_shape(self.initialize)
+
+    def without_remat(self) -> Program:
+        """The reference: the same model and arrays, strategy none."""
+        return build(replace(self.case, strategy="none"))
+
+
+def build(case: RematCase) -> Program:
+    """The program of a case. Raises CaseError when the model does not keep to the protocol."""
+    model_class = load(case.model)
+    plan = parse(case.strategy, case.depth)
+    optimizer = getattr(optax, case.optimizer)(1e-3)
+
+    def initialize() -> tuple[Arrays, Arrays]:
+        weights, data = jax.random.split(jax.random.key(case.seed, impl="rbg"))
+        model = model_class(case, nnx.Rngs(weights))
+        stacks = {name: _take_stack(model, name, case) for name in getattr(model_class, "stacks", ("layers",))}
+        graph, model_params, model_rest = nnx.split(model, nnx.Param, ...)
+        params = {"model": model_params, "stacks": {name: stack[0] for name, stack in stacks.items()}}
+        rest = {"model": (graph, model_rest), "stacks": {name: stack[1] for name, stack in stacks.items()}}
+        state = {"params": params, "optimizer": optimizer.init(params), "rest": rest}
+        return state, model_class.batch(case, data)
+
+    def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
+        def run(name: str, x: Any) -> Any:
+            return _run(params["stacks"][name], rest["stacks"][name], x, plan)
+
+        graph, model_rest = rest["model"]
+        return nnx.merge(graph, params["model"], model_rest).loss(batch, run)
+
+    return Program(case, plan, loss, optimizer, initialize)
+
+
+def _take_stack(model: Any, name: str, case: RematCase) -> tuple[Arrays, Arrays]:
+    """The layers of that attribute, taken out of the model, as (parameters, (graph, rest)).
+
+    A list of them for unrolled layers; for a scan each array is stacked on axis 0.
+    """
+    layers = list(getattr(model, name, ()))
+    if not layers:
+        raise CaseError(f"model {case.model!r}: its attribute {name!r} must be a list of layers")
+    part = parse(case.strategy, case.depth).part
+    if part is not None:
+        check_part(case, part, tuple(_parts(layers[0])))
+    delattr(model, name)
+    graphs, params, rests = zip(*(nnx.split(layer, nnx.Param, ...) for layer in layers), strict=True)
+    if case.layers == "unroll":
+        return list(params), list(zip(graphs, rests, strict=True))
+    if any(graph != graphs[0] for graph in graphs[1:]):
+        raise CaseError(f"model {case.model!r}: the layers of {name!r} differ and cannot be scanned: use unroll")
+    return _stacked(params), (graphs[0], _stacked(rests))
+
+
+def _stacked(states: tuple[Arrays, ...]) -> Arrays:
+    return jax.tree.map(lambda *arrays: jax.numpy.stack(arrays), *states)
+
+
+def _parts(layer: Any) -> dict[str, Callable[[Any], Any]]:
+    return layer.parts() if hasattr(layer, "parts") else {"layer": layer}
+
+
+def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
+    """x after a stack's layers, each run part by part, so that every strategy runs the same operations."""
+
+    def merged(state: Arrays) -> dict[str, Callable[[Any], Any]]:
+        params, (graph, rest) = state
+        return _parts(nnx.merge(graph, params, rest))
+
+    unrolled = isinstance(params, list)
+    stack = list(zip(params, rest, strict=True)) if unrolled else (params, rest)
+    first = stack[0] if unrolled else jax.tree.map(lambda a: a[0], stack)
+    parts = {name: lambda state, x, name=name: merged(state)[name](x) for name in merged(first)}
+    depth = len(stack) if unrolled else len(jax.tree.leaves(stack)[0])
+    return run_stack(parts, stack, x, depth, plan)
+
+
+def check_tags(program: Program, jaxpr_names: set[str]) -> None:
+    """Raise CaseError when the strategy's policy mentions a name that the traced model never attaches."""
+    if program.plan.policy is not None:
+        check_names(program.case, program.plan.policy, tuple(sorted(jaxpr_names)))

@@ -1,0 +1,102 @@
+"""The worker: a visit as JSON on standard input, its record's parts as JSON lines on standard output.
+
+Each measurement is sent as soon as it is taken, so that it survives whatever happens after it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from artifex_bench import visit as visits
+from artifex_bench.visit import Visit
+
+PARENT = "ARTIFEX_BENCH_PARENT"
+Send = Callable[[dict[str, Any]], None]
+
+
+def main() -> None:
+    """Measure one visit. Standard output carries the protocol alone: what models print goes to standard error."""
+    _die_with_parent()
+    protocol = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    visit = visits.from_json(json.load(sys.stdin))
+    if visit.memory_limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (visit.memory_limit, visit.memory_limit))
+    status, reason = _outcome(visit, lambda message: _send(protocol, message))
+    _send(protocol, {"status": status, "reason": reason})
+    protocol.flush()
+    os._exit(0)  # nothing is left to do: skip the interpreter's and XLA's slow farewell
+
+
+def _send(protocol: TextIO, message: dict[str, Any]) -> None:
+    protocol.write(json.dumps(message, allow_nan=False) + "\n")
+
+
+def _outcome(visit: Visit, send: Send) -> tuple[str, str]:
+    try:
+        sys.path.insert(0, os.getcwd())  # a model of the user's own lies beside them
+        measure(visit, send)
+    except BaseException as error:  # a crash is a record
+        if type(error).__name__ == "Skip":
+            return "skipped", str(error)
+        import traceback
+
+        traceback.print_exc()
+        text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+            return "oom", text
+        return "failed", f"{type(error).__name__}: {text}"
+    return "ok", ""
+
+
+def measure(visit: Visit, send: Send) -> None:
+    """Take every probe of the visit, phase by phase."""
+    import jax
+
+    from artifex_bench.measure import phases
+    from artifex_bench.measure.environment import environment
+    from artifex_bench.measure.probes import PROBES, take
+    from artifex_bench.record import Measurement
+
+    if visit.cache is not None:
+        jax.config.update("jax_compilation_cache_dir", visit.cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    send({"environment": environment()})
+
+    def probe(phase: str, result: Any) -> None:
+        for name, entry in PROBES.items():
+            if entry.phase == phase:
+                send({"measurement": _plain(take(name, result))})
+
+    def _plain(measurement: Measurement) -> dict[str, Any]:
+        import dataclasses
+
+        return dataclasses.asdict(measurement)
+
+    traced = phases.trace(visit)
+    probe("traced", traced)
+    compiled = phases.compile_step(traced)
+    probe("compiled", compiled)
+    probe("ran", phases.run(traced, compiled, visit.steps))
+    if visit.round == 0:
+        probe("checked", phases.check(traced, compiled, visit.steps))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, and see that it has not died already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    parent = os.environ.get(PARENT)
+    if parent is not None and os.getppid() != int(parent):
+        sys.exit("the process that asked for this measurement is gone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The mlp: linear + relu layers of one width, the simplest model whose activations dominate.
+
+Shapes: B batch, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from artifex_bench.case import RematCase
+
+
+class Layer(nnx.Module):
+    """x_BD -> relu(x_BD W + b)."""
+
+    def __init__(self, case: RematCase, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(
+            case.width,
+            case.width,
+            kernel_init=nnx.initializers.he_normal(),  # keeps activations and gradients of deep stacks in range
+            dtype=case.dtype,
+            param_dtype=jnp.dtype(case.dtype),
+            rngs=rngs,
+        )
+
+    def __call__(self, x_BD: jax.Array) -> jax.Array:
+        y_BD = checkpoint_name(self.linear(x_BD), "linear")
+        return checkpoint_name(jax.nn.relu(y_BD), "relu")
+
+
+class Mlp(nnx.Module):
+    """`depth` layers of `width`; loss: the mean square of the output."""
+
+    def __init__(self, case: RematCase, rngs: nnx.Rngs):
+        self.layers = nnx.List([Layer(case, rngs) for _ in range(case.depth)])
+
+    def loss(self, batch: dict[str, jax.Array], run: Any) -> jax.Array:
+        y_BD = run("layers", batch["x"])
+        return jnp.mean(jnp.square(y_BD.astype(jnp.float32)))
+
+    @staticmethod
+    def batch(case: RematCase, key: jax.Array) -> dict[str, jax.Array]:
+        return {"x": jax.random.normal(key, (case.batch, case.width), case.dtype)}

@@ -1,0 +1,40 @@
+"""Types of command-line options."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+class Listed(click.ParamType):
+    """Values separated by commas."""
+
+    name = "LIST"
+
+    def __init__(self, kind: type = str):
+        self.kind = kind
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
+        items = [item.strip() for item in str(value).split(",")]
+        if not all(items):
+            self.fail(f"{value!r}: an empty entry; write values separated by single commas", param, ctx)
+        try:
+            return [self.kind(item) for item in items]
+        except ValueError:
+            self.fail(f"{value!r}: must be whole numbers separated by commas", param, ctx)
+
+
+class Bytes(click.ParamType):
+    """A size: 8GiB, 512MiB, 16GB, or bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
+        if found is None or found[2].upper() not in _UNITS or float(found[1]) <= 0:
+            self.fail(f"{value!r}: must be a size such as 8GiB, 512MiB or 16GB", param, ctx)
+        return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -1,0 +1,118 @@
+"""What a user sees while a sweep runs: a bar on a terminal, plain lines in a pipe; and the table at its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from artifex_bench import runner, store
+from artifex_bench.case import label
+from artifex_bench.execution import BACKENDS
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.runner import Request
+from artifex_bench.visit import Visit
+
+
+def run(request: Request, folder: Path) -> int:
+    """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
+    console = Console(stderr=True)
+    measure = BACKENDS[request.backend].measure
+    left = runner.left(request, folder, store.load(folder))
+    console.print(f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True)
+    try:
+        with _Shown(console, len(left), request.rounds) as shown:
+            records = runner.sweep(request, folder, measure, shown)
+    except KeyboardInterrupt:
+        console.print(f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True)
+        return 130
+    except store.StoreError as error:
+        console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True, markup=False)
+        return 1
+    return _conclude(folder, records, console)
+
+
+def _conclude(folder: Path, records: list[Record], console: Console) -> int:
+    from artifex_bench.report.build import build
+
+    table, _ = build(folder)
+    show_table(table)
+    fell = [record for record in records if record.status not in ("ok", "skipped")]
+    for record in fell:
+        console.print(f"{record.status}: {label(record.case)}: {record.reason}", soft_wrap=True, markup=False)
+    console.print(f"tables and plots: {folder}", soft_wrap=True)
+    return 1 if fell else 0
+
+
+class _Shown:
+    """Shows visits as they begin and end."""
+
+    def __init__(self, console: Console, total: int, rounds: int):
+        self._console, self._total, self._rounds, self._done = console, total, rounds, 0
+        self._start = time.monotonic()
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, visit: Visit, record: Record | None) -> None:
+        name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if self._rounds > 1 else "")
+        if record is None:
+            self._bar.update(self._task, description=name)
+            return
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        if not self._console.is_terminal:
+            print(f"[{self._done}/{self._total}] {name}: {_outcome(record)}", file=sys.stderr, flush=True)
+        elif record.status not in ("ok", "skipped"):
+            self._bar.console.print(f"{record.status}: {name}: {record.reason}", markup=False, soft_wrap=True)
+
+
+def _outcome(record: Record) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason}"
+    import statistics
+
+    steps = record.get("step_seconds")
+    timed = units.seconds(statistics.median(steps.values)) if steps and steps.values else "not timed"
+    words = [f"step {timed}", f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
+    return ", ".join(words + ([record.verdict.name] if record.verdict else []))
+
+
+def show_table(table: Any) -> None:
+    """Print the tables of a run: on a terminal as wide as it is, in a pipe whole."""
+    from rich.table import Table
+
+    from artifex_bench.report.tables import HEADINGS, HEADINGS_MORE, LEGEND, grouped
+
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    for title, lines, notes in grouped(table):
+        grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for i, heading in enumerate((*HEADINGS, *HEADINGS_MORE)):
+            grid.add_column(heading, justify="left" if i in (0, 10, 11, 12) else "right")
+        for line in lines:
+            grid.add_row(*line)
+        console.print(grid)
+        for note in notes:
+            console.print(note, markup=False)
+        console.print()
+    console.print(LEGEND.strip(), markup=False)

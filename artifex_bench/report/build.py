@@ -1,0 +1,31 @@
+"""A run's tables and plots, made anew from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from artifex_bench import store
+from artifex_bench.report.frame import load_run
+
+
+def build(folder: Path, plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
+    """Write `table.csv`, `table.md` and `plots/` into the run's folder; the table, and the paths written.
+
+    Raises StoreError when the folder holds no records or cannot be written.
+    """
+    from artifex_bench.report import tables
+
+    table = load_run(folder)
+    if table.empty:
+        raise store.StoreError(f"{folder} holds no records yet: go on with --resume {folder}")
+    try:
+        written = tables.write(table, folder)
+        if plots:
+            from artifex_bench.report import plots as draw
+
+            written += draw.write(table, folder / "plots")
+    except OSError as error:
+        raise store.StoreError(f"cannot write the report of {folder}: {error.strerror}") from error
+    return table, written

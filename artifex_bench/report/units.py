@@ -1,0 +1,54 @@
+"""Seconds and bytes as people read them. The only place where units change. MiB means 2**20."""
+
+from __future__ import annotations
+
+from math import isnan
+
+ABSENT = "–"
+
+
+def seconds(value: float | None) -> str:
+    """1.234 s, 12.3 ms, 45.6 µs."""
+    if _absent(value):
+        return ABSENT
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if abs(value) >= size:
+            return f"{_three(value / size)} {unit}"
+    return f"{_three(value / 1e-6)} µs"
+
+
+def size(value: float | None) -> str:
+    """512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
+    if _absent(value):
+        return ABSENT
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(value) >= 1024**power:
+            return f"{_three(value / 1024**power)} {unit}"
+    return f"{value:.0f} B"
+
+
+def count(value: float | None) -> str:
+    """12.3 k, 4.56 M, 7.89 G."""
+    if _absent(value):
+        return ABSENT
+    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= factor:
+            return f"{_three(value / factor)}{unit}"
+    return _three(value)
+
+
+def ratio(value: float | None) -> str:
+    """1.00x."""
+    return ABSENT if _absent(value) else f"{value:.2f}x"
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or isnan(value)
+
+
+def _three(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"

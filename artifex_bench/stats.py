@@ -1,0 +1,64 @@
+"""Statistics of raw values: pure functions, seconds and bytes in, the same out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A median with its bootstrap 95 % interval; `low` and `high` are None where one sample gives no spread."""
+
+    median: float
+    low: float | None
+    high: float | None
+    samples: int
+    rounds: int
+
+
+def summarize(rounds: Sequence[Sequence[float]]) -> Summary | None:
+    """Median and bootstrap 95 % interval of samples grouped by round (one process a round).
+
+    Samples of one process are not independent, so rounds are resampled first and samples within them second
+    (a two-stage bootstrap: Davison & Hinkley 1997, section 3.8). With a single round the interval covers the
+    spread within that process only. Returns None where there are no samples.
+    """
+    groups = [np.asarray(values, float) for values in rounds if len(values)]
+    if not groups:
+        return None
+    pooled = np.concatenate(groups)
+    if pooled.size == 1:
+        return Summary(float(pooled[0]), None, None, 1, 1)
+    low, high = np.quantile(bootstrap_medians(groups), (0.025, 0.975))
+    return Summary(float(np.median(pooled)), float(low), float(high), int(pooled.size), len(groups))
+
+
+def bootstrap_medians(groups: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Medians of `resamples` two-stage resamples of the groups; the same seed gives the same values."""
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(groups), size=(resamples, len(groups)))
+    medians = np.empty(resamples)
+    for row, pick in enumerate(picks):
+        drawn = [groups[g][rng.integers(groups[g].size, size=groups[g].size)] for g in pick]
+        medians[row] = np.median(np.concatenate(drawn))
+    return medians
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other point beats in both coordinates (less is better), by the first.
+
+    A point is beaten where another is no worse in both and better in one; equal points stand together.
+    """
+    order = sorted(range(len(points)), key=lambda i: points[i])
+    front: list[int] = []
+    best = float("inf")
+    for i in order:
+        if points[i][1] < best or (front and points[i] == points[front[-1]]):
+            front.append(i)
+            best = points[i][1]
+    return front

@@ -1,0 +1,129 @@
+"""The only writer of a run's folder: records appended one by one, read back whole. No JAX.
+
+A run's folder holds `run.json` (what was asked for), `records.jsonl` (one record a line, each on disk before the
+next case starts), the logs of visits that did not end well, and the tables and plots derived from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from artifex_bench import record as records
+from artifex_bench.record import Record, RecordError
+
+RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
+
+
+class StoreError(Exception):
+    """A run's folder that cannot be used: one line with the folder, what is wrong and what to do."""
+
+
+def create(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a run's folder. Raises StoreError when it holds a run already or cannot be written."""
+    if (folder / MANIFEST).exists():
+        raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """What was asked for. Raises StoreError when the folder holds no run."""
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        return found
+    except FileNotFoundError:
+        raise StoreError(f"{folder} holds no run: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {folder / MANIFEST}: {error}") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder while writing to it. Raises StoreError when another process does, or it is read-only."""
+    try:
+        handle = (folder / LOCK).open("w")
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"{folder} is in use by another run: wait for it, or choose another --name") from None
+        yield
+
+
+def repair(folder: Path) -> int:
+    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut."""
+    path = folder / RECORDS
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    torn = len(data) - (data.rfind(b"\n") + 1)
+    if torn:
+        os.truncate(path, len(data) - torn)
+    return torn
+
+
+def append(folder: Path, record: Record) -> None:
+    """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
+    path = folder / RECORDS
+    line = (json.dumps(records.to_json(record), allow_nan=False) + "\n").encode()
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab", buffering=0) as file:
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:])
+            os.fsync(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise StoreError(f"cannot write {path}: {error.strerror}; the records before it are safe") from error
+
+
+def load(folder: Path) -> list[Record]:
+    """The run's records, in the order they came; a torn last line is left out.
+
+    Raises StoreError for a folder without a run, a damaged line, or records of another schema.
+    """
+    manifest(folder)
+    path = folder / RECORDS
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    found = []
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            found.append(records.from_json(json.loads(line)))
+        except (ValueError, RecordError) as error:
+            raise StoreError(f"{path} line {number}: {error}") from error
+    return found
+
+
+def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
+    """Where what a visit's process printed is kept."""
+    name, number = record_key
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return logs / f"{safe}.round{number}.log"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)

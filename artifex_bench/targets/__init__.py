@@ -1,0 +1,1 @@
+"""Targets: where a case is compiled and perhaps run."""

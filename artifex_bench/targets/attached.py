@@ -1,0 +1,127 @@
+"""The attached device: what its backend needs, and how its memory is read.
+
+The GPU and TPU paths follow the documentation of `jax.Device.memory_stats` and of XLA's memory analysis; they are
+tested with fake devices and have not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# XLA:CPU removes optimization barriers with this pass, and then merges the recomputation of unrolled layers away;
+# without it a CPU compiles rematerialization as GPU and TPU compilers do.
+_FAITHFUL = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+def compiler_options(platform: str, compiler: str) -> dict[str, str]:
+    """The XLA options for `faithful` or `default` compilation on a platform."""
+    return dict(_FAITHFUL.get(platform, {})) if compiler == "faithful" else {}
+
+
+def why_no_offload(platform: str) -> str | None:
+    """Why residuals cannot be offloaded to host memory there, or None where they can."""
+    if platform == "cpu":
+        return "the cpu has no host memory apart from its own: an offload policy would act as a save"
+    return None
+
+
+def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:
+    """(peak bytes, its parts) from `compiled.memory_analysis()`.
+
+    On CPU `peak_memory_in_bytes` leaves the temporaries out, so the peak is argument + output - alias + temp;
+    on GPU and TPU it is the compiler's own peak.
+    """
+    parts = {
+        "argument_bytes": int(analysis.argument_size_in_bytes),
+        "output_bytes": int(analysis.output_size_in_bytes),
+        "alias_bytes": int(analysis.alias_size_in_bytes),
+        "temp_bytes": int(analysis.temp_size_in_bytes),
+        "host_temp_bytes": int(getattr(analysis, "host_temp_size_in_bytes", 0)),
+    }
+    if platform == "cpu":
+        peak = parts["argument_bytes"] + parts["output_bytes"] - parts["alias_bytes"] + parts["temp_bytes"]
+        return peak, {**parts, "formula": "argument + output - alias + temp"}
+    return int(analysis.peak_memory_in_bytes), {**parts, "formula": "peak_memory_in_bytes"}
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Reads peak memory: `start` before the arrays are made, `reset` once they are, then `peak` in bytes."""
+
+    source: str
+    start: Callable[[], None]
+    reset: Callable[[], None]
+    peak: Callable[[], int]
+
+
+def meter(device: Any) -> Meter | str:
+    """The meter for a device, or why there is none.
+
+    GPU and TPU: the allocator's own peak since the process began. CPU: the rise of the process's resident peak
+    (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made.
+    """
+    if device.platform != "cpu":
+        return _allocator_meter(device)
+    if not Path("/proc/self/clear_refs").exists():
+        return "the resident peak of a process can be reset on Linux only"
+    return _resident_meter()
+
+
+def _allocator_meter(device: Any) -> Meter | str:
+    stats: Mapping[str, Any] | None = device.memory_stats()
+    if not stats or "peak_bytes_in_use" not in stats:
+        return f"{device.device_kind} reports no peak_bytes_in_use"
+    return Meter(
+        "device.memory_stats()['peak_bytes_in_use']",
+        start=lambda: None,
+        reset=lambda: None,
+        peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
+    )
+
+
+def _resident_meter() -> Meter:
+    before = 0
+
+    def start() -> None:
+        nonlocal before
+        before = _settled_resident_bytes()
+
+    def reset() -> None:
+        _trim_heap()
+        Path("/proc/self/clear_refs").write_text("5")
+
+    return Meter("rise of VmHWM of the process", start, reset, lambda: max(0, _status_bytes("VmHWM") - before))
+
+
+def _settled_resident_bytes() -> int:
+    """Resident bytes once the heap is trimmed and the runtime's own threads have let go of freed buffers.
+
+    Without the trim, arrays would be made in pages that compilation left behind, and go unseen.
+    """
+    seen = []
+    for _ in range(100):
+        _trim_heap()
+        seen.append(_status_bytes("VmRSS"))
+        if len(seen) >= 5 and max(seen[-5:]) - min(seen[-5:]) < 2**20:
+            break
+        time.sleep(0.02)
+    return seen[-1]
+
+
+def _trim_heap() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
+    if trim is not None:
+        trim(0)
+
+
+def _status_bytes(field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {field}")
+    return int(found[1]) * 1024

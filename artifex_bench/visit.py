@@ -1,0 +1,42 @@
+"""A visit: one case to be measured once in a process of its own, and how. No JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artifex_bench import case as cases
+from artifex_bench.case import RematCase
+
+
+@dataclass(frozen=True)
+class Visit:
+    """`steps` timed steps; `timeout` in seconds; `memory_limit` in bytes of process memory (None: no limit).
+
+    Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
+    of the compile cache that the rounds share (None: no cache).
+    """
+
+    case: RematCase
+    round: int = 0
+    steps: int = 10
+    timeout: float = 600.0
+    memory_limit: int | None = None
+    cache: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The key of the record that this visit will give."""
+        return cases.case_id(self.case), self.round
+
+
+def to_json(visit: Visit) -> dict[str, Any]:
+    """The visit as plain JSON values."""
+    return {**dataclasses.asdict(visit), "case": cases.to_json(visit.case)}
+
+
+def from_json(data: Mapping[str, Any]) -> Visit:
+    """The visit that `to_json` wrote."""
+    return Visit(**{**data, "case": cases.from_json(data["case"])})

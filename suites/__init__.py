@@ -1,0 +1,12 @@
+"""The suites: what is measured, as named tuples of cases. Found by the command, asv and pytest alike."""
+
+from __future__ import annotations
+
+import importlib
+
+SUITES = ("remat", "chen")
+
+
+def load(name: str) -> object:
+    """The suite's module: it holds PRESETS (name -> cases) and SETTINGS."""
+    return importlib.import_module(f"suites.{name}")
