@@ -14,8 +14,7 @@ from artifex_bench.case import CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
-AXES = ("model", "strategy", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step")
-AXES = (*AXES, "optimizer", "seed")
+AXES = tuple(axis for axis in cases.axes(RematCase) if axis != "compiler")  # which has an option of its own
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -61,7 +60,7 @@ def grid(grids: tuple[dict[str, Any], ...], options: Mapping[str, Any]) -> tuple
         given["compiler"] = "default"
     found: list[RematCase] = []
     for point in _chosen(grids, given.get("model")):
-        found += (strategies.fit(case) for case in cases.grid(**{**point, **given, "model": point["model"]}))
+        found += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
     for case in found:
         strategies.check(case)
     for model in {case.model for case in found if ":" in case.model}:

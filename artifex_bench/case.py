@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
 LAYERS = ("scan", "unroll")
@@ -28,6 +28,10 @@ class RematCase:
     ``depth`` counts layers, ``width`` is the hidden size, ``batch`` the sequences or samples a step,
     ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
     """
+
+    kind: ClassVar[str] = "remat"
+    leading: ClassVar[tuple[str, ...]] = ("model", "strategy")  # what names a case
+    sizes: ClassVar[tuple[str, ...]] = ("depth", "width", "batch")  # what is always said of it
 
     model: str = "transformer"
     strategy: str = "none"
@@ -72,21 +76,26 @@ def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]
         raise CaseError(f"unknown {what} {value!r}: valid are {', '.join(valid)}")
 
 
-def axes() -> tuple[str, ...]:
-    """The names of a case's fields, in order."""
-    return tuple(field.name for field in dataclasses.fields(RematCase))
+Case = RematCase
+KINDS: dict[str, type[Case]] = {kind.kind: kind for kind in (RematCase,)}
+C = TypeVar("C", bound=Case)
 
 
-def grid(**values: Any) -> tuple[RematCase, ...]:
+def axes(kind: type[Case]) -> tuple[str, ...]:
+    """The names of the fields of a kind of case, in order."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def grid(kind: type[C], **values: Any) -> tuple[C, ...]:
     """Every combination of the given axes, the last axis varying fastest; equal cases once.
 
     Each value is one setting or a list of them; axes left out keep their default.
     Raises CaseError for an unknown axis, an empty list, or a setting that is not valid.
     """
     for axis in values:
-        check_choice("axis", axis, axes())
+        check_choice("axis", axis, axes(kind))
     lists = {axis: _as_list(axis, value) for axis, value in values.items()}
-    cases = (RematCase(**dict(zip(lists, point, strict=True))) for point in itertools.product(*lists.values()))
+    cases = (kind(**dict(zip(lists, point, strict=True))) for point in itertools.product(*lists.values()))
     return tuple(dict.fromkeys(cases))
 
 
@@ -97,69 +106,50 @@ def _as_list(axis: str, value: Any) -> list[Any]:
     return items
 
 
-def changed_fields(case: RematCase) -> dict[str, Any]:
+def changed_fields(case: Case) -> dict[str, Any]:
     """The fields that differ from their default, in order."""
     return {
-        field.name: value
-        for field in dataclasses.fields(case)
-        if (value := getattr(case, field.name)) != field.default
+        field.name: value for field in dataclasses.fields(case) if (value := getattr(case, field.name)) != field.default
     }
 
 
-def case_id(case: RematCase) -> str:
+def case_id(case: Case) -> str:
     """A stable name, e.g. ``transformer.dots_saveable.1f0c9a2b``.
 
     Hashes only what differs from the defaults, so that a field added later leaves old names alone.
     """
     canonical = json.dumps(changed_fields(case), sort_keys=True)
     digest = hashlib.blake2b(canonical.encode(), digest_size=5).hexdigest()
-    return f"{case.model}.{case.strategy}.{digest}"
+    return ".".join([*(str(getattr(case, axis)) for axis in case.leading), digest])
 
 
-def label(case: RematCase) -> str:
-    """A case in words, for progress lines: ``transformer all depth=4 width=256 batch=8 …``."""
-    shown = [f"{axis}={value}" for axis, value in shape_of(case).items() if axis != "model" and value is not None]
-    plain = RematCase()
-    shown += [
-        f"{axis}={getattr(case, axis)}"
-        for axis in ("step", "optimizer", "compiler", "seed")
-        if getattr(case, axis) != getattr(plain, axis)
-    ]
-    return " ".join([case.model, case.strategy, *shown])
+def label(case: Case) -> str:
+    """A case in words: ``transformer all depth=4 width=256 batch=8 dtype=bfloat16``; other defaults go unsaid."""
+    told = (*case.sizes, *(axis for axis in changed_fields(case) if axis not in (*case.leading, *case.sizes)))
+    names = (str(getattr(case, axis)) for axis in case.leading)
+    return " ".join([*names, *(f"{axis}={value}" for axis in told if (value := getattr(case, axis)) is not None)])
 
 
-def shape_of(case: RematCase) -> dict[str, Any]:
-    """What the case computes, whatever the strategy: model, sizes, dtype, layers."""
-    keys = ("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers")
-    return {key: getattr(case, key) for key in keys}
-
-
-def reference(case: RematCase) -> RematCase:
-    """The same case without rematerialization: what every strategy is held against."""
+def reference(case: C) -> C:
+    """What a case is held against: for remat the same case without rematerialization."""
     return dataclasses.replace(case, strategy="none")
 
 
-def with_references(cases: Sequence[RematCase]) -> tuple[RematCase, ...]:
+def with_references(cases: Sequence[C]) -> tuple[C, ...]:
     """The cases, each group led by its reference (added where the grid left it out)."""
-
-    def ordered() -> Iterator[RematCase]:
-        for case in cases:
-            yield reference(case)
-            yield case
-
-    return tuple(dict.fromkeys(ordered()))
+    return tuple(dict.fromkeys(one for case in cases for one in (reference(case), case)))
 
 
-def to_json(case: RematCase) -> dict[str, Any]:
+def to_json(case: Case) -> dict[str, Any]:
     """The case as plain JSON values, with its kind."""
-    return {"kind": "remat", **dataclasses.asdict(case)}
+    return {"kind": case.kind, **dataclasses.asdict(case)}
 
 
-def from_json(data: Mapping[str, Any]) -> RematCase:
+def from_json(data: Mapping[str, Any]) -> Case:
     """The case that `to_json` wrote. Raises CaseError for another kind or unknown fields."""
     fields = dict(data)
     kind = fields.pop("kind", None)
-    check_choice("kind of case", kind, ("remat",))
+    check_choice("kind of case", kind, KINDS)
     for name in fields:
-        check_choice("field of a case", name, axes())
-    return RematCase(**fields)
+        check_choice("field of a case", name, axes(KINDS[kind]))
+    return KINDS[kind](**fields)

@@ -39,7 +39,9 @@ def main() -> None:
 @click.argument("suite", required=False)
 @click.option("--preset", help="A size of the suite: `artifex-bench list` shows them.")
 @click.option("--model", type=Listed(), help="mlp, transformer, vae, or package.module:attribute.")
-@click.option("--strategy", type=Listed(), help="Rematerialization strategies, e.g. none,all,segments-sqrt/dots_saveable.")
+@click.option(
+    "--strategy", type=Listed(), help="Rematerialization strategies, e.g. none,all,segments-sqrt/dots_saveable."
+)
 @click.option("--depth", type=Listed(int), help="Layers.")
 @click.option("--width", type=Listed(int), help="Hidden size.")
 @click.option("--batch", type=Listed(int), help="Sequences or samples a step.")
@@ -53,8 +55,12 @@ def main() -> None:
 @click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
 @click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a visit.")
-@click.option("--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a visit."
+)
+@click.option(
+    "--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom."
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")

@@ -24,12 +24,16 @@ def run(request: Request, folder: Path) -> int:
     console = Console(stderr=True)
     measure = BACKENDS[request.backend].measure
     left = runner.left(request, folder, store.load(folder))
-    console.print(f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True)
+    console.print(
+        f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True
+    )
     try:
         with _Shown(console, len(left), request.rounds) as shown:
             records = runner.sweep(request, folder, measure, shown)
     except KeyboardInterrupt:
-        console.print(f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True)
+        console.print(
+            f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True
+        )
         return 130
     except store.StoreError as error:
         console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True, markup=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from artifex_bench import case as cases
-from artifex_bench.case import RematCase
+from artifex_bench.case import Case
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
@@ -58,7 +58,7 @@ class Agreement:
 class Record:
     """One visit to one case, in one fresh process."""
 
-    case: RematCase
+    case: Case
     round: int
     status: str
     reason: str = ""

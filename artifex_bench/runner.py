@@ -11,7 +11,7 @@ from typing import Any
 
 from artifex_bench import case as cases
 from artifex_bench import store
-from artifex_bench.case import RematCase
+from artifex_bench.case import Case
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
 from artifex_bench.visit import Visit
@@ -26,7 +26,7 @@ class Request:
     """What a run was asked for: cases, rounds, and how each visit is made. Kept in the run's manifest."""
 
     suite: str
-    cases: tuple[RematCase, ...]
+    cases: tuple[Case, ...]
     rounds: int = 2
     steps: int = 10
     timeout: float = 600.0

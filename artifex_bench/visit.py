@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench import case as cases
-from artifex_bench.case import RematCase
+from artifex_bench.case import Case
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Visit:
     of the compile cache that the rounds share (None: no cache).
     """
 
-    case: RematCase
+    case: Case
     round: int = 0
     steps: int = 10
     timeout: float = 600.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 SUITES = ("remat", "chen")
 
 
-def load(name: str) -> object:
+def load(name: str) -> Any:
     """The suite's module: it holds PRESETS (name -> cases) and SETTINGS."""
     return importlib.import_module(f"suites.{name}")

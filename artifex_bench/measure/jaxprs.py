@@ -12,12 +12,44 @@ from jax.extend import core
 
 # Moves, shapes and bookkeeping: no arithmetic.
 _FREE = frozenset(
-    """broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice
-    concatenate pad rev gather iota convert_element_type bitcast_convert_type copy copy_p device_put
-    stop_gradient optimization_barrier name sharding_constraint select_n split reduce_precision
-    random_bits random_seed random_wrap random_unwrap random_split random_fold_in threefry2x32""".split()
+    # fmt: off
+    [
+        "broadcast_in_dim",
+        "reshape",
+        "transpose",
+        "squeeze",
+        "expand_dims",
+        "slice",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "concatenate",
+        "pad",
+        "rev",
+        "gather",
+        "iota",
+        "convert_element_type",
+        "bitcast_convert_type",
+        "copy",
+        "copy_p",
+        "device_put",
+        "stop_gradient",
+        "optimization_barrier",
+        "name",
+        "sharding_constraint",
+        "select_n",
+        "split",
+        "reduce_precision",
+        "random_bits",
+        "random_seed",
+        "random_wrap",
+        "random_unwrap",
+        "random_split",
+        "random_fold_in",
+        "threefry2x32",
+    ]
+    # fmt: on
 )
-_VIEWS = frozenset("reshape squeeze expand_dims copy name".split())  # the same bytes under another shape
+_VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name"])  # the same bytes under another shape
 
 
 def flops(jaxpr: core.ClosedJaxpr, loops_once: bool = False) -> float:

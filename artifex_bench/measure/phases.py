@@ -60,7 +60,7 @@ class Compiled:
     trace_seconds: float
     compile_seconds: float
     from_cache: bool
-    options: dict[str, str]
+    options: dict[str, str | bool]
     peak: int
     parts: dict[str, Any]
     flops: float | None
@@ -80,9 +80,7 @@ def compile_step(traced: Traced) -> Compiled:
         compile_seconds = time.perf_counter() - start
     peak, parts = attached.compiled_peak(jax.default_backend(), step.memory_analysis())
     analysis = step.cost_analysis() or {}
-    return Compiled(
-        step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, analysis.get("flops")
-    )
+    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, analysis.get("flops"))
 
 
 class _CacheHits:
@@ -112,15 +110,9 @@ class Ran:
 
 
 def run(traced: Traced, compiled: Compiled, steps: int) -> Ran:
-    """Make the arrays, run one step and then `steps` more, each blocked until ready."""
-    meter = attached.meter(jax.local_devices()[0])
-    known = isinstance(meter, attached.Meter)
-    if known:
-        jax.block_until_ready(compiled.step(*traced.program.initialize()))
-        meter.start()
-    carry = jax.block_until_ready(traced.program.initialize())
-    if known:
-        meter.reset()
+    """Make the arrays and run a first step; make them anew, so that the peak is that of a settled process, and run
+    `steps` more. Every step is blocked until ready.
+    """
     train = traced.program.case.step == "train"
 
     def step(carry: Any) -> Any:
@@ -128,11 +120,17 @@ def run(traced: Traced, compiled: Compiled, steps: int) -> Ran:
         result = jax.block_until_ready(compiled.step(state, batch))
         return (result[0], batch) if train else carry
 
-    carry, first = time_steps(step, carry, 1)
+    def arrays() -> Any:
+        return jax.block_until_ready(traced.program.initialize())
+
+    _, first = time_steps(step, arrays(), 1)
+    meter = attached.meter(jax.local_devices()[0])
+    meter.start()
+    carry = arrays()
+    meter.reset()
     with CpuShare() as cpu:
         _, seconds = time_steps(step, carry, steps)
-    peak = meter.peak() if known else None
-    return Ran(first[0], seconds, peak, meter.source if known else meter, cpu.others)
+    return Ran(first[0], seconds, meter.peak() if steps else None, meter.source, cpu.others)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ PROBES = {
     "residual_bytes_none": Probe(
         "bytes", "traced", "the same for strategy none", _from_jaxpr(lambda t: t.plain_residual_bytes)
     ),
-    "model_flops": Probe("flop", "traced", "forward and backward pass without recomputation", _from_jaxpr(_model_flops)),
+    "model_flops": Probe(
+        "flop", "traced", "forward and backward pass without recomputation", _from_jaxpr(_model_flops)
+    ),
     "recomputed_flops": Probe("flop", "traced", "what the strategy computes again", _recomputed),
     "parameter_bytes": Probe(
         "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: _tree_bytes(t.state["params"]))

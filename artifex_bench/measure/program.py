@@ -67,7 +67,7 @@ def build(case: RematCase) -> Program:
         weights, data = jax.random.split(jax.random.key(case.seed, impl="rbg"))
         model = model_class(case, nnx.Rngs(weights))
         stacks = {name: _take_stack(model, name, case) for name in getattr(model_class, "stacks", ("layers",))}
-        graph, model_params, model_rest = nnx.split(model, nnx.Param, ...)
+        graph, model_params, model_rest = _split(model)
         params = {"model": model_params, "stacks": {name: stack[0] for name, stack in stacks.items()}}
         rest = {"model": (graph, model_rest), "stacks": {name: stack[1] for name, stack in stacks.items()}}
         state = {"params": params, "optimizer": optimizer.init(params), "rest": rest}
@@ -95,12 +95,17 @@ def _take_stack(model: Any, name: str, case: RematCase) -> tuple[Arrays, Arrays]
     if part is not None:
         check_part(case, part, tuple(_parts(layers[0])))
     delattr(model, name)
-    graphs, params, rests = zip(*(nnx.split(layer, nnx.Param, ...) for layer in layers), strict=True)
+    graphs, params, rests = zip(*(_split(layer) for layer in layers), strict=True)
     if case.layers == "unroll":
         return list(params), list(zip(graphs, rests, strict=True))
     if any(graph != graphs[0] for graph in graphs[1:]):
         raise CaseError(f"model {case.model!r}: the layers of {name!r} differ and cannot be scanned: use unroll")
     return _stacked(params), (graphs[0], _stacked(rests))
+
+
+def _split(module: Any) -> Any:
+    """(graph, parameters, rest)."""
+    return nnx.split(module, nnx.Param, ...)
 
 
 def _stacked(states: tuple[Arrays, ...]) -> Arrays:

@@ -26,9 +26,9 @@ def sketch(gradients: Any) -> dict[str, dict[str, Any]]:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """``stacks.layers.up.kernel``: the keys without list positions and nnx's own ``value``."""
-    keys = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-    return ".".join(key for key in keys if key and not key.isdigit() and key != "value")
+    """``stacks.layers.up.kernel``: the keys of dictionaries, without list positions and nnx's own attributes."""
+    keys = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]
+    return ".".join(key for key in keys if not key.isdigit())
 
 
 def _project(leaves: list[Any]) -> dict[str, Any]:

@@ -61,8 +61,7 @@ MODELS = {
         "decoder with explicit attention scores; depth blocks",
         sequential=True,
         parts=("attention", "mlp"),
-        tags=("query", "key", "value", "scores", "probs", "context", "attention_out")
-        + ("mlp_up", "mlp_act", "mlp_down"),
+        tags=("query", "key", "value", "scores", "probs", "context", "attention_out", "mlp_up", "mlp_act", "mlp_down"),
         rule=_heads_divide,
     ),
     "vae": ModelEntry(

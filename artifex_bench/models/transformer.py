@@ -28,7 +28,7 @@ class Block(nnx.Module):
         linear = partial(nnx.Linear, dtype=dtype, param_dtype=dtype, rngs=rngs)
         norm = partial(nnx.LayerNorm, dtype=dtype, param_dtype=dtype, rngs=rngs)
         width = case.width
-        self.heads = case.heads
+        self.heads = case.heads or 1
         self.norm1, self.norm2 = norm(width), norm(width)
         self.query, self.key, self.value = linear(width, width), linear(width, width), linear(width, width)
         self.out = linear(width, width)

@@ -10,6 +10,9 @@ from artifex_bench.record import Agreement, Record, Verdict
 # Relative to the reference, by dtype. Recomputation repeats the same operations, but a compiler may fuse and round
 # them differently: float32 was seen within 4e-6, bfloat16 (8 bits of mantissa) within 1e-2.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
+SMALLEST = (
+    0.01  # of the norm of all gradients: a parameter's own norm counts for no less, for some are zero but for rounding
+)
 SAVED_SHARE = 0.01  # of the reference's activation bytes: less than this is no saving
 KEPT_SHARE = 0.5  # of the recomputation: less than this left in the compiled program means the compiler undid it
 
@@ -38,8 +41,9 @@ def agreement(record: Record, reference: Record | None) -> Agreement | None:
     if set(mine.detail["leaves"]) != set(theirs.detail["leaves"]):
         return Agreement(False, "the parameters are not the same")
     loss_error = _relative(abs(loss - expected), abs(expected))
+    least = SMALLEST * theirs.values[0]
     errors = {
-        path: _relative(_distance(mine.detail["leaves"][path], leaf), leaf["norm"])
+        path: _relative(_distance(mine.detail["leaves"][path], leaf), max(leaf["norm"], least))
         for path, leaf in theirs.detail["leaves"].items()
     }
     worst = max(errors, key=lambda path: errors[path] if errors[path] == errors[path] else math.inf)

@@ -18,9 +18,15 @@ from artifex_bench.stats import Summary, bootstrap_medians, summarize
 
 # Taken once, from the first round that has them: they are the same in every process.
 ONCE = (
-    "residual_bytes compiled_peak_bytes parameter_bytes optimizer_bytes model_flops recomputed_flops "
-    "compile_seconds trace_seconds"
-).split()
+    "residual_bytes",
+    "compiled_peak_bytes",
+    "parameter_bytes",
+    "optimizer_bytes",
+    "model_flops",
+    "recomputed_flops",
+    "compile_seconds",
+    "trace_seconds",
+)
 TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "gradient_seconds", "measured_peak_bytes")
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 
@@ -52,7 +58,10 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     worst = next((v for v in visits if v.status != "ok"), visits[0])
     first = visits[0]
-    row: dict[str, Any] = {"case": cases.case_id(case), **{axis: getattr(case, axis) for axis in cases.axes()}}
+    row: dict[str, Any] = {
+        "case": cases.case_id(case),
+        **{axis: getattr(case, axis) for axis in cases.axes(type(case))},
+    }
     row |= {"status": worst.status, "reason": worst.reason, "rounds": len(visits)}
     row |= {name: _first(visits, name) for name in ONCE}
     for name in TIMED:

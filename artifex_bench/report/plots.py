@@ -21,7 +21,7 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = "oDs^vPX<>ph*dH8"
 HATCHES = ("", "///", "...")
 MIB = 2**20
-_STYLE = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
+_STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
 Styles = dict[str, dict[str, Any]]
 
 
@@ -80,9 +80,7 @@ def _tradeoff(table: pd.DataFrame, styles: Styles) -> Any:
     figure, panels = _panels([title for title, _ in groups])
     for panel, (_, rows) in zip(panels, groups, strict=True):
         best = rows.loc[[i for i in rows.index if i in front(rows)]].sort_values("compiled_peak_ratio")
-        panel.step(
-            best.compiled_peak_ratio, best.time_ratio, where="post", color="#888888", linestyle="--", zorder=1
-        )
+        panel.step(best.compiled_peak_ratio, best.time_ratio, where="post", color="#888888", linestyle="--", zorder=1)
         for row in rows.itertuples():
             error = None
             if row.time_ratio_low is not None and not math.isnan(row.time_ratio_low):
@@ -111,7 +109,7 @@ def _tradeoff(table: pd.DataFrame, styles: Styles) -> Any:
     return figure
 
 
-def _strategy_legend(figure: Any, styles: Styles, note: str, line: str = "none") -> None:
+def _strategy_legend(figure: Any, styles: Styles, note: str, line: Any = "none") -> None:
     handles = [
         matplotlib.lines.Line2D([], [], linestyle=line, label=name, markersize=7, **style)
         for name, style in styles.items()
@@ -168,7 +166,9 @@ def _time_split(table: pd.DataFrame) -> Any:
         panel.grid(axis="y", visible=False)
     figure.subplots_adjust(wspace=0.75)
     height = figure.get_size_inches()[1]
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.1 / height))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.1 / height)
+    )
     return figure
 
 

@@ -56,7 +56,7 @@ def cells(row: Any, on_front: bool) -> list[str]:
         units.size(row.residual_bytes),
         units.ABSENT if flops is None else f"{flops:+.0%}",
         throughput if _there(row.throughput_per_second) else units.ABSENT,
-        row.verdict or units.ABSENT,
+        row.verdict if _there(row.verdict) else units.ABSENT,
         agrees,
         status,
     ]

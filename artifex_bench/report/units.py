@@ -9,7 +9,7 @@ ABSENT = "–"
 
 def seconds(value: float | None) -> str:
     """1.234 s, 12.3 ms, 45.6 µs."""
-    if _absent(value):
+    if value is None or isnan(value):
         return ABSENT
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if abs(value) >= size:
@@ -19,7 +19,7 @@ def seconds(value: float | None) -> str:
 
 def size(value: float | None) -> str:
     """512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
-    if _absent(value):
+    if value is None or isnan(value):
         return ABSENT
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if abs(value) >= 1024**power:
@@ -29,7 +29,7 @@ def size(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     """12.3 k, 4.56 M, 7.89 G."""
-    if _absent(value):
+    if value is None or isnan(value):
         return ABSENT
     for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= factor:
@@ -39,11 +39,7 @@ def count(value: float | None) -> str:
 
 def ratio(value: float | None) -> str:
     """1.00x."""
-    return ABSENT if _absent(value) else f"{value:.2f}x"
-
-
-def _absent(value: float | None) -> bool:
-    return value is None or isnan(value)
+    return ABSENT if value is None or isnan(value) else f"{value:.2f}x"
 
 
 def _three(value: float) -> str:

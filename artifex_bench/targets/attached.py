@@ -16,10 +16,10 @@ from typing import Any
 
 # XLA:CPU removes optimization barriers with this pass, and then merges the recomputation of unrolled layers away;
 # without it a CPU compiles rematerialization as GPU and TPU compilers do.
-_FAITHFUL = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+_FAITHFUL: dict[str, dict[str, str | bool]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
-def compiler_options(platform: str, compiler: str) -> dict[str, str]:
+def compiler_options(platform: str, compiler: str) -> dict[str, str | bool]:
     """The XLA options for `faithful` or `default` compilation on a platform."""
     return dict(_FAITHFUL.get(platform, {})) if compiler == "faithful" else {}
 
@@ -52,37 +52,44 @@ def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Meter:
-    """Reads peak memory: `start` before the arrays are made, `reset` once they are, then `peak` in bytes."""
+    """Reads peak memory: `start` before the arrays are made, `reset` once they are, then `peak` in bytes.
+
+    `peak` gives None where the peak cannot be read; `source` then says why.
+    """
 
     source: str
     start: Callable[[], None]
     reset: Callable[[], None]
-    peak: Callable[[], int]
+    peak: Callable[[], int | None]
 
 
-def meter(device: Any) -> Meter | str:
-    """The meter for a device, or why there is none.
+def meter(device: Any) -> Meter:
+    """The meter for a device.
 
     GPU and TPU: the allocator's own peak since the process began. CPU: the rise of the process's resident peak
     (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made.
     """
     if device.platform != "cpu":
-        return _allocator_meter(device)
+        stats: Mapping[str, Any] | None = device.memory_stats()
+        if not stats or "peak_bytes_in_use" not in stats:
+            return _blind(f"{device.device_kind} reports no peak_bytes_in_use")
+        return Meter(
+            "device.memory_stats()['peak_bytes_in_use']",
+            start=_nothing,
+            reset=_nothing,
+            peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
+        )
     if not Path("/proc/self/clear_refs").exists():
-        return "the resident peak of a process can be reset on Linux only"
+        return _blind("the resident peak of a process can be reset on Linux only")
     return _resident_meter()
 
 
-def _allocator_meter(device: Any) -> Meter | str:
-    stats: Mapping[str, Any] | None = device.memory_stats()
-    if not stats or "peak_bytes_in_use" not in stats:
-        return f"{device.device_kind} reports no peak_bytes_in_use"
-    return Meter(
-        "device.memory_stats()['peak_bytes_in_use']",
-        start=lambda: None,
-        reset=lambda: None,
-        peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
-    )
+def _nothing() -> None:
+    """The allocator keeps its own peak from the start of the process."""
+
+
+def _blind(reason: str) -> Meter:
+    return Meter(reason, _nothing, _nothing, lambda: None)
 
 
 def _resident_meter() -> Meter:
