@@ -12,7 +12,6 @@ from jax.extend import core
 
 # Moves, shapes and bookkeeping: no arithmetic.
 _FREE = frozenset(
-    # fmt: off
     [
         "broadcast_in_dim",
         "reshape",
@@ -47,7 +46,6 @@ _FREE = frozenset(
         "random_fold_in",
         "threefry2x32",
     ]
-    # fmt: on
 )
 _VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name"])  # the same bytes under another shape
 

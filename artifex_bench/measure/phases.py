@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,35 @@ import jax
 from jax.extend import core
 
 from artifex_bench.measure import jaxprs
+from artifex_bench.measure.probes import absent, take
 from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.sketch import sketch
 from artifex_bench.measure.timing import CpuShare, time_steps
+from artifex_bench.record import Measurement
 from artifex_bench.targets import attached
 from artifex_bench.visit import Visit
 
 
 class Skip(Exception):
     """The case cannot be measured on this device, for a reason that is not a fault."""
+
+
+def measure(visit: Visit) -> Iterator[Measurement]:
+    """Every probe's measurement, phase by phase, each as soon as it is taken.
+
+    Without timed steps nothing is run; gradients are checked and the step is split in the first round alone.
+    """
+    traced = trace(visit)
+    yield from take("traced", traced)
+    compiled = compile_step(traced)
+    yield from take("compiled", compiled)
+    if not visit.steps:
+        yield from absent("ran", "compile only: no steps were asked for")
+        yield from absent("checked", "compile only: no steps were asked for")
+        return
+    yield from take("ran", run(traced, compiled, visit.steps))
+    if visit.round == 0:
+        yield from take("checked", check(traced, compiled, visit.steps))
 
 
 @dataclass(frozen=True)
@@ -130,7 +151,7 @@ def run(traced: Traced, compiled: Compiled, steps: int) -> Ran:
     meter.reset()
     with CpuShare() as cpu:
         _, seconds = time_steps(step, carry, steps)
-    return Ran(first[0], seconds, meter.peak() if steps else None, meter.source, cpu.others)
+    return Ran(first[0], seconds, meter.peak(), meter.source, cpu.others)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,20 @@ class Probe:
     take: Callable[[Any], Taken]
 
 
-def take(name: str, result: Any) -> Measurement:
-    """The measurement that the probe of that name reads from its phase's result."""
-    probe = PROBES[name]
-    values, source, detail = probe.take(result)
-    if values:
-        return Measurement(name, probe.unit, tuple(values), source, "", detail)
-    return Measurement(name, probe.unit, (), "", source, detail)
+def take(phase: str, result: Any) -> Iterator[Measurement]:
+    """What the probes of that phase read from its result."""
+    for name, probe in PROBES.items():
+        if probe.phase == phase:
+            values, source, detail = probe.take(result)
+            if values:
+                yield Measurement(name, probe.unit, tuple(values), source, "", detail)
+            else:
+                yield Measurement(name, probe.unit, (), "", source, detail)
+
+
+def absent(phase: str, why: str) -> Iterator[Measurement]:
+    """The probes of a phase that was left out, each with the reason."""
+    return (Measurement(name, probe.unit, note=why) for name, probe in PROBES.items() if probe.phase == phase)
 
 
 def _from_jaxpr(value: Callable[[Traced], float]) -> Callable[[Traced], Taken]:

@@ -6,17 +6,20 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TextIO
 
 from artifex_bench import visit as visits
 from artifex_bench.visit import Visit
 
+PHASES = {"remat": "artifex_bench.measure.phases"}  # kind of case -> the module whose `measure` yields measurements
 PARENT = "ARTIFEX_BENCH_PARENT"
 Send = Callable[[dict[str, Any]], None]
 
@@ -60,33 +63,14 @@ def measure(visit: Visit, send: Send) -> None:
     """Take every probe of the visit, phase by phase."""
     import jax
 
-    from artifex_bench.measure import phases
     from artifex_bench.measure.environment import environment
-    from artifex_bench.measure.probes import PROBES, take
-    from artifex_bench.record import Measurement
 
     if visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     send({"environment": environment()})
-
-    def probe(phase: str, result: Any) -> None:
-        for name, entry in PROBES.items():
-            if entry.phase == phase:
-                send({"measurement": _plain(take(name, result))})
-
-    def _plain(measurement: Measurement) -> dict[str, Any]:
-        import dataclasses
-
-        return dataclasses.asdict(measurement)
-
-    traced = phases.trace(visit)
-    probe("traced", traced)
-    compiled = phases.compile_step(traced)
-    probe("compiled", compiled)
-    probe("ran", phases.run(traced, compiled, visit.steps))
-    if visit.round == 0:
-        probe("checked", phases.check(traced, compiled, visit.steps))
+    for measurement in import_module(PHASES[visit.case.kind]).measure(visit):
+        send({"measurement": dataclasses.asdict(measurement)})
 
 
 def _die_with_parent() -> None:
