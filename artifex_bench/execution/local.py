@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import json
 import os
 import re
 import selectors
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from artifex_bench import visit as visits
+from artifex_bench.execution.template import Template
 from artifex_bench.record import Measurement, Record
 from artifex_bench.visit import Visit
 
-WORKER = (sys.executable, "-m", "artifex_bench.measure.worker")
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|bad_alloc|cannot allocate memory", re.IGNORECASE)
 
 
@@ -46,33 +46,37 @@ class _Said:
             self.status, self.reason = message["status"], message["reason"]
 
 
-def measure(visit: Visit, log: Path, worker: Sequence[str] = WORKER) -> Record:
+class Process(Protocol):
+    """A worker that was started: `subprocess.Popen` is one."""
+
+    pid: int
+
+    def wait(self) -> int: ...
+
+
+Start = Callable[[int, int, int], Process]  # the worker's standard input, output and error, as file descriptors
+
+
+def _fork(stdin: int, stdout: int, stderr: int) -> Process:
+    return _template().fork(stdin, stdout, stderr)
+
+
+@functools.cache
+def _template() -> Template:
+    return Template(_environment())
+
+
+def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
     """The record of a visit: `ok`, or the status and reason of a process that failed, hung or was killed.
 
-    Interrupting it (KeyboardInterrupt) kills the process and is raised again.
+    What the worker prints goes to `log`. Interrupting it (KeyboardInterrupt) kills the process and is raised again.
     """
     said = _Said()
-    started, start = datetime.datetime.now(datetime.UTC), time.monotonic()
-    kills = _kernel_oom_kills()
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            worker,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(),
-            start_new_session=True,  # so that Ctrl-C reaches this process alone, and a kill all of the worker's
-        )
-        try:
-            timed_out = not _converse(process, visit, said, start + visit.timeout)
-        finally:
-            _kill(process)
-    if timed_out:
-        status, reason = "timeout", f"not done after {visit.timeout:g} s"
-    elif said.status is not None:
-        status, reason = said.status, said.reason
-    else:
-        status, reason = _died(process.returncode, log, _kernel_oom_kills() > kills)
+    started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
+    try:
+        status, reason = _outcome(visit, said, log, start, begin + visit.timeout)
+    except ChildProcessError as error:
+        status, reason = "failed", str(error)
     return Record(
         case=visit.case,
         round=visit.round,
@@ -81,40 +85,59 @@ def measure(visit: Visit, log: Path, worker: Sequence[str] = WORKER) -> Record:
         measurements=tuple(said.measurements),
         environment=said.environment,
         started_at=started.isoformat(timespec="seconds"),
-        wall_seconds=time.monotonic() - start,
+        wall_seconds=time.monotonic() - begin,
     )
 
 
-def _converse(process: subprocess.Popen[bytes], visit: Visit, said: _Said, deadline: float) -> bool:
-    """Hand the visit over and hear what the worker says; False when time ran out."""
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        process.stdin.write(json.dumps(visits.to_json(visit)).encode())
-        process.stdin.close()
-    except BrokenPipeError:
-        pass  # it died at once; its exit tells why
+def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
+    """Start the worker, hand the visit over, and hear it out: status and reason."""
+    kills = _kernel_oom_kills()
+    question, ask = os.pipe()
+    hear, answer = os.pipe()
+    with log.open("wb") as errors, open(ask, "wb") as asking, open(hear, "rb", buffering=0) as hearing:
+        try:
+            process = start(question, answer, errors.fileno())
+        finally:
+            os.close(question)
+            os.close(answer)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it died at once; its exit tells why
+                asking.write(json.dumps(visits.to_json(visit)).encode())
+                asking.close()
+            in_time = _hear(hearing, said, deadline)
+        finally:
+            code = _end(process)
+    if not in_time:
+        return "timeout", f"not done after {visit.timeout:g} s"
+    if said.status is not None:
+        return said.status, said.reason
+    return _died(code, log, _kernel_oom_kills() > kills)
+
+
+def _hear(hearing: BinaryIO, said: _Said, deadline: float) -> bool:
+    """Hear what the worker says until it tells how it went, or ends; False when time ran out."""
     buffer = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(hearing, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if not selector.select(left):
                 continue
-            data = os.read(process.stdout.fileno(), 1 << 16)
+            data = os.read(hearing.fileno(), 1 << 16)
             if not data:
-                process.wait()
                 return True
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 said.hear(line)
+            if said.status is not None:
+                return True
     return False
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+def _end(process: Process) -> int:
+    """Kill the worker and whatever it has started, where they have not ended; its exit code."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    return process.wait()
 
 
 def _died(code: int, log: Path, kernel_killed: bool) -> tuple[str, str]:
@@ -147,6 +170,6 @@ def _environment() -> dict[str, str]:
     return {
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OPENBLAS_NUM_THREADS": "1",  # numpy is not measured, and a process with threads is not to be forked
         **os.environ,
-        "ARTIFEX_BENCH_PARENT": str(os.getpid()),
     }

@@ -27,50 +27,55 @@ class Skip(Exception):
 def measure(visit: Visit) -> Iterator[Measurement]:
     """Every probe's measurement, phase by phase, each as soon as it is taken.
 
-    Without timed steps nothing is run; gradients are checked and the step is split in the first round alone.
+    Without timed steps nothing is run. Later rounds only repeat the timing: what a program is does not change.
     """
-    traced = trace(visit)
-    yield from take("traced", traced)
-    compiled = compile_step(traced)
+    program = build(visit.case)
+    refuse_offload(program)
+    first = visit.round == 0
+    if first:
+        yield from take("traced", trace(program))
+    compiled = compile_step(program)
     yield from take("compiled", compiled)
     if not visit.steps:
         yield from absent("ran", "compile only: no steps were asked for")
-        yield from absent("checked", "compile only: no steps were asked for")
         return
-    yield from take("ran", run(traced, compiled, visit.steps))
-    if visit.round == 0:
-        yield from take("checked", check(traced, compiled, visit.steps))
+    ran = run(program, compiled, visit.steps, with_gradients=first)
+    yield from take("ran", ran)
+    if first and visit.case.strategy == "none":
+        yield from take("split", time_forward(program, compiled.options, visit.steps))
+
+
+def refuse_offload(program: Program) -> None:
+    """Raise Skip when the strategy offloads residuals and the attached device has nowhere to put them."""
+    why = attached.why_no_offload(jax.default_backend())
+    if program.plan.policy is not None and program.plan.policy.offloads() and why:
+        raise Skip(why)
 
 
 @dataclass(frozen=True)
 class Traced:
     """The program as autodiff left it, before any compiler; `plain` is the same without rematerialization."""
 
-    program: Program
     state: Any
-    batch: Any
     gradient: core.ClosedJaxpr
     plain: core.ClosedJaxpr
     residual_bytes: int
     plain_residual_bytes: int
 
 
-def trace(visit: Visit) -> Traced:
-    """Trace the gradient of the case and of its reference. Raises Skip, or CaseError for names never attached."""
-    program = build(visit.case)
-    policy = program.plan.policy
-    no_offload = attached.why_no_offload(jax.default_backend())
-    if policy is not None and policy.offloads() and no_offload:
-        raise Skip(no_offload)
+def trace(program: Program) -> Traced:
+    """Trace the gradient of the case and of its reference. Raises CaseError for names that are never attached."""
     state, batch = program.abstract()
-    plain_program = program.without_remat()
-    plain = jax.make_jaxpr(plain_program.gradient)(state, batch)
+    plain, plain_saved = _traced(program.without_remat(), state, batch)
     check_tags(program, jaxprs.tags(plain))
-    gradient = jax.make_jaxpr(program.gradient)(state, batch)
-    saved, plain_saved = (
-        jaxprs.residual_bytes(p.loss, state["params"], state["rest"], batch) for p in (program, plain_program)
-    )
-    return Traced(program, state, batch, gradient, plain, saved, plain_saved)
+    same = program.case.strategy == "none"
+    gradient, saved = (plain, plain_saved) if same else _traced(program, state, batch)
+    return Traced(state, gradient, plain, saved, plain_saved)
+
+
+def _traced(program: Program, state: Any, batch: Any) -> tuple[core.ClosedJaxpr, int]:
+    saved = jaxprs.residual_bytes(program.loss, state["params"], state["rest"], batch)
+    return jax.make_jaxpr(program.gradient)(state, batch), saved
 
 
 @dataclass(frozen=True)
@@ -87,21 +92,19 @@ class Compiled:
     flops: float | None
 
 
-def compile_step(traced: Traced) -> Compiled:
+def compile_step(program: Program) -> Compiled:
     """Trace, lower and compile what will be timed, from shapes alone."""
-    case = traced.program.case
-    options = attached.compiler_options(jax.default_backend(), case.compiler)
-    function = traced.program.step if case.step == "train" else traced.program.gradient
+    options = attached.compiler_options(jax.default_backend(), program.case.compiler)
     start = time.perf_counter()
-    lowered = jax.jit(function, donate_argnums=0 if case.step == "train" else ()).lower(traced.state, traced.batch)
+    lowered = jax.jit(program.timed, donate_argnums=program.donated).lower(*program.abstract())
     lower_seconds = time.perf_counter() - start
     with _CacheHits() as cache:
         start = time.perf_counter()
         step = lowered.compile(compiler_options=options)
         compile_seconds = time.perf_counter() - start
     peak, parts = attached.compiled_peak(jax.default_backend(), step.memory_analysis())
-    analysis = step.cost_analysis() or {}
-    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, analysis.get("flops"))
+    flops = (step.cost_analysis() or {}).get("flops")
+    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops)
 
 
 class _CacheHits:
@@ -121,67 +124,59 @@ class _CacheHits:
 
 @dataclass(frozen=True)
 class Ran:
-    """The compiled step on real arrays: seconds of the first and of the following steps, and the peak."""
+    """The compiled step on real arrays: seconds of the first and of the following steps, the peak while these ran,
+    and the loss and a sketch of the gradients (`leaves`; None where they were not asked for) of the first.
+    """
 
     first_seconds: float
     seconds: list[float]
     peak: int | None
     peak_source: str
     others_share: float | None
+    loss: float
+    leaves: dict[str, Any] | None
 
 
-def run(traced: Traced, compiled: Compiled, steps: int) -> Ran:
+def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) -> Ran:
     """Make the arrays and run a first step; make them anew, so that the peak is that of a settled process, and run
     `steps` more. Every step is blocked until ready.
     """
-    train = traced.program.case.step == "train"
 
     def step(carry: Any) -> Any:
-        state, batch = carry
+        state, batch, _ = carry
         result = jax.block_until_ready(compiled.step(state, batch))
-        return (result[0], batch) if train else carry
+        return (result[0], batch, result) if program.donated else (state, batch, result)
 
     def arrays() -> Any:
-        return jax.block_until_ready(traced.program.initialize())
+        return (*jax.block_until_ready(program.initialize()), None)
 
-    _, first = time_steps(step, arrays(), 1)
+    (*_, result), first = time_steps(step, arrays(), 1)
+    loss, gradients = program.loss_and_gradients(result)
+    leaves = sketch(gradients) if with_gradients else None
+    del result, gradients
     meter = attached.meter(jax.local_devices()[0])
     meter.start()
     carry = arrays()
     meter.reset()
     with CpuShare() as cpu:
-        _, seconds = time_steps(step, carry, steps)
-    return Ran(first[0], seconds, meter.peak(), meter.source, cpu.others)
+        carry, seconds = time_steps(step, carry, steps)
+    return Ran(first[0], seconds, meter.peak(), meter.source, cpu.others, float(loss), leaves)
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Loss and gradients of the first step, and the seconds of the forward pass and of the gradient alone."""
+class Split:
+    """Seconds of the forward pass alone, which every strategy shares."""
 
-    loss: float
-    leaves: dict[str, Any]
     forward_seconds: list[float]
-    gradient_seconds: list[float]
 
 
-def check(traced: Traced, compiled: Compiled, steps: int) -> Checked:
-    """Gradients on fresh arrays, for comparison with the reference, and the parts of a step timed by themselves."""
-    program = traced.program
+def time_forward(program: Program, options: dict[str, str | bool], steps: int) -> Split:
+    """Compile the forward pass alone and time it."""
     state, batch = jax.block_until_ready(program.initialize())
+    forward = jax.jit(program.forward).lower(state, batch).compile(compiler_options=options)
 
-    def compiled_for(function: Any) -> Any:
-        return jax.jit(function).lower(state, batch).compile(compiler_options=compiled.options)
+    def once(_: Any) -> Any:
+        return jax.block_until_ready(forward(state, batch))
 
-    gradient = compiled.step if program.case.step == "gradient" else compiled_for(program.gradient)
-    forward = compiled_for(program.forward)
-    loss, gradients = jax.block_until_ready(gradient(state, batch))
-    leaves = sketch(gradients)
-    del gradients
-    jax.block_until_ready(forward(state, batch))
-    _, gradient_seconds = time_steps(lambda _: _done(gradient(state, batch)), None, steps)
-    _, forward_seconds = time_steps(lambda _: _done(forward(state, batch)), None, steps)
-    return Checked(float(loss), leaves, forward_seconds, gradient_seconds)
-
-
-def _done(result: Any) -> None:
-    jax.block_until_ready(result)
+    once(None)
+    return Split(time_steps(once, None, steps)[1])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from artifex_bench.record import Measurement
 
 if TYPE_CHECKING:
-    from artifex_bench.measure.phases import Checked, Compiled, Ran, Traced
+    from artifex_bench.measure.phases import Compiled, Ran, Traced
 
 Taken = tuple[list[float], str, dict[str, Any]]  # values, source (or why there are none), detail
 
@@ -96,9 +96,11 @@ def _others(ran: Ran) -> Taken:
     return [ran.others_share], "/proc/stat less the process's own time", {}
 
 
-def _sketch(checked: Checked) -> Taken:
-    norm = math.sqrt(sum(leaf["norm"] ** 2 for leaf in checked.leaves.values()))
-    return [norm], "gradients of the first step", {"loss": checked.loss, "leaves": checked.leaves}
+def _sketch(ran: Ran) -> Taken:
+    if ran.leaves is None:
+        return [], "taken in the first round", {}
+    norm = math.sqrt(sum(leaf["norm"] ** 2 for leaf in ran.leaves.values()))
+    return [norm], "gradients of the first step", {"loss": ran.loss, "leaves": ran.leaves}
 
 
 PROBES = {
@@ -128,9 +130,6 @@ PROBES = {
     "step_seconds": Probe("seconds", "ran", "each following step", _seconds(lambda r: r.seconds)),
     "measured_peak_bytes": Probe("bytes", "ran", "the peak while steps ran", _measured_peak),
     "other_cpu_share": Probe("share", "ran", "processor time others took meanwhile", _others),
-    "gradient_sketch": Probe("norm", "checked", "gradients, to compare with strategy none", _sketch),
-    "forward_seconds": Probe("seconds", "checked", "the forward pass alone", _seconds(lambda c: c.forward_seconds)),
-    "gradient_seconds": Probe(
-        "seconds", "checked", "forward and backward pass, no update", _seconds(lambda c: c.gradient_seconds)
-    ),
+    "gradient_sketch": Probe("norm", "ran", "gradients, to compare with strategy none", _sketch),
+    "forward_seconds": Probe("seconds", "split", "the forward pass alone", _seconds(lambda s: s.forward_seconds)),
 }

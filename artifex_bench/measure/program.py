@@ -21,13 +21,21 @@ from artifex_bench.remat.wrap import run_stack
 
 Arrays = Any  # a pytree of arrays, or of their shapes
 
+# name -> the optimizer, its moment that holds the gradients after one step, and the share of them that it holds
+OPTIMIZERS: dict[str, tuple[optax.GradientTransformation, str, float]] = {
+    "adam": (optax.adam(1e-3, b1=0.9), "mu", 0.1),
+    "adamw": (optax.adamw(1e-3, b1=0.9), "mu", 0.1),
+    "sgd": (optax.sgd(1e-3, momentum=0.9), "trace", 1.0),
+}
+
 
 @dataclass(frozen=True)
 class Program:
     """Functions of `(state, batch)`, where state is `{"params", "optimizer", "rest"}`.
 
     `step` returns (state, loss) and may take its state by donation; `gradient` returns (loss, gradients of the
-    parameters); `forward` returns the loss. `initialize()` makes (state, batch) from the case's seed.
+    parameters); `forward` returns the loss. `initialize()` makes (state, batch) from the case's seed. `timed` is
+    the one of them that the case measures, and `donated` the positions of the arguments it takes by donation.
     """
 
     case: RematCase
@@ -48,6 +56,27 @@ class Program:
         params = optax.apply_updates(state["params"], updates)
         return {**state, "params": params, "optimizer": optimizer}, loss
 
+    @property
+    def timed(self) -> Callable[[Arrays, Arrays], Any]:
+        return self.step if self.case.step == "train" else self.gradient
+
+    @property
+    def donated(self) -> tuple[int, ...]:
+        return (0,) if self.case.step == "train" else ()
+
+    def loss_and_gradients(self, result: Any) -> tuple[jax.Array, Arrays]:
+        """Loss and gradients from the result of a first timed step: of a training step, its optimizer has them.
+
+        A moment that starts at zero is, after one step, a known multiple of the gradients: so the gradients of
+        the very program that is timed are seen, without another output that would change its memory.
+        """
+        if self.case.step == "gradient":
+            return result
+        state, loss = result
+        _, moment, share = OPTIMIZERS[self.case.optimizer]
+        gradients = optax.tree_utils.tree_get(state["optimizer"], moment)
+        return loss, jax.tree.map(lambda m: m / share, gradients)
+
     def abstract(self) -> tuple[Arrays, Arrays]:
         """(state, batch) as shapes."""
         return jax.eval_shape(self.initialize)
@@ -61,7 +90,7 @@ def build(case: RematCase) -> Program:
     """The program of a case. Raises CaseError when the model does not keep to the protocol."""
     model_class = load(case.model)
     plan = parse(case.strategy, case.depth)
-    optimizer = getattr(optax, case.optimizer)(1e-3)
+    optimizer = OPTIMIZERS[case.optimizer][0]
 
     def initialize() -> tuple[Arrays, Arrays]:
         weights, data = jax.random.split(jax.random.key(case.seed, impl="rbg"))

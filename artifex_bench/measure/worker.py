@@ -5,12 +5,10 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -20,13 +18,11 @@ from artifex_bench import visit as visits
 from artifex_bench.visit import Visit
 
 PHASES = {"remat": "artifex_bench.measure.phases"}  # kind of case -> the module whose `measure` yields measurements
-PARENT = "ARTIFEX_BENCH_PARENT"
 Send = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
     """Measure one visit. Standard output carries the protocol alone: what models print goes to standard error."""
-    _die_with_parent()
     protocol = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     visit = visits.from_json(json.load(sys.stdin))
@@ -71,15 +67,6 @@ def measure(visit: Visit, send: Send) -> None:
     send({"environment": environment()})
     for measurement in import_module(PHASES[visit.case.kind]).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, and see that it has not died already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    parent = os.environ.get(PARENT)
-    if parent is not None and os.getppid() != int(parent):
-        sys.exit("the process that asked for this measurement is gone")
 
 
 if __name__ == "__main__":

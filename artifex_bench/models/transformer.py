@@ -21,12 +21,16 @@ VOCABULARY = 256  # bytes: keeps the head small, so that the layers decide
 
 
 class Block(nnx.Module):
-    """Pre-norm attention and MLP (Vaswani 2017, with the norms of Xiong 2020), each a residual part x -> x."""
+    """Attention and MLP, each a residual part x -> x (Vaswani 2017).
+
+    Norms come first (Xiong 2020) and there are no biases (Chowdhery 2022).
+    """
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)
-        linear = partial(nnx.Linear, dtype=dtype, param_dtype=dtype, rngs=rngs)
-        norm = partial(nnx.LayerNorm, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        uniform = nnx.initializers.lecun_uniform()  # compiles in a tenth of the time of a truncated normal
+        linear = partial(nnx.Linear, use_bias=False, kernel_init=uniform, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        norm = partial(nnx.LayerNorm, use_bias=False, dtype=dtype, param_dtype=dtype, rngs=rngs)
         width = case.width
         self.heads = case.heads or 1
         self.norm1, self.norm2 = norm(width), norm(width)
@@ -76,8 +80,8 @@ class Transformer(nnx.Module):
         self.tokens = nnx.Embed(VOCABULARY, case.width, dtype=dtype, param_dtype=dtype, rngs=rngs)
         self.positions = nnx.Embed(sequence, case.width, dtype=dtype, param_dtype=dtype, rngs=rngs)
         self.layers = nnx.List([Block(case, rngs) for _ in range(case.depth)])
-        self.norm = nnx.LayerNorm(case.width, dtype=dtype, param_dtype=dtype, rngs=rngs)
-        self.head = nnx.Linear(case.width, VOCABULARY, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(case.width, use_bias=False, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(case.width, VOCABULARY, use_bias=False, dtype=dtype, param_dtype=dtype, rngs=rngs)
 
     def loss(self, batch: dict[str, jax.Array], run: Any) -> jax.Array:
         tokens_BS = batch["tokens"]

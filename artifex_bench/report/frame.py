@@ -27,7 +27,7 @@ ONCE = (
     "compile_seconds",
     "trace_seconds",
 )
-TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "gradient_seconds", "measured_peak_bytes")
+TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "measured_peak_bytes")
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 
 

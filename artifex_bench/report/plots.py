@@ -149,14 +149,19 @@ def _scaling(table: pd.DataFrame, axis: str, styles: Styles) -> Any | None:
 
 
 def _time_split(table: pd.DataFrame) -> Any:
-    """A training step as forward pass, backward pass (with what it recomputes) and optimizer update."""
-    groups = [(title, rows[rows.forward_seconds.notna()]) for title, rows in shapes(table)]
-    groups = [(title, rows) for title, rows in groups if not rows.empty]
+    """A training step as forward pass, backward pass with update, and what the strategy adds to them.
+
+    The forward pass is timed by itself for strategy none; the rest is the difference of whole steps.
+    """
+    groups = [(title, rows) for title, rows in shapes(table) if rows.forward_seconds.notna().any()]
     figure, panels = _panels([title for title, _ in groups], wide=5.2)
     for panel, (_, rows) in zip(panels, groups, strict=True):
-        forward, gradient = rows.forward_seconds, rows.gradient_seconds
-        shares = (forward, (gradient - forward).clip(lower=0), (rows.step_seconds - gradient).clip(lower=0))
-        labels = ("forward", "backward, with recomputation", "update")
+        plain = rows[rows.forward_seconds.notna()].iloc[0]
+        forward = min(plain.forward_seconds, plain.step_seconds)
+        steps = rows.step_seconds
+        shares: tuple[Any, ...] = (steps.clip(upper=forward), (steps.clip(upper=plain.step_seconds) - forward).clip(lower=0))
+        shares = (*shares, (steps - plain.step_seconds).clip(lower=0))
+        labels = ("forward", "backward and update", "added by the strategy")
         start = np.zeros(len(rows))
         for share, label, colour, hatch in zip(shares, labels, COLOURS[6:3:-1], HATCHES, strict=True):
             panel.barh(rows.strategy, share * 1e3, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")

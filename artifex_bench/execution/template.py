@@ -1,0 +1,80 @@
+"""Workers forked from a template: this side of `measure/template.py`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from artifex_bench.measure.template import NUMBER, PARENT
+
+
+class Forked:
+    """A worker: its process id and how it ended, as `subprocess.Popen` has them."""
+
+    def __init__(self, template: Template, pid: int):
+        self._template, self.pid = template, pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """The exit code, negative for a signal; -SIGKILL as well when the template itself was killed."""
+        if self.returncode is None:
+            answer = self._template.answer()
+            self.returncode = -signal.SIGKILL if answer is None else answer
+        return self.returncode
+
+
+class Template:
+    """The parent's side. Starts the template process when it is first needed, or needed again."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
+        """A worker on those streams (file descriptors). Raises OSError when the template cannot start."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        assert self._socket is not None
+        socket.send_fds(self._socket, [b"."], [stdin, stdout, stderr])
+        pid = self.answer()
+        if pid is None:
+            raise ChildProcessError("the process that workers are forked from ended before it could fork one")
+        return Forked(self, pid)
+
+    def answer(self) -> int | None:
+        """The next number from the template; None where it is gone."""
+        assert self._socket is not None
+        with contextlib.suppress(OSError):
+            data = self._socket.recv(NUMBER.size, socket.MSG_WAITALL)
+            if len(data) == NUMBER.size:
+                return int(NUMBER.unpack(data)[0])
+        return None
+
+    def close(self) -> None:
+        """End the template process."""
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._socket = None
+
+    def _start(self) -> None:
+        self.close()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "artifex_bench.measure.template"],
+                stdin=theirs.fileno(),
+                env={**self._environment, PARENT: str(os.getpid())},
+                start_new_session=True,  # so that Ctrl-C reaches the parent alone
+            )
+        self._socket = ours
+        atexit.register(self.close)

@@ -1,0 +1,82 @@
+"""A process that has imported JAX but not started it, and forks a fresh worker for every visit.
+
+Importing JAX and flax takes seconds; a fork takes milliseconds. The template starts no backend and no thread (a
+started JAX cannot be forked), so a worker begins as a newly started process would: its peaks and caches are its own.
+
+The parent holds the other end of the socket on standard input. Each message brings the worker's three standard
+streams as file descriptors; the answers are the worker's process id, then its exit code (negative: the signal).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+
+PARENT = "ARTIFEX_BENCH_PARENT"
+NUMBER = struct.Struct("!i")
+_STREAMS = 3
+
+
+def main() -> None:
+    """Import what workers need, then fork one for each message until the parent is gone."""
+    die_with_parent(int(os.environ[PARENT]))
+    gc.disable()  # nothing that is imported here is ever collected: looking for garbage among it is wasted
+    import flax.nnx  # noqa: F401
+    import jax  # noqa: F401
+    import optax  # noqa: F401
+
+    from artifex_bench.measure import phases, worker  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+    with socket.socket(fileno=0) as parent:
+        while True:
+            message, streams, _, _ = socket.recv_fds(parent, 1, _STREAMS)
+            if not message:
+                return
+            pid = os.fork()
+            if pid == 0:
+                _become_worker(parent, streams)
+            for stream in streams:
+                os.close(stream)
+            parent.sendall(NUMBER.pack(pid))
+            _, status = os.waitpid(pid, 0)
+            parent.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _become_worker(parent: socket.socket, streams: list[int]) -> None:
+    from artifex_bench.measure import worker
+
+    template = os.getppid()
+    os.setsid()  # a group of its own, so that a kill takes all that it starts
+    parent.detach()
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        if stream >= _STREAMS:
+            os.close(stream)
+    die_with_parent(template)
+    try:
+        worker.main()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)  # a worker that ends well exits by itself
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its parent dies, and see that it has not died already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit("the process that asked for this measurement is gone")
+
+
+if __name__ == "__main__":
+    main()
