@@ -54,28 +54,20 @@ def refuse_offload(program: Program) -> None:
 
 @dataclass(frozen=True)
 class Traced:
-    """The program as autodiff left it, before any compiler; `plain` is the same without rematerialization."""
+    """The program as autodiff left it, before any compiler."""
 
     state: Any
     gradient: core.ClosedJaxpr
-    plain: core.ClosedJaxpr
     residual_bytes: int
-    plain_residual_bytes: int
 
 
 def trace(program: Program) -> Traced:
-    """Trace the gradient of the case and of its reference. Raises CaseError for names that are never attached."""
+    """Trace the gradient. Raises CaseError when the strategy's policy mentions a name that is never attached."""
     state, batch = program.abstract()
-    plain, plain_saved = _traced(program.without_remat(), state, batch)
-    check_tags(program, jaxprs.tags(plain))
-    same = program.case.strategy == "none"
-    gradient, saved = (plain, plain_saved) if same else _traced(program, state, batch)
-    return Traced(state, gradient, plain, saved, plain_saved)
-
-
-def _traced(program: Program, state: Any, batch: Any) -> tuple[core.ClosedJaxpr, int]:
+    gradient = jax.make_jaxpr(program.gradient)(state, batch)
+    check_tags(program, jaxprs.tags(gradient))
     saved = jaxprs.residual_bytes(program.loss, state["params"], state["rest"], batch)
-    return jax.make_jaxpr(program.gradient)(state, batch), saved
+    return Traced(state, gradient, saved)
 
 
 @dataclass(frozen=True)

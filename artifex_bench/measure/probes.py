@@ -45,18 +45,11 @@ def _from_jaxpr(value: Callable[[Traced], float]) -> Callable[[Traced], Taken]:
     return lambda traced: ([value(traced)], "jaxpr", {})
 
 
-def _recomputed(traced: Traced) -> Taken:
+def _gradient_flops(traced: Traced) -> Taken:
     from artifex_bench.measure.jaxprs import flops
 
-    extra = flops(traced.gradient) - flops(traced.plain)
-    once = flops(traced.gradient, loops_once=True) - flops(traced.plain, loops_once=True)
-    return [extra], "jaxpr", {"counting_loops_once": once}
-
-
-def _model_flops(traced: Traced) -> float:
-    from artifex_bench.measure.jaxprs import flops
-
-    return flops(traced.plain)
+    once = flops(traced.gradient, loops_once=True)
+    return [flops(traced.gradient)], "jaxpr", {"counting_loops_once": once}
 
 
 def _tree_bytes(tree: Any) -> int:
@@ -107,13 +100,9 @@ PROBES = {
     "residual_bytes": Probe(
         "bytes", "traced", "what autodiff saves for the backward pass", _from_jaxpr(lambda t: t.residual_bytes)
     ),
-    "residual_bytes_none": Probe(
-        "bytes", "traced", "the same for strategy none", _from_jaxpr(lambda t: t.plain_residual_bytes)
+    "gradient_flops": Probe(
+        "flop", "traced", "forward and backward pass, with what is computed again", _gradient_flops
     ),
-    "model_flops": Probe(
-        "flop", "traced", "forward and backward pass without recomputation", _from_jaxpr(_model_flops)
-    ),
-    "recomputed_flops": Probe("flop", "traced", "what the strategy computes again", _recomputed),
     "parameter_bytes": Probe(
         "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: _tree_bytes(t.state["params"]))
     ),

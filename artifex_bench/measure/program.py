@@ -7,7 +7,7 @@ The model is split into graph (static) and arrays, so that one function builds b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -80,10 +80,6 @@ class Program:
     def abstract(self) -> tuple[Arrays, Arrays]:
         """(state, batch) as shapes."""
         return jax.eval_shape(self.initialize)
-
-    def without_remat(self) -> Program:
-        """The reference: the same model and arrays, strategy none."""
-        return build(replace(self.case, strategy="none"))
 
 
 def build(case: RematCase) -> Program:

@@ -6,6 +6,7 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -25,6 +26,7 @@ def main() -> None:
     """Measure one visit. Standard output carries the protocol alone: what models print goes to standard error."""
     protocol = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    gc.disable()  # a short life: collecting would only disturb what is timed
     visit = visits.from_json(json.load(sys.stdin))
     if visit.memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (visit.memory_limit, visit.memory_limit))

@@ -78,11 +78,11 @@ def verdict(record: Record, reference: Record | None) -> Verdict | None:
     From three things: the recomputation and the residuals that autodiff planned (jaxpr), the bytes that the
     compiler planned, and the FLOPs that are left in what it compiled.
     """
-    recomputed = record.value("recomputed_flops")
-    residuals, plain_residuals = record.value("residual_bytes"), record.value("residual_bytes_none")
-    if recomputed is None or residuals is None or plain_residuals is None:
+    recomputed = _more(record, reference, "gradient_flops")
+    saved = _more(record, reference, "residual_bytes")
+    if reference is None or recomputed is None or saved is None:
         return None
-    if recomputed <= 0 and residuals >= plain_residuals * (1 - SAVED_SHARE):
+    if recomputed <= 0 and saved >= -SAVED_SHARE * (reference.value("residual_bytes") or 0):
         return Verdict("no-op", "nothing is recomputed and the residuals are those of strategy none")
     peak, plain_peak = _activations(record), _activations(reference)
     if peak is None or plain_peak is None:
@@ -105,16 +105,20 @@ def _activations(record: Record | None) -> float | None:
     return found.values[0] - found.detail["argument_bytes"]
 
 
+def _more(record: Record, reference: Record | None, probe: str) -> float | None:
+    """What the record has more of than the reference."""
+    mine, plain = record.value(probe), reference.value(probe) if reference else None
+    return None if mine is None or plain is None else mine - plain
+
+
 def _kept_recomputation(record: Record, reference: Record | None) -> float | None:
     """The share of the planned recomputation that is left in the compiled program.
 
     The compiler counts a loop's body once, so the plan is counted that way too.
     """
-    if reference is None:
+    kept = _more(record, reference, "compiled_flops")
+    mine, plain = record.get("gradient_flops"), reference.get("gradient_flops") if reference else None
+    if kept is None or mine is None or plain is None:
         return None
-    mine, plain = record.value("compiled_flops"), reference.value("compiled_flops")
-    planned = record.get("recomputed_flops")
-    once = planned.detail.get("counting_loops_once") if planned else None
-    if mine is None or plain is None or not once or once <= 0:
-        return None
-    return max(0.0, (mine - plain) / once)
+    planned = mine.detail["counting_loops_once"] - plain.detail["counting_loops_once"]
+    return max(0.0, kept / planned) if planned > 0 else None

@@ -22,8 +22,7 @@ ONCE = (
     "compiled_peak_bytes",
     "parameter_bytes",
     "optimizer_bytes",
-    "model_flops",
-    "recomputed_flops",
+    "gradient_flops",
     "compile_seconds",
     "trace_seconds",
 )
@@ -112,6 +111,9 @@ def _ratios(case: RematCase, visits: list[Record], plain: list[Record]) -> dict[
         mine, theirs = (_summary(v, name) for v in (visits, plain))
         found[column] = mine.median / theirs.median if mine and theirs and theirs.median else None
     mine_groups, plain_groups = _groups(visits, "step_seconds"), _groups(plain, "step_seconds")
+    total, model = _first(visits, "gradient_flops"), _first(plain, "gradient_flops")
+    found["model_flops"] = model
+    found["recomputed_flops"] = None if total is None or model is None else total - model
     found |= dict.fromkeys(("time_ratio", "time_ratio_low", "time_ratio_high"))
     if mine_groups and plain_groups:
         found["time_ratio"] = _pooled_median(mine_groups) / _pooled_median(plain_groups)

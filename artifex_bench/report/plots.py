@@ -159,7 +159,10 @@ def _time_split(table: pd.DataFrame) -> Any:
         plain = rows[rows.forward_seconds.notna()].iloc[0]
         forward = min(plain.forward_seconds, plain.step_seconds)
         steps = rows.step_seconds
-        shares: tuple[Any, ...] = (steps.clip(upper=forward), (steps.clip(upper=plain.step_seconds) - forward).clip(lower=0))
+        shares: tuple[Any, ...] = (
+            steps.clip(upper=forward),
+            (steps.clip(upper=plain.step_seconds) - forward).clip(lower=0),
+        )
         shares = (*shares, (steps - plain.step_seconds).clip(lower=0))
         labels = ("forward", "backward and update", "added by the strategy")
         start = np.zeros(len(rows))
