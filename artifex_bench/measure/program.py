@@ -89,14 +89,13 @@ def build(case: RematCase) -> Program:
     optimizer = OPTIMIZERS[case.optimizer][0]
 
     def initialize() -> tuple[Arrays, Arrays]:
-        weights, data = jax.random.split(jax.random.key(case.seed, impl="rbg"))
-        model = model_class(case, nnx.Rngs(weights))
+        model = model_class(case, nnx.Rngs(jax.random.key(case.seed, impl="rbg")))
         stacks = {name: _take_stack(model, name, case) for name in getattr(model_class, "stacks", ("layers",))}
         graph, model_params, model_rest = _split(model)
         params = {"model": model_params, "stacks": {name: stack[0] for name, stack in stacks.items()}}
         rest = {"model": (graph, model_rest), "stacks": {name: stack[1] for name, stack in stacks.items()}}
-        state = {"params": params, "optimizer": optimizer.init(params), "rest": rest}
-        return state, model_class.batch(case, data)
+        state = {"params": params, "optimizer": jax.jit(optimizer.init)(params), "rest": rest}
+        return state, model_class.batch(case, jax.random.key(case.seed + 1, impl="rbg"))
 
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
         def run(name: str, x: Any) -> Any:
@@ -134,7 +133,7 @@ def _split(module: Any) -> Any:
 
 
 def _stacked(states: tuple[Arrays, ...]) -> Arrays:
-    return jax.tree.map(lambda *arrays: jax.numpy.stack(arrays), *states)
+    return jax.jit(lambda *states: jax.tree.map(lambda *arrays: jax.numpy.stack(arrays), *states))(*states)
 
 
 def _parts(layer: Any) -> dict[str, Callable[[Any], Any]]:

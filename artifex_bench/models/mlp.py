@@ -22,7 +22,7 @@ class Layer(nnx.Module):
         self.linear = nnx.Linear(
             case.width,
             case.width,
-            kernel_init=nnx.initializers.he_normal(),  # keeps activations and gradients of deep stacks in range
+            kernel_init=nnx.initializers.he_uniform(),  # keeps activations and gradients of deep stacks in range
             dtype=case.dtype,
             param_dtype=jnp.dtype(case.dtype),
             rngs=rngs,

@@ -15,6 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import RematCase
 
+UNIFORM = nnx.initializers.lecun_uniform()  # compiles in a fraction of the time of a truncated normal
 INPUTS = 784  # a 28 x 28 image, as in the paper
 
 
@@ -23,7 +24,7 @@ class Layer(nnx.Module):
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)
-        self.linear = nnx.Linear(case.width, case.width, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        self.linear = nnx.Linear(case.width, case.width, kernel_init=UNIFORM, dtype=dtype, param_dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BD: jax.Array) -> jax.Array:
         y_BD = checkpoint_name(self.linear(x_BD), "linear")
@@ -37,7 +38,7 @@ class Vae(nnx.Module):
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)
-        linear = partial(nnx.Linear, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        linear = partial(nnx.Linear, kernel_init=UNIFORM, dtype=dtype, param_dtype=dtype, rngs=rngs)
         latent = case.width // 2
         self.embed = linear(INPUTS, case.width)
         self.encoder = nnx.List([Layer(case, rngs) for _ in range(case.depth)])
