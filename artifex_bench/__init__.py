@@ -1,0 +1,20 @@
+"""artifex_bench: what each checkpointing choice costs your JAX model, measured. Importing it imports no JAX."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from artifex_bench.benchmark import benchmark_checkpointing as benchmark_checkpointing
+    from artifex_bench.report.frame import load_run as load_run
+
+_HOMES = {"benchmark_checkpointing": "artifex_bench.benchmark", "load_run": "artifex_bench.report.frame"}
+__all__ = ["benchmark_checkpointing", "load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'artifex_bench' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
