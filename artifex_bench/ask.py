@@ -15,6 +15,7 @@ from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
 AXES = tuple(axis for axis in cases.axes(RematCase) if axis != "compiler")  # which has an option of its own
+HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -26,12 +27,10 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     preset = options["preset"] or suite.DEFAULT
     cases.check_choice("preset", preset, suite.PRESETS)
     how = {**suite.SETTINGS[preset]}
-    how |= {key: options[key] for key in ("rounds", "steps") if options[key] is not None}
+    how |= {key: options[key] for key in HOW if options[key] is not None}
     request = Request(
         suite=options["suite"],
         cases=grid(suite.PRESETS[preset], options),
-        timeout=options["timeout"],
-        memory_limit=options["memory_limit"],
         **how,
     )
     now = datetime.datetime.now()
@@ -45,7 +44,7 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder and the request of an earlier run; options that would change it are refused."""
-    given = [key for key in (*AXES, "suite", "preset", "rounds", "steps", "memory_limit", "name") if options[key]]
+    given = [key for key in (*AXES, "suite", "preset", *HOW, "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
