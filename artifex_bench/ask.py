@@ -35,7 +35,7 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     )
     now = datetime.datetime.now()
     name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise CaseError(f"name {name!r}: must be a folder's name without slashes; --out says where it goes")
     folder = options["out"] / name
     store.create(folder, runner.to_json(request))
@@ -49,7 +49,10 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
     folder: Path = options["resume"]
-    return folder, runner.from_json(store.manifest(folder))
+    try:
+        return folder, runner.from_json(store.manifest(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def grid(grids: tuple[dict[str, Any], ...], options: Mapping[str, Any]) -> tuple[RematCase, ...]:
