@@ -35,8 +35,10 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     )
     now = datetime.datetime.now()
     name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
-    if Path(name).name != name or name == "..":
-        raise CaseError(f"name {name!r}: must be a folder's name without slashes; --out says where it goes")
+    if Path(name).name != name or name == ".." or len(name.encode()) > 255:
+        raise CaseError(
+            f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
+        )
     folder = options["out"] / name
     store.create(folder, runner.to_json(request))
     return folder, request
