@@ -353,9 +353,11 @@ def test_a_disk_without_room_for_a_run_at_all(fake, disk):
 # Signals.
 
 FAKE_COMMAND = """
-import sys
+import subprocess, sys
 from artifex_bench.cli import main
 from artifex_bench.execution import BACKENDS, Backend, local
+def start(stdin, stdout, stderr):
+    return subprocess.Popen(worker, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
 worker = (sys.executable, "-S", "-c", '''
 import json, os, sys, time
 visit = json.load(sys.stdin)
@@ -366,7 +368,7 @@ if visit["round"] == 1 and not os.path.exists("go on"):
     time.sleep(600)
 print(json.dumps({"status": "ok", "reason": ""}))
 ''')
-BACKENDS["local"] = Backend("fake", lambda visit, log: local.measure(visit, log, worker))
+BACKENDS["local"] = Backend("fake", lambda visit, log: local.measure(visit, log, start))
 main()
 """
 

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "remat": {"case", "record", "models"},
     "targets": {"case", "record"},
     "measure": {*BASE, "models", "remat", "targets"},
-    "execution": BASE,
+    "execution": {*BASE, "measure"},  # of which only what speaks to its processes
     "runner": {*BASE, "store", "remat"},
     "report": {"case", "record", "stats", "store", "models"},
 }

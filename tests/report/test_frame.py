@@ -162,7 +162,7 @@ def test_a_folder_is_read_whole(tmp_path):
 
 
 @given(st.lists(made.records.filter(lambda r: r.case.model in ("mlp", "vae", "transformer")), max_size=4))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_records_make_a_table(records):
     table = frame(records)
     assert len(table) == len({one.case for one in records})
