@@ -15,6 +15,7 @@ from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
 AXES = tuple(axis for axis in cases.axes(RematCase) if axis != "compiler")  # which has an option of its own
+HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -26,18 +27,18 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     preset = options["preset"] or suite.DEFAULT
     cases.check_choice("preset", preset, suite.PRESETS)
     how = {**suite.SETTINGS[preset]}
-    how |= {key: options[key] for key in ("rounds", "steps") if options[key] is not None}
+    how |= {key: options[key] for key in HOW if options[key] is not None}
     request = Request(
         suite=options["suite"],
         cases=grid(suite.PRESETS[preset], options),
-        timeout=options["timeout"],
-        memory_limit=options["memory_limit"],
         **how,
     )
     now = datetime.datetime.now()
     name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
-    if Path(name).name != name:
-        raise CaseError(f"name {name!r}: must be a folder's name without slashes; --out says where it goes")
+    if Path(name).name != name or name == ".." or len(name.encode()) > 255:
+        raise CaseError(
+            f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
+        )
     folder = options["out"] / name
     store.create(folder, runner.to_json(request))
     return folder, request
@@ -45,12 +46,15 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder and the request of an earlier run; options that would change it are refused."""
-    given = [key for key in (*AXES, "suite", "preset", "rounds", "steps", "memory_limit", "name") if options[key]]
+    given = [key for key in (*AXES, "suite", "preset", *HOW, "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
     folder: Path = options["resume"]
-    return folder, runner.from_json(store.manifest(folder))
+    try:
+        return folder, runner.from_json(store.manifest(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def grid(grids: tuple[dict[str, Any], ...], options: Mapping[str, Any]) -> tuple[RematCase, ...]:

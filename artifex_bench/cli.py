@@ -11,7 +11,7 @@ import click
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import CaseError
-from artifex_bench.options import Bytes, Listed
+from artifex_bench.options import Bytes, Listed, Seconds
 
 WRONG_USE, CASE_FAILED, INTERRUPTED = 2, 1, 130
 
@@ -55,9 +55,7 @@ def main() -> None:
 @click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
 @click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
-@click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a visit."
-)
+@click.option("--timeout", type=Seconds(), help="Of a visit.  [default: 600]")
 @click.option(
     "--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom."
 )

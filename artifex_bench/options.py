@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -35,6 +36,22 @@ class Bytes(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
-        if found is None or found[2].upper() not in _UNITS or float(found[1]) <= 0:
+        size = float(found[1]) * _UNITS.get(found[2].upper(), 0) if found else 0
+        if not 1 <= size < 2**63:  # more than the system can count
             self.fail(f"{value!r}: must be a size such as 8GiB, 512MiB or 16GB", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+        return int(size)
+
+
+class Seconds(click.ParamType):
+    """A time, more than zero and not endless."""
+
+    name = "SECONDS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not 0 < found < math.inf:
+            self.fail(f"{value!r}: must be a number of seconds, more than 0", param, ctx)
+        return found

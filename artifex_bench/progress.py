@@ -21,7 +21,7 @@ from artifex_bench.visit import Visit
 
 def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)  # names of folders may hold brackets
     measure = BACKENDS[request.backend].measure
     left = runner.left(request, folder, store.load(folder))
     console.print(
@@ -36,7 +36,7 @@ def run(request: Request, folder: Path) -> int:
         )
         return 130
     except store.StoreError as error:
-        console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True, markup=False)
+        console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True)
         return 1
     return _conclude(folder, records, console)
 
@@ -48,7 +48,7 @@ def _conclude(folder: Path, records: list[Record], console: Console) -> int:
     show_table(table)
     fell = [record for record in records if record.status not in ("ok", "skipped")]
     for record in fell:
-        console.print(f"{record.status}: {label(record.case)}: {record.reason}", soft_wrap=True, markup=False)
+        console.print(f"{record.status}: {label(record.case)}: {record.reason}", soft_wrap=True)
     console.print(f"tables and plots: {folder}", soft_wrap=True)
     return 1 if fell else 0
 
@@ -88,7 +88,7 @@ class _Shown:
         if not self._console.is_terminal:
             print(f"[{self._done}/{self._total}] {name}: {_outcome(record)}", file=sys.stderr, flush=True)
         elif record.status not in ("ok", "skipped"):
-            self._bar.console.print(f"{record.status}: {name}: {record.reason}", markup=False, soft_wrap=True)
+            self._bar.console.print(f"{record.status}: {name}: {record.reason}", soft_wrap=True)
 
 
 def _outcome(record: Record) -> str:
@@ -108,7 +108,7 @@ def show_table(table: Any) -> None:
 
     from artifex_bench.report.tables import HEADINGS, HEADINGS_MORE, LEGEND, grouped
 
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
     for title, lines, notes in grouped(table):
         grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for i, heading in enumerate((*HEADINGS, *HEADINGS_MORE)):
@@ -117,6 +117,6 @@ def show_table(table: Any) -> None:
             grid.add_row(*line)
         console.print(grid)
         for note in notes:
-            console.print(note, markup=False)
+            console.print(note)
         console.print()
-    console.print(LEGEND.strip(), markup=False)
+    console.print(LEGEND.strip())

@@ -97,6 +97,8 @@ def to_json(record: Record) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> Record:
     """The record that `to_json` wrote. Raises RecordError for another schema or a damaged record."""
+    if not isinstance(data, Mapping):
+        raise RecordError(f"damaged record: {str(data)[:40]!r} is no record")
     found = data.get("schema")
     if found != SCHEMA:
         raise RecordError(f"record has schema {found!r}: this version reads schema {SCHEMA}")

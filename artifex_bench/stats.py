@@ -41,12 +41,17 @@ def summarize(rounds: Sequence[Sequence[float]]) -> Summary | None:
 def bootstrap_medians(groups: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Medians of `resamples` two-stage resamples of the groups; the same seed gives the same values."""
     rng = np.random.default_rng(seed)
-    picks = rng.integers(len(groups), size=(resamples, len(groups)))
-    medians = np.empty(resamples)
-    for row, pick in enumerate(picks):
-        drawn = [groups[g][rng.integers(groups[g].size, size=groups[g].size)] for g in pick]
-        medians[row] = np.median(np.concatenate(drawn))
-    return medians
+    sizes = np.array([group.size for group in groups])
+    padded = np.full((len(groups), sizes.max()), np.inf)  # groups differ in length; what is padded sorts to the end
+    for row, group in zip(padded, groups, strict=True):
+        row[: group.size] = group
+    picks = rng.integers(len(groups), size=(resamples, len(groups), 1))
+    draws = rng.integers(sizes[picks], size=(resamples, *padded.shape))
+    drawn = np.where(np.arange(padded.shape[1]) < sizes[picks], padded[picks, draws], np.inf)
+    ordered = np.sort(drawn.reshape(resamples, -1), axis=1)
+    middle = sizes[picks].sum(axis=1)
+    halves = np.take_along_axis(ordered, np.hstack([(middle - 1) // 2, middle // 2]), axis=1)
+    return np.asarray(halves.mean(axis=1))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

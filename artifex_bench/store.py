@@ -26,7 +26,7 @@ class StoreError(Exception):
 
 def create(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Make a run's folder. Raises StoreError when it holds a run already or cannot be written."""
-    if (folder / MANIFEST).exists():
+    if os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,12 +38,14 @@ def create(folder: Path, manifest: Mapping[str, Any]) -> None:
 def manifest(folder: Path) -> dict[str, Any]:
     """What was asked for. Raises StoreError when the folder holds no run."""
     try:
-        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        return found
+        found = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
         raise StoreError(f"{folder} holds no run: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {folder / MANIFEST}: {error}") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"cannot read {folder / MANIFEST}: it is no JSON object")
+    return found
 
 
 @contextlib.contextmanager
@@ -111,12 +113,16 @@ def load(folder: Path) -> list[Record]:
 
 
 def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
-    """Where what a visit's process printed is kept."""
+    """The file, made anew, where what a visit's process prints is kept. Raises StoreError when it cannot be."""
     name, number = record_key
-    logs = folder / "logs"
-    logs.mkdir(exist_ok=True)
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return logs / f"{safe}.round{number}.log"
+    safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
+    path = folder / "logs" / f"{safe[-200:]}.round{number}.log"  # the end, with its digest, tells cases apart
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; the records are safe") from error
+    return path
 
 
 def _write_whole(path: Path, text: str) -> None:

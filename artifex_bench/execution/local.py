@@ -18,10 +18,12 @@ from typing import Any, BinaryIO, Protocol
 
 from artifex_bench import visit as visits
 from artifex_bench.execution.template import Template
-from artifex_bench.record import Measurement, Record
+from artifex_bench.record import STATUSES, Measurement, Record
 from artifex_bench.visit import Visit
 
-_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|bad_alloc|cannot allocate memory", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
+)
 
 
 @dataclass
@@ -34,16 +36,15 @@ class _Said:
     reason: str = ""
 
     def hear(self, line: bytes) -> None:
-        try:
+        """Take in one line; what is no message is passed over: the torn last line of a worker that was killed."""
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             message = json.loads(line)
-        except ValueError:
-            return  # the torn last line of a worker that was killed
-        if "measurement" in message:
-            self.measurements.append(Measurement(**message["measurement"]))
-        elif "environment" in message:
-            self.environment = message["environment"]
-        elif "status" in message:
-            self.status, self.reason = message["status"], message["reason"]
+            if "measurement" in message:
+                self.measurements.append(Measurement(**message["measurement"]))
+            elif "environment" in message:
+                self.environment = dict(message["environment"])
+            elif message["status"] in STATUSES:
+                self.status, self.reason = message["status"], str(message["reason"])
 
 
 class Process(Protocol):

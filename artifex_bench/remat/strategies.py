@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -132,7 +133,7 @@ def _structure(strategy: str, structure: str, depth: int) -> Plan:
         return found.plan(1)
     if argument == "sqrt" and found.sqrt:
         return found.plan(max(1, round(math.sqrt(depth))))
-    if not (argument.isascii() and argument.isdigit()) or not 1 <= int(argument) <= 10**6:
+    if not re.fullmatch("[0-9]{1,7}", argument) or not 1 <= int(argument) <= 10**6:
         choice = "a whole number of 1 or more" + (", or sqrt" if found.sqrt else "")
         raise CaseError(f"strategy {strategy!r}: {argument!r} after '{head}-' must be {choice}")
     return found.plan(min(int(argument), depth))

@@ -51,7 +51,8 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     if not table.empty:
         ratios = [_ratios(case, visits, by_case.get(cases.reference(case), [])) for case, visits in by_case.items()]
         table = pd.concat([table, pd.DataFrame(ratios)], axis=1)
-    return table
+    empty = [name for name in table if table[name].isna().all()]
+    return table.astype(dict.fromkeys(empty, float))  # NaN where nothing was measured, which arithmetic goes through
 
 
 def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:

@@ -34,8 +34,9 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     styles = _styles(table.strategy.unique())
     drawn = []
     with plt.rc_context(_STYLE):
-        if usable.step_seconds.notna().any():
-            drawn.append(_save(_tradeoff(usable, styles), folder / "tradeoff.png"))
+        compared = usable[usable.time_ratio.notna() & usable.compiled_peak_ratio.notna()]
+        if not compared.empty:
+            drawn.append(_save(_tradeoff(compared, styles), folder / "tradeoff.png"))
         for axis in ("depth", "width", "batch", "sequence"):
             figure = _scaling(usable, axis, styles)
             if figure is not None:
@@ -76,7 +77,7 @@ def _panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tuple[An
 
 def _tradeoff(table: pd.DataFrame, styles: Styles) -> Any:
     """Step time against peak memory, both relative to none; the Pareto front joined by a line."""
-    groups = [(title, rows) for title, rows in shapes(table) if rows.time_ratio.notna().any()]
+    groups = list(shapes(table))
     figure, panels = _panels([title for title, _ in groups])
     for panel, (_, rows) in zip(panels, groups, strict=True):
         best = rows.loc[[i for i in rows.index if i in front(rows)]].sort_values("compiled_peak_ratio")
@@ -187,7 +188,7 @@ def _segments(table: pd.DataFrame) -> Any | None:
         "nested": lambda s: s.startswith("nested-"),
     }
     rows = table[table.strategy.str.fullmatch(r"(segments|nested)-\d+")]
-    if rows.strategy.nunique() < 4 or rows.depth.nunique() != 1:
+    if rows.strategy.nunique() < 4 or len(list(shapes(rows))) != 1:
         return None
     figure, panels = _panels([next(shapes(rows))[0]], wide=5.6)
     for i, (kind, chosen) in enumerate(kinds.items()):

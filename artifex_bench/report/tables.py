@@ -25,10 +25,10 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def shape_title(shape: dict[str, Any]) -> str:
     """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
-    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
+    plain = {"heads": 4, "step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
     words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if _there(shape[axis])]
     words += [str(shape["dtype"]), str(shape["layers"])]
-    words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if shape.get(axis, value) != value]
+    words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if _there(shape[axis]) and shape[axis] != value]
     return f"{shape['model']}: {', '.join(words)}"
 
 
@@ -43,7 +43,7 @@ def cells(row: Any, on_front: bool) -> list[str]:
         interval = f"{row.time_ratio_low:.2f} … {row.time_ratio_high:.2f}"
     status = row.status if not row.contended else f"{row.status}, contended"
     agrees = {True: "yes", False: "NO"}.get(row.agrees, units.ABSENT)
-    flops = row.recomputed_flops / row.model_flops if _there(row.recomputed_flops) and row.model_flops else None
+    flops = row.recomputed_flops / row.model_flops if row.model_flops else None
     throughput = f"{units.count(row.throughput_per_second)} {row.throughput_unit}/s"
     return [
         row.strategy + (" *" if on_front else ""),
@@ -54,7 +54,7 @@ def cells(row: Any, on_front: bool) -> list[str]:
         units.ratio(row.compiled_peak_ratio),
         units.size(row.measured_peak_bytes),
         units.size(row.residual_bytes),
-        units.ABSENT if flops is None else f"{flops:+.0%}",
+        f"{flops:+.0%}" if _there(flops) else units.ABSENT,
         throughput if _there(row.throughput_per_second) else units.ABSENT,
         row.verdict if _there(row.verdict) else units.ABSENT,
         agrees,

@@ -1,0 +1,77 @@
+"""Fabricated cases and records, and backends that measure nothing: what the JAX-free tests are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from artifex_bench.case import RematCase
+from artifex_bench.record import Measurement, Record
+from artifex_bench.visit import Visit
+
+SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
+UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word of the probe's name
+
+
+def case(strategy: str = "none", **fields: Any) -> RematCase:
+    return RematCase(strategy=strategy, **{**SMALL, **fields})
+
+
+def taken(probe: str, *values: float, **detail: Any) -> Measurement:
+    unit = next(unit for word, unit in UNITS.items() if word in probe)
+    return Measurement(probe, unit, values, "fabricated", detail=detail)
+
+
+def sketch(loss: float = 1.5, leaves: dict[str, Sequence[float]] | None = None) -> Measurement:
+    """Gradients as the worker sends them: two projections a parameter."""
+    leaves = leaves or {"up.kernel": (3.0, -4.0)}
+    norms = {name: (sum(p * p for p in values) / len(values)) ** 0.5 for name, values in leaves.items()}
+    detail = {name: {"norm": norms[name], "projections": list(values)} for name, values in leaves.items()}
+    total = sum(n * n for n in norms.values()) ** 0.5
+    return Measurement("gradient_sketch", "norm", (total,), "fabricated", detail={"loss": loss, "leaves": detail})
+
+
+def measured(
+    steps: Sequence[float] = (0.010, 0.011, 0.012),
+    residual: float = 1000,
+    peak: float = 5000,
+    recomputed: float = 0,
+    flops: float = 900,
+) -> tuple[Measurement, ...]:
+    """What an ok visit brings back; `recomputed` of 900 model FLOPs, `peak` with 1000 bytes of arguments."""
+    timed = [taken("step_seconds", *steps)] if steps else [Measurement("step_seconds", "seconds", note="compile only")]
+    return (
+        taken("residual_bytes", residual),
+        taken("residual_bytes_none", 1000),
+        taken("model_flops", 900),
+        taken("recomputed_flops", recomputed, counting_loops_once=recomputed),
+        taken("parameter_bytes", 400),
+        taken("compile_seconds", 1.25),
+        taken("compiled_peak_bytes", peak, argument_bytes=1000),
+        taken("compiled_flops", flops),
+        *timed,
+        Measurement("measured_peak_bytes", "bytes", note="not read here"),
+    )
+
+
+def record(which: RematCase | str = "none", status: str = "ok", **fields: Any) -> Record:
+    found = case(which) if isinstance(which, str) else which
+    fields.setdefault("measurements", measured() if status == "ok" else ())
+    fields.setdefault("reason", "" if status == "ok" else f"it was {status}")
+    return Record(found, fields.pop("round", 0), status, **fields)
+
+
+def backend(log: list[str], statuses: dict[str, str] | None = None) -> Callable[[Visit, Path], Record]:
+    """Measures nothing: writes `strategy round` into `log`; the statuses of strategies that do not end ok."""
+
+    def measure(visit: Visit, path: Path) -> Record:
+        log.append(f"measure {visit.case.strategy} {visit.round}")
+        path.write_text("what the process printed\n")
+        return record(visit.case, (statuses or {}).get(visit.case.strategy, "ok"), round=visit.round)
+
+    return measure
+
+
+def ignore(visit: Visit, found: Record | None) -> None:
+    """Shows nothing."""

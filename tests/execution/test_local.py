@@ -1,0 +1,244 @@
+"""A process for every visit: whatever it does, a record comes of it, and nothing of it is left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from artifex_bench import visit as visits
+from artifex_bench.execution import local
+from artifex_bench.record import Measurement
+from artifex_bench.visit import Visit
+from tests.build import case
+
+PROLOGUE = """
+import json, os, signal, subprocess, sys, time
+def send(**message):
+    sys.stdout.write(json.dumps(message) + "\\n")
+    sys.stdout.flush()
+def number(probe="compile_seconds"):
+    send(measurement={"probe": probe, "unit": "seconds", "values": [1.5]})
+def done(status="ok", reason=""):
+    send(status=status, reason=reason)
+visit = json.load(sys.stdin)
+"""
+STREAMS = ("stdin", "stdout", "stderr")
+NUMBER = Measurement("compile_seconds", "seconds", (1.5,))
+
+
+@pytest.fixture
+def measure(tmp_path):
+    def run(code, timeout=30.0, prologue=PROLOGUE):
+        def start(*streams):
+            worker = (sys.executable, "-S", "-c", prologue + code)
+            return subprocess.Popen(worker, **dict(zip(STREAMS, streams, strict=True)), start_new_session=True)
+
+        return local.measure(Visit(case("all"), 3, timeout=timeout), tmp_path / "log", start)
+
+    return run
+
+
+def gone(pid):
+    """Whether the process has ended, given a moment: a killed orphan is reaped by init, not by us."""
+    for _ in range(200):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
+    found = measure("send(environment={'visit': visit}); number(); print('hello', file=sys.stderr); done()")
+    assert (found.case, found.round, found.status, found.reason) == (case("all"), 3, "ok", "")
+    assert found.measurements == (NUMBER,)
+    assert visits.from_json(found.environment["visit"]) == Visit(case("all"), 3, timeout=30.0)
+    assert found.wall_seconds > 0
+    assert found.started_at.endswith("+00:00")
+    assert (tmp_path / "log").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize("status", ["oom", "failed", "skipped"])
+def test_a_worker_that_says_what_went_wrong_is_believed(measure, status):
+    found = measure(f"number(); done({status!r}, 'because')")
+    assert (found.status, found.reason, found.measurements) == (status, "because", (NUMBER,))
+
+
+def test_kill_9_of_the_worker_keeps_what_was_measured(measure):
+    found = measure("number(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert found.measurements == (NUMBER,)
+
+
+def test_a_kill_by_the_kernel_for_memory_is_oom(measure, monkeypatch):
+    counts = iter((4, 5))
+    monkeypatch.setattr(local, "_kernel_oom_kills", lambda: next(counts))
+    found = measure("number(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert (found.status, found.measurements) == ("oom", (NUMBER,))
+    assert found.reason == "the kernel killed the process: the machine ran out of memory"
+
+
+def test_another_death_while_the_kernel_kills_others_is_not_oom(measure, monkeypatch):
+    counts = iter((4, 5))
+    monkeypatch.setattr(local, "_kernel_oom_kills", lambda: next(counts))
+    assert measure("sys.exit(3)").status == "failed"
+
+
+def test_a_worker_that_hangs_is_killed_at_the_timeout(measure, tmp_path):
+    found = measure("send(environment={'pid': os.getpid()}); number(); time.sleep(600)", timeout=1.0)
+    assert (found.status, found.reason) == ("timeout", "not done after 1 s")
+    assert found.measurements == (NUMBER,)
+    assert gone(found.environment["pid"])
+
+
+def test_a_worker_that_falls_silent_and_hangs_is_killed_at_once(measure):
+    """It closes its end of the pipe, which is its death as far as anyone can hear, and goes on."""
+    found = measure("send(environment={'pid': os.getpid()}); number(); os.close(1); time.sleep(600)")
+    assert (found.status, found.measurements) == ("failed", (NUMBER,))
+    assert gone(found.environment["pid"])
+
+
+def test_a_worker_that_never_reads_is_killed(measure):
+    assert measure("import time; time.sleep(600)", timeout=0.5, prologue="").status == "timeout"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"garbage",
+        b"",
+        b"5",
+        b"null",
+        b"[]",
+        b'["measurement"]',
+        b'"status"',
+        b"\xff\xfe\x00",
+        b'{"measurement": 3}',
+        b'{"measurement": {"probe": "a"}}',
+        b'{"measurement": {"probe": "a", "unit": "b"}}',
+        b'{"environment": 7}',
+        b'{"status": "fine", "reason": ""}',
+        b'{"status": "ok"}',
+        b'{"status": ["ok"], "reason": ""}',
+        b"x" * 200_000,
+    ],
+)
+def test_garbage_is_passed_over(measure, said):
+    found = measure(f"sys.stdout.buffer.write({said[:50]!r} * {max(1, len(said) // 50)} + b'\\n'); number(); done()")
+    assert (found.status, found.measurements, found.environment) == ("ok", (NUMBER,), {})
+
+
+def test_nothing_but_garbage_is_a_failed_case(measure):
+    found = measure('print(\'{"status": "fine", "reason": ""}\'); print(\'garbage\', end=\'\')')
+    assert (found.status, found.reason) == ("failed", "the process ended early (exit code 0)")
+
+
+def test_a_torn_last_line_is_left_out(measure):
+    found = measure('number(); sys.stdout.write(\'{"measurement": {"pro\'); sys.stdout.flush(); os._exit(7)')
+    assert (found.status, found.reason) == ("failed", "the process ended early (exit code 7)")
+    assert found.measurements == (NUMBER,)
+
+
+def test_messages_in_pieces_are_put_together(measure):
+    found = measure(
+        "for c in json.dumps({'status': 'ok', 'reason': 'ü'}) + '\\n': sys.stdout.write(c); sys.stdout.flush()"
+    )
+    assert (found.status, found.reason) == ("ok", "ü")
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "oom"),
+        ("  what():  std::bad_alloc", "oom"),
+        ("ImportError: libx.so: cannot allocate memory in static TLS block", "oom"),
+        ("MemoryError", "oom"),
+        ("ValueError: shapes do not match", "failed"),
+    ],
+)
+def test_the_last_words_in_the_log_tell_memory_from_other_deaths(measure, last, status):
+    found = measure(f"number(); print('a warning\\n' + {last!r}, file=sys.stderr, flush=True); os._exit(1)")
+    assert (found.status, found.measurements) == (status, (NUMBER,))
+    assert last.strip() in found.reason
+    assert "exit code 1" in found.reason
+
+
+def test_a_memory_error_outside_of_the_protocol_is_oom(measure):
+    found = measure("raise MemoryError")
+    assert (found.status, found.reason) == ("oom", "exit code 1: MemoryError")
+
+
+def test_words_that_are_not_text_are_quoted_as_well_as_can_be(measure):
+    found = measure("sys.stderr.buffer.write(b'\\xff' * 5000); sys.stderr.flush(); os._exit(1)")
+    assert found.status == "failed"
+    assert len(found.reason) < 600
+    json.dumps(found.reason).encode()
+
+
+CHILD = "child = subprocess.Popen(['sleep', '600'], stdout=2); send(environment={'pid': child.pid}); number(); "
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("done()", "ok"),
+        ("os._exit(1)", "failed"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "failed"),
+        ("time.sleep(600)", "timeout"),
+    ],
+)
+def test_a_child_dies_with_its_worker_and_holds_nothing_up(measure, end, status):
+    found = measure(CHILD + end, timeout=3.0)
+    assert (found.status, found.measurements) == (status, (NUMBER,))
+    assert gone(found.environment["pid"])
+
+
+def test_an_interrupt_kills_the_worker_and_is_raised_again(measure, tmp_path):
+    code = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
+    code += "os.kill(os.getppid(), signal.SIGINT); time.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        measure(code)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_child_that_holds_the_pipe_open_does_not_hide_that_the_worker_is_done(measure):
+    found = measure("child = subprocess.Popen(['sleep', '600']); send(environment={'pid': child.pid}); done()")
+    assert found.status == "ok"
+    assert gone(found.environment["pid"])
+
+
+def test_a_worker_that_cannot_be_started_is_a_failed_case(tmp_path):
+    def start(*streams):
+        raise ChildProcessError("the process that workers are forked from is gone")
+
+    found = local.measure(Visit(case("all")), tmp_path / "log", start)
+    assert (found.status, found.reason) == ("failed", "the process that workers are forked from is gone")
+
+
+def test_no_pipes_are_left_open(measure):
+    def count():
+        return len(os.listdir("/proc/self/fd"))
+
+    measure("done()")
+    before = count()
+    measure("done()")
+    measure("time.sleep(600)", timeout=0.2)
+    measure("os._exit(1)")
+    assert count() == before
+
+
+def test_workers_take_gpu_memory_as_needed_unless_the_user_says_otherwise(monkeypatch):
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.delenv(name, raising=False)
+    assert local._environment()[name] == "false"
+    monkeypatch.setenv(name, "true")
+    assert local._environment()[name] == "true"

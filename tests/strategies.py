@@ -1,0 +1,74 @@
+"""Hypothesis strategies for cases, measurements, records, visits and requests."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from artifex_bench.case import COMPILERS, DTYPES, LAYERS, OPTIMIZERS, STEPS, RematCase
+from artifex_bench.record import STATUSES, Agreement, Measurement, Record, Verdict
+from artifex_bench.runner import Request
+from artifex_bench.visit import Visit
+
+counts = st.integers(1, 2**40)
+words = st.text(min_size=1, max_size=20).filter(str.strip)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+details = st.dictionaries(st.text(max_size=8), plain, max_size=3)
+names = st.sampled_from(("none", "all", "every-2", "segments-sqrt/dots_saveable")) | words
+
+cases = st.builds(
+    RematCase,
+    model=st.sampled_from(("transformer", "mlp", "vae")) | words,
+    strategy=names,
+    depth=counts,
+    width=counts,
+    batch=counts,
+    sequence=st.none() | counts,
+    heads=st.none() | counts,
+    dtype=st.sampled_from(sorted(DTYPES)),
+    layers=st.sampled_from(LAYERS),
+    step=st.sampled_from(STEPS),
+    optimizer=st.sampled_from(OPTIMIZERS),
+    compiler=st.sampled_from(COMPILERS),
+    seed=st.integers(0, 2**32 - 1),
+)
+measurements = st.one_of(
+    st.builds(Measurement, words, words, st.lists(numbers, min_size=1, max_size=4).map(tuple), words, detail=details),
+    st.builds(Measurement, words, words, note=words, detail=details),
+)
+errors = st.none() | numbers
+records = st.builds(
+    Record,
+    cases,
+    st.integers(0, 9),
+    st.sampled_from(STATUSES),
+    st.text(max_size=30),
+    st.lists(measurements, max_size=4).map(tuple),
+    st.none() | st.builds(Verdict, words, words),
+    st.none() | st.builds(Agreement, st.sampled_from((True, False, None)), words, errors, errors, errors),
+    details,
+    st.text(max_size=25),
+    errors,
+)
+visits = st.builds(
+    Visit,
+    cases,
+    st.integers(0, 9),
+    st.integers(0, 99),
+    st.floats(0.1, 1e6),
+    st.none() | counts,
+    st.none() | words,
+)
+requests = st.builds(
+    Request,
+    st.sampled_from(("remat", "chen")),
+    st.lists(cases, min_size=1, max_size=3).map(tuple),
+    st.integers(1, 9),
+    st.integers(0, 99),
+    st.floats(0.1, 1e6),
+    st.none() | counts,
+)

@@ -1,0 +1,160 @@
+"""Cases: grids, ids, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench import case as cases
+from artifex_bench.case import CaseError, RematCase
+from tests import strategies as made
+
+AXES = cases.axes(RematCase)
+SETTINGS = {
+    "strategy": ("none", "all", "every-2", "dots_saveable"),
+    "depth": (1, 2, 4, 8),
+    "batch": (1, 8, 16),
+    "dtype": ("float32", "bfloat16"),
+    "layers": ("scan", "unroll"),
+    "sequence": (None, 16, 128),
+}
+grids = st.fixed_dictionaries(
+    {}, optional={a: st.lists(st.sampled_from(v), min_size=1, max_size=5) for a, v in SETTINGS.items()}
+)
+
+
+@given(grids)
+def test_a_grid_is_every_combination_once_the_last_axis_fastest(axes):
+    found = cases.grid(RematCase, **axes)
+    combinations = list(dict.fromkeys(itertools.product(*axes.values())))
+    assert [tuple(getattr(case, axis) for axis in axes) for case in found] == combinations
+    untouched = [axis for axis in AXES if axis not in axes]
+    assert all(getattr(case, axis) == getattr(RematCase(), axis) for case in found for axis in untouched)
+
+
+def test_a_grid_takes_one_setting_a_list_or_a_range():
+    assert cases.grid(RematCase, depth=3) == (RematCase(depth=3),)
+    assert cases.grid(RematCase, depth=range(1, 3)) == (RematCase(depth=1), RematCase(depth=2))
+    assert cases.grid(RematCase) == (RematCase(),)
+
+
+def test_a_grid_refuses_unknown_axes_and_empty_lists():
+    with pytest.raises(CaseError, match=r"unknown axis 'deep': valid are model, strategy, depth"):
+        cases.grid(RematCase, deep=3)
+    with pytest.raises(CaseError, match="axis 'depth' is empty"):
+        cases.grid(RematCase, depth=[])
+
+
+@pytest.mark.parametrize("axis", ["depth", "width", "batch", "sequence", "heads"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, "4", True, float("nan")])
+def test_sizes_are_whole_numbers_of_one_or_more(axis, value):
+    with pytest.raises(CaseError) as raised:
+        RematCase(**{axis: value})
+    assert str(raised.value) == f"{axis} {value!r}: must be a whole number of 1 or more"
+
+
+@pytest.mark.parametrize("axis", ["depth", "width", "batch"])
+def test_only_sequence_and_heads_may_be_absent(axis):
+    assert RematCase(sequence=None, heads=None).sequence is None
+    with pytest.raises(CaseError, match=f"{axis} None"):
+        RematCase(**{axis: None})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, True, None])
+def test_seeds_fit_32_bits(seed):
+    with pytest.raises(CaseError, match="seed"):
+        RematCase(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("axis", "valid"),
+    [
+        ("dtype", "float32, bfloat16"),
+        ("layers", "scan, unroll"),
+        ("step", "train, gradient"),
+        ("optimizer", "adam, adamw, sgd"),
+        ("compiler", "faithful, default"),
+    ],
+)
+def test_unknown_choices_are_refused_with_the_valid_ones(axis, valid):
+    with pytest.raises(CaseError) as raised:
+        RematCase(**{axis: "nope"})
+    assert str(raised.value) == f"unknown {axis} 'nope': valid are {valid}"
+
+
+@pytest.mark.parametrize("axis", ["model", "strategy"])
+@pytest.mark.parametrize("value", ["", "  ", None, 3])
+def test_models_and_strategies_have_names(axis, value):
+    with pytest.raises(CaseError, match=f"{axis} {value!r}"):
+        RematCase(**{axis: value})
+
+
+@given(made.cases, made.cases)
+def test_distinct_cases_have_distinct_ids(one, other):
+    assert (cases.case_id(one) == cases.case_id(other)) == (one == other)
+
+
+def test_every_axis_changes_the_id():
+    other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
+    other |= {"optimizer": "sgd", "compiler": "default"}
+    changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
+    assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
+
+
+@given(made.cases, st.randoms(use_true_random=False))
+def test_ids_do_not_depend_on_the_order_of_fields(case, random):
+    fields = list(cases.to_json(case).items())
+    random.shuffle(fields)
+    assert cases.case_id(cases.from_json(dict(fields))) == cases.case_id(case)
+
+
+@given(made.cases)
+def test_a_field_left_at_its_default_does_not_change_the_id(case):
+    """A record written before an axis existed keeps its id: the axis is absent, or at its default."""
+    data = cases.to_json(case)
+    spare = {"kind": data["kind"], **cases.changed_fields(case)}
+    assert cases.from_json(spare) == case
+    assert cases.case_id(cases.from_json(spare)) == cases.case_id(case)
+    assert all(getattr(case, axis) != getattr(RematCase(), axis) for axis in cases.changed_fields(case))
+
+
+def test_ids_stay_what_they_were():
+    """Stored records are found by these."""
+    assert cases.case_id(RematCase()) == "transformer.none.f43abb3290"
+    assert cases.case_id(RematCase(strategy="all", depth=8)) == "transformer.all.22b30fc593"
+
+
+@given(made.cases)
+def test_json_round_trip(case):
+    assert cases.from_json(json.loads(json.dumps(cases.to_json(case)))) == case
+
+
+def test_json_of_another_kind_or_with_unknown_fields_is_refused():
+    good = cases.to_json(RematCase())
+    with pytest.raises(CaseError, match="unknown kind of case 'fft': valid are remat"):
+        cases.from_json({**good, "kind": "fft"})
+    with pytest.raises(CaseError, match="unknown kind of case None"):
+        cases.from_json({})
+    with pytest.raises(CaseError, match="unknown field of a case 'colour'"):
+        cases.from_json({**good, "colour": "red"})
+
+
+def test_labels_say_sizes_always_and_other_defaults_never():
+    assert cases.label(RematCase()) == "transformer none depth=4 width=256 batch=8"
+    told = cases.label(RematCase(model="mlp", sequence=None, heads=None, dtype="bfloat16"))
+    assert told == "mlp none depth=4 width=256 batch=8 dtype=bfloat16"
+
+
+@given(st.lists(made.cases, max_size=6))
+def test_every_case_is_led_by_its_reference(several):
+    found = cases.with_references(several)
+    assert len(found) == len(set(found))
+    assert set(found) == {*several, *map(cases.reference, several)}
+    for case in several:
+        assert cases.reference(case).strategy == "none"
+        assert found.index(cases.reference(case)) <= found.index(case)

@@ -1,0 +1,136 @@
+"""The import graph: what starts without JAX, and who may know of whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import suites
+from artifex_bench import runner, store
+from artifex_bench.runner import Request
+from tests.build import measured, record
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("artifex_bench", "suites")
+    for path in (ROOT / package).rglob("*.py")
+}
+SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
+WITHOUT_JAX = (
+    *("case", "record", "stats", "store", "visit", "runner", "compare", "advise", "cli", "ask", "options", "catalogue"),
+    *("progress", "models", "execution", "execution.local", "measure.probes", "remat.strategies", "remat.effect"),
+    *(name.removeprefix("artifex_bench.") for name in SOURCES if name.startswith("artifex_bench.report")),
+)
+# package or module -> what it may import of artifex_bench besides itself; data goes one way (DESIGN.md)
+BASE = {"case", "record", "visit"}
+MAY_IMPORT = {
+    "case": set(),
+    "record": {"case"},
+    "visit": {"case"},
+    "stats": set(),
+    "options": set(),
+    "store": {"case", "record"},
+    "models": {"case"},
+    "remat": {"case", "record", "models"},
+    "targets": {"case", "record"},
+    "measure": {*BASE, "models", "remat", "targets"},
+    "execution": {*BASE, "measure"},  # of which only what speaks to its processes
+    "runner": {*BASE, "store", "remat"},
+    "report": {"case", "record", "stats", "store", "models"},
+}
+
+
+def loaded(code):
+    """The modules of SLOW that a fresh process has loaded after running `code`."""
+    script = f"{code}\nimport sys\nprint('loaded:', *(name for name in {SLOW} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout.splitlines()[-1].removeprefix("loaded:").split()
+
+
+def test_what_must_start_at_once_imports_no_jax():
+    there = [f"artifex_bench.{name}" for name in WITHOUT_JAX if f"artifex_bench.{name}" in SOURCES]
+    assert "artifex_bench.cli" in there
+    assert loaded("\n".join(f"import {name}" for name in there)) == []
+
+
+def test_the_check_itself_sees_jax():
+    assert "jaxlib" in loaded("import jaxlib")
+
+
+COMMAND = """
+import sys
+from artifex_bench.cli import main
+sys.argv[1:] = {arguments}
+try: main()
+except SystemExit as end: assert not end.code, end.code
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["list"], ["--version"]])
+def test_commands_that_measure_nothing_start_without_jax(arguments):
+    assert loaded(COMMAND.format(arguments=arguments)) == []
+
+
+def test_a_report_is_made_without_jax(tmp_path):
+    request = Request("remat", (record().case,))
+    store.create(tmp_path / "run", runner.to_json(request))
+    store.append(tmp_path / "run", record(measurements=measured()))
+    assert loaded(COMMAND.format(arguments=["report", str(tmp_path / "run")])) == []
+    assert (tmp_path / "run" / "table.md").exists()
+
+
+def test_help_loads_neither_pandas_nor_matplotlib():
+    code = COMMAND.format(arguments=["--help"]) + "\nassert not {'pandas', 'matplotlib'} & set(sys.modules)"
+    assert loaded(code) == []
+
+
+def imports(path):
+    """The modules that a file imports anywhere, but for those that only a type checker sees."""
+    tree = ast.parse(path.read_text())
+    seen_by_checkers = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.unparse(test.test)
+        for node in ast.walk(test)
+    }
+    for node in ast.walk(tree):
+        if id(node) in seen_by_checkers:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parts(names):
+    """The packages and modules directly under artifex_bench among the names."""
+    found = {name.split(".")[1] for name in names if name.startswith("artifex_bench.")}
+    return {part for part in found if f"artifex_bench.{part}" in SOURCES}
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_follow_the_data(part):
+    files = {name: path for name, path in SOURCES.items() if (name + ".").startswith(f"artifex_bench.{part}.")}
+    assert files
+    for name, path in files.items():
+        found = set(imports(path))
+        assert parts(found) - {part} <= MAY_IMPORT[part], name
+        assert not any(one.split(".")[0] == "suites" for one in found), name
+
+
+def test_suites_are_cases_alone():
+    for name in suites.SUITES:
+        assert parts(imports(SOURCES[f"suites.{name}"])) <= {"case"}, name
+
+
+def test_only_the_store_writes_a_runs_records():
+    for name, path in SOURCES.items():
+        if name != "artifex_bench.store":
+            assert "records.jsonl" not in path.read_text(), name

@@ -1,0 +1,74 @@
+"""Types of options: what they read, and what they refuse."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench.options import Bytes, Listed, Seconds
+
+
+def refusal(kind, value):
+    with pytest.raises(click.BadParameter) as raised:
+        kind.convert(value, None, None)
+    return raised.value.message
+
+
+@given(st.lists(st.integers(-9, 999), min_size=1, max_size=5), st.sampled_from((",", ", ", " , ")))
+def test_numbers_in_a_list(numbers, comma):
+    assert Listed(int).convert(comma.join(map(str, numbers)), None, None) == numbers
+
+
+def test_words_in_a_list_keep_their_order():
+    assert Listed().convert("none, all,segments-sqrt/dots_saveable", None, None) == [
+        "none",
+        "all",
+        "segments-sqrt/dots_saveable",
+    ]
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", "4,", ",4", "4,,8", "4, ,8"])
+def test_empty_entries_are_refused(value):
+    assert refusal(Listed(int), value) == f"{value!r}: an empty entry; write values separated by single commas"
+
+
+@pytest.mark.parametrize("value", ["x", "4,x", "4.5", "1e3", "4 8", "9" * 5000])
+def test_what_is_no_whole_number_is_refused(value):
+    assert refusal(Listed(int), value) == f"{value!r}: must be whole numbers separated by commas"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1", 1),
+        ("512MiB", 512 * 2**20),
+        ("8GiB", 8 * 2**30),
+        ("8 gib", 8 * 2**30),
+        ("1.5KiB", 1536),
+        ("16GB", 16 * 10**9),
+        ("2KB", 2000),
+        ("3MB", 3 * 10**6),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text, count):
+    assert Bytes().convert(text, None, None) == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0.0GiB", "0.4", "-1GiB", "GiB", "8Gi", "8 bananas", "1e3", "nan", "8GiB8", "9" * 400]
+)
+def test_what_is_no_size_is_refused(text):
+    assert refusal(Bytes(), text) == f"{text!r}: must be a size such as 8GiB, 512MiB or 16GB"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("600", 600.0), ("0.5", 0.5), ("1e3", 1000.0)])
+def test_seconds(text, seconds):
+    assert Seconds().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "1e999", "soon"])
+def test_what_is_no_time_is_refused(text):
+    assert refusal(Seconds(), text) == f"{text!r}: must be a number of seconds, more than 0"
