@@ -15,6 +15,10 @@ LAYERS = ("scan", "unroll")
 STEPS = ("train", "gradient")
 COMPILERS = ("faithful", "default")
 OPTIMIZERS = ("adam", "adamw", "sgd")
+MODES = ("sync", "async")
+RESTORES = ("same", "reshard", "partial")
+CACHES = ("warm", "cold")
+CONTENTS = ("random", "trained", "zeros")
 
 
 class CaseError(ValueError):
@@ -50,17 +54,91 @@ class RematCase:
     def __post_init__(self) -> None:
         for axis in ("depth", "width", "batch", "sequence", "heads"):
             _check_positive(axis, getattr(self, axis), optional=axis in ("sequence", "heads"))
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise CaseError(f"seed {self.seed!r}: must be a whole number from 0 to {2**32 - 1}")
+        _check_seed(self.seed)
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("layers", self.layers, LAYERS)
         check_choice("step", self.step, STEPS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("compiler", self.compiler, COMPILERS)
-        for axis in ("model", "strategy"):
-            value = getattr(self, axis)
-            if not isinstance(value, str) or not value.strip():
-                raise CaseError(f"{axis} {value!r}: must be a name; `artifex-bench list` shows them")
+        for axis in self.leading:
+            _check_name(axis, getattr(self, axis))
+
+
+@dataclass(frozen=True)
+class CheckpointCase:
+    """One training state saved, and restored, in one way.
+
+    ``format`` names a layout of ours, plain Orbax, or a peer. ``size`` is the bytes of the parameters, in ``arrays``
+    arrays alike; with ``optimizer`` Adam's two moments come on top. ``devices`` is how many the state is sharded over,
+    ``restore`` where it goes: as it was, onto half the devices (reshard), or half its arrays (partial). ``chunk`` bounds
+    a stored chunk in bytes (None: one a shard).
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+    leading: ClassVar[tuple[str, ...]] = ("format", "mode")
+    sizes: ClassVar[tuple[str, ...]] = ("size", "arrays")
+
+    format: str = "auto"
+    mode: str = "sync"
+    size: int = 64 * 2**20
+    arrays: int = 16
+    content: str = "random"
+    dtype: str = "float32"
+    optimizer: bool = False
+    devices: int = 1
+    restore: str = "same"
+    cache: str = "warm"
+    chunk: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for axis in ("size", "arrays", "devices", "chunk"):
+            _check_positive(axis, getattr(self, axis), optional=axis == "chunk")
+        _check_seed(self.seed)
+        check_choice("mode", self.mode, MODES)
+        check_choice("content", self.content, CONTENTS)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("restore", self.restore, RESTORES)
+        check_choice("cache", self.cache, CACHES)
+        _check_name("format", self.format)
+
+
+@dataclass(frozen=True)
+class FaultCase:
+    """Damage to one file of a saved state, again and again: what does a restore give back?
+
+    Each of ``trials`` damages a fresh copy in one random place, by the ``fault`` of that name.
+    """
+
+    kind: ClassVar[str] = "fault"
+    leading: ClassVar[tuple[str, ...]] = ("format", "fault")
+    sizes: ClassVar[tuple[str, ...]] = ("dtype", "trials")
+
+    format: str = "auto"
+    fault: str = "flip_bit"
+    dtype: str = "float32"
+    trials: int = 60
+    size: int = 256 * 2**10
+    arrays: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for axis in ("trials", "size", "arrays"):
+            _check_positive(axis, getattr(self, axis), optional=False)
+        _check_seed(self.seed)
+        check_choice("dtype", self.dtype, DTYPES)
+        for axis in self.leading:
+            _check_name(axis, getattr(self, axis))
+
+
+def _check_name(axis: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise CaseError(f"{axis} {value!r}: must be a name; `artifex-bench list` shows them")
+
+
+def _check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise CaseError(f"seed {seed!r}: must be a whole number from 0 to {2**32 - 1}")
 
 
 def _check_positive(axis: str, value: Any, optional: bool) -> None:
@@ -76,9 +154,9 @@ def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]
         raise CaseError(f"unknown {what} {value!r}: valid are {', '.join(valid)}")
 
 
-Case = RematCase
-KINDS: dict[str, type[Case]] = {kind.kind: kind for kind in (RematCase,)}
-C = TypeVar("C", bound=Case)
+Case = RematCase | CheckpointCase | FaultCase
+KINDS: dict[str, type[Case]] = {kind.kind: kind for kind in (RematCase, CheckpointCase, FaultCase)}
+C = TypeVar("C", RematCase, CheckpointCase, FaultCase)
 
 
 def axes(kind: type[Case]) -> tuple[str, ...]:
@@ -130,12 +208,12 @@ def label(case: Case) -> str:
     return " ".join([*names, *(f"{axis}={value}" for axis in told if (value := getattr(case, axis)) is not None)])
 
 
-def reference(case: C) -> C:
-    """What a case is held against: for remat the same case without rematerialization."""
-    return dataclasses.replace(case, strategy="none")
+def reference(case: Case) -> Case:
+    """What a case is held against: for remat the same without rematerialization. Others carry their own measure."""
+    return dataclasses.replace(case, strategy="none") if isinstance(case, RematCase) else case
 
 
-def with_references(cases: Sequence[C]) -> tuple[C, ...]:
+def with_references(cases: Sequence[Case]) -> tuple[Case, ...]:
     """The cases, each group led by its reference (added where the grid left it out)."""
     return tuple(dict.fromkeys(one for case in cases for one in (reference(case), case)))
 

@@ -18,7 +18,7 @@ from artifex_bench.visit import Visit
 
 Measure = Callable[[Visit, Path], Record]
 Show = Callable[[Visit, Record | None], None]  # before a visit (None) and after it
-CACHE = "compile-cache"
+CACHE, SCRATCH = "compile-cache", "scratch"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Request:
             "timeout": self.timeout,
             "memory_limit": self.memory_limit,
             "cache": str((folder / CACHE).resolve()),
+            "scratch": str((folder / SCRATCH).resolve()),
         }
         return [Visit(case, number, **how) for number in range(self.rounds) for case in self.cases]
 
@@ -68,6 +69,7 @@ def sweep(request: Request, folder: Path, measure: Measure, show: Show) -> list[
                 continue
             show(visit, None)
             log = store.log_path(folder, visit.key)
+            store.clear(folder / SCRATCH)
             record = measure(visit, log)
             record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
             store.append(folder, record)
@@ -75,7 +77,8 @@ def sweep(request: Request, folder: Path, measure: Measure, show: Show) -> list[
                 log.unlink(missing_ok=True)
             done[record.key] = record
             show(visit, record)
-        shutil.rmtree(folder / CACHE, ignore_errors=True)
+        for left_over in (CACHE, SCRATCH):
+            shutil.rmtree(folder / left_over, ignore_errors=True)
     return list(done.values())
 
 

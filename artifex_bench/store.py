@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,15 @@ def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; the records are safe") from error
     return path
+
+
+def clear(folder: Path) -> None:
+    """Make the folder, empty: a worker that was killed leaves files behind. Raises StoreError."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -16,7 +16,8 @@ class Visit:
     """`steps` timed steps; `timeout` in seconds; `memory_limit` in bytes of process memory (None: no limit).
 
     Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
-    of the compile cache that the rounds share (None: no cache).
+    of the compile cache that the rounds share (None: no cache), `scratch` the one for files that are written to be
+    measured (None: the system's own).
     """
 
     case: Case
@@ -25,6 +26,7 @@ class Visit:
     timeout: float = 600.0
     memory_limit: int | None = None
     cache: str | None = None
+    scratch: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 from jax.extend import core
 
+from artifex_bench.case import RematCase
 from artifex_bench.measure import jaxprs
 from artifex_bench.measure.probes import absent, take
 from artifex_bench.measure.program import Program, build, check_tags
+from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.sketch import sketch
 from artifex_bench.measure.timing import CpuShare, time_steps
 from artifex_bench.record import Measurement
@@ -20,15 +22,12 @@ from artifex_bench.targets import attached
 from artifex_bench.visit import Visit
 
 
-class Skip(Exception):
-    """The case cannot be measured on this device, for a reason that is not a fault."""
-
-
 def measure(visit: Visit) -> Iterator[Measurement]:
     """Every probe's measurement, phase by phase, each as soon as it is taken.
 
     Without timed steps nothing is run. Later rounds only repeat the timing: what a program is does not change.
     """
+    assert isinstance(visit.case, RematCase)
     program = build(visit.case)
     refuse_offload(program)
     first = visit.round == 0

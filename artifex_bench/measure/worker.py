@@ -18,7 +18,12 @@ from typing import Any, TextIO
 from artifex_bench import visit as visits
 from artifex_bench.visit import Visit
 
-PHASES = {"remat": "artifex_bench.measure.phases"}  # kind of case -> the module whose `measure` yields measurements
+# kind of case -> the module whose `measure` yields its measurements
+KINDS = {
+    "remat": "artifex_bench.measure.phases",
+    "checkpoint": "artifex_bench.measure.checkpoint",
+    "fault": "artifex_bench.measure.fault",
+}
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -66,8 +71,10 @@ def measure(visit: Visit, send: Send) -> None:
     if visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if getattr(visit.case, "devices", 1) > 1:
+        jax.config.update("jax_num_cpu_devices", visit.case.devices)  # counts where the CPU is what is attached
     send({"environment": environment()})
-    for measurement in import_module(PHASES[visit.case.kind]).measure(visit):
+    for measurement in import_module(KINDS[visit.case.kind]).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
 
 

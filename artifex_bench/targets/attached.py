@@ -79,9 +79,7 @@ def meter(device: Any) -> Meter:
             reset=_nothing,
             peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
         )
-    if not Path("/proc/self/clear_refs").exists():
-        return _blind("the resident peak of a process can be reset on Linux only")
-    return _resident_meter()
+    return resident_meter()
 
 
 def _nothing() -> None:
@@ -92,7 +90,10 @@ def _blind(reason: str) -> Meter:
     return Meter(reason, _nothing, _nothing, lambda: None)
 
 
-def _resident_meter() -> Meter:
+def resident_meter() -> Meter:
+    """The meter of this process's own memory, whatever the devices."""
+    if not Path("/proc/self/clear_refs").exists():
+        return _blind("the resident peak of a process can be reset on Linux only")
     before = 0
 
     def start() -> None:
