@@ -9,12 +9,12 @@ from typing import Any
 
 import suites
 from artifex_bench import case as cases
-from artifex_bench import models, runner, store
-from artifex_bench.case import CaseError, RematCase
+from artifex_bench import models, runner, savers, store
+from artifex_bench.case import Case, CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
-AXES = tuple(axis for axis in cases.axes(RematCase) if axis != "compiler")  # which has an option of its own
+AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
 
 
@@ -30,7 +30,7 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     how |= {key: options[key] for key in HOW if options[key] is not None}
     request = Request(
         suite=options["suite"],
-        cases=grid(suite.PRESETS[preset], options),
+        cases=grid(suite, preset, options),
         **how,
     )
     now = datetime.datetime.now()
@@ -57,19 +57,29 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
         raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
-def grid(grids: tuple[dict[str, Any], ...], options: Mapping[str, Any]) -> tuple[RematCase, ...]:
+def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
     """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
+    kind = cases.KINDS[suite.KIND]
     given: dict[str, Any] = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"
-    found: list[RematCase] = []
+    for axis in given:
+        if axis not in cases.axes(kind):
+            raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
+    grids = suite.PRESETS[preset]
+    if kind is not RematCase:
+        found = tuple(dict.fromkeys(case for point in grids for case in cases.grid(kind, **{**point, **given})))
+        for case in found:
+            savers.check(case)
+        return found
+    remat: list[RematCase] = []
     for point in _chosen(grids, given.get("model")):
-        found += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
-    for case in found:
+        remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
+    for case in remat:
         strategies.check(case)
-    for model in {case.model for case in found if ":" in case.model}:
+    for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
-    return cases.with_references(found)
+    return cases.with_references(remat)
 
 
 def _chosen(grids: tuple[dict[str, Any], ...], wanted: list[str] | None) -> list[dict[str, Any]]:

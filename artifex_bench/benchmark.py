@@ -55,8 +55,8 @@ def benchmark_checkpointing(
     if fell is not None:
         raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
     rows = {row["strategy"]: row for row in frame(records).to_dict("records")}
-    losses = {r.case.strategy: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
-    return {name: _figures(rows[strategy], losses[strategy]) for name, strategy in strategies.items()}
+    losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
+    return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

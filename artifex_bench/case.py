@@ -69,9 +69,9 @@ class CheckpointCase:
     """One training state saved, and restored, in one way.
 
     ``format`` names a layout of ours, plain Orbax, or a peer. ``size`` is the bytes of the parameters, in ``arrays``
-    arrays alike; with ``optimizer`` Adam's two moments come on top. ``devices`` is how many the state is sharded over,
-    ``restore`` where it goes: as it was, onto half the devices (reshard), or half its arrays (partial). ``chunk`` bounds
-    a stored chunk in bytes (None: one a shard).
+    arrays alike; with ``optimizer_state`` Adam's two moments come on top. ``devices`` is how many the state is
+    sharded over, ``restore`` where it goes: as it was, onto half the devices (reshard), or half its arrays (partial).
+    ``chunk`` bounds a stored chunk in bytes (None: one a shard).
     """
 
     kind: ClassVar[str] = "checkpoint"
@@ -84,7 +84,7 @@ class CheckpointCase:
     arrays: int = 16
     content: str = "random"
     dtype: str = "float32"
-    optimizer: bool = False
+    optimizer_state: bool = False
     devices: int = 1
     restore: str = "same"
     cache: str = "warm"

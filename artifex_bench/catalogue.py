@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import suites
+from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES
 from artifex_bench.models import MODELS
 from artifex_bench.remat.strategies import ARGUMENTS, PARTS, POLICIES, STRATEGIES
+from artifex_bench.savers import SAVERS
 
 
 def sections() -> dict[str, dict[str, str]]:
@@ -24,6 +26,8 @@ def sections() -> dict[str, dict[str, str]]:
         },
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
         "suites": {name: _presets(name) for name in suites.SUITES},
+        "formats": {name: saver.summary for name, saver in SAVERS.items()},
+        "faults": dict.fromkeys(FAULTS, "of one file of a checkpoint, in a random place"),
         "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
         "backends": {name: backend.summary for name, backend in BACKENDS.items()},
     }

@@ -51,7 +51,19 @@ def main() -> None:
 @click.option("--layers", type=Listed(), help="scan, unroll.")
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
-@click.option("--seed", type=Listed(int), help="Of weights and data.")
+@click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
+@click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
+@click.option("--mode", type=Listed(), help="sync, async.")
+@click.option("--size", type=Listed(Bytes()), help="Of the saved parameters, e.g. 64MiB,1GiB.")
+@click.option("--arrays", type=Listed(int), help="In how many arrays they are.")
+@click.option("--content", type=Listed(), help="random, trained, zeros: how well they compress.")
+@click.option("--devices", type=Listed(int), help="That they are sharded over.")
+@click.option("--restore", type=Listed(), help="same, reshard, partial.")
+@click.option("--cache", type=Listed(), help="warm, cold: whether restores find the files in the page cache.")
+@click.option("--chunk", type=Listed(Bytes()), help="Bytes of a stored chunk at most.")
+@click.option("--optimizer-state/--no-optimizer-state", default=None, help="Save Adam's moments too.")
+@click.option("--fault", type=Listed(), help="flip_bit, zero_block, truncate, delete.")
+@click.option("--trials", type=Listed(int), help="Of each fault.")
 @click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
 @click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
@@ -63,7 +75,7 @@ def main() -> None:
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
 def run(**options: Any) -> None:
-    """Measure the cases of SUITE (remat, chen): one fresh process a visit, one record a visit.
+    """Measure the cases of SUITE (remat, chen, checkpoint, fault): one fresh process a visit, one record a visit.
 
     Axes take lists (--depth 4,8) and replace those of the preset; every combination is a case.
     """

@@ -16,13 +16,15 @@ class Listed(click.ParamType):
 
     name = "LIST"
 
-    def __init__(self, kind: type = str):
+    def __init__(self, kind: type | click.ParamType = str):
         self.kind = kind
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
         items = [item.strip() for item in str(value).split(",")]
         if not all(items):
             self.fail(f"{value!r}: an empty entry; write values separated by single commas", param, ctx)
+        if isinstance(self.kind, click.ParamType):
+            return [self.kind.convert(item, param, ctx) for item in items]
         try:
             return [self.kind(item) for item in items]
         except ValueError:

@@ -14,7 +14,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.report.views import view, view_of
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
@@ -92,31 +92,23 @@ class _Shown:
 
 
 def _outcome(record: Record) -> str:
-    if record.status != "ok":
-        return f"{record.status}: {record.reason}"
-    import statistics
-
-    steps = record.get("step_seconds")
-    timed = units.seconds(statistics.median(steps.values)) if steps and steps.values else "not timed"
-    words = [f"step {timed}", f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
-    return ", ".join(words + ([record.verdict.name] if record.verdict else []))
+    return view(record.case.kind).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
 
 
 def show_table(table: Any) -> None:
     """Print the tables of a run: on a terminal as wide as it is, in a pipe whole."""
     from rich.table import Table
 
-    from artifex_bench.report.tables import HEADINGS, HEADINGS_MORE, LEGEND, grouped
-
+    told = view_of(table)
     console = Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
-    for title, lines, notes in grouped(table):
+    for title, lines, notes in told.grouped(table):
         grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for i, heading in enumerate((*HEADINGS, *HEADINGS_MORE)):
-            grid.add_column(heading, justify="left" if i in (0, 10, 11, 12) else "right")
+        for i, heading in enumerate(told.HEADINGS):
+            grid.add_column(heading, justify="left" if i in told.LEFT else "right")
         for line in lines:
             grid.add_row(*line)
         console.print(grid)
         for note in notes:
             console.print(note)
         console.print()
-    console.print(LEGEND.strip())
+    console.print(told.LEGEND.strip())

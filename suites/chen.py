@@ -11,6 +11,7 @@ LENGTHS = (4, 8, 16, 32, 64)
 STRATEGIES = ("none", "all", *(f"segments-{n}" for n in LENGTHS), *(f"nested-{n}" for n in LENGTHS))
 DEEP = {"model": "transformer", "depth": 256, "width": 64, "heads": 4, "batch": 8, "sequence": 128}
 
+KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": ({**DEEP, "depth": 16, "batch": 2, "sequence": 16, "strategy": ("none", "nested-4")},),
     "quick": ({**DEEP, "strategy": STRATEGIES},),

@@ -12,6 +12,7 @@ POLICIES = ("dots_saveable", "nothing_saveable", "everything_saveable")
 NAMES = ("save_only_these_names:query+key+value", "save_any_names_but_these:scores+probs")
 LAYERWISE = ("none", "all", "every-2", "segments-sqrt")
 
+KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": (
         {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 2, "sequence": 16},

@@ -14,8 +14,8 @@ from artifex_bench.case import RematCase
 from artifex_bench.measure import jaxprs
 from artifex_bench.measure.probes import absent, take
 from artifex_bench.measure.program import Program, build, check_tags
-from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.sketch import sketch
+from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.timing import CpuShare, time_steps
 from artifex_bench.record import Measurement
 from artifex_bench.targets import attached

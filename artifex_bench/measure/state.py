@@ -1,4 +1,4 @@
-"""The training states that are saved: trees of arrays from a seed, on the devices of the case, and raw files of them."""
+"""The training states that are saved: trees of arrays from a seed, on the devices of the case; and raw files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(case: CheckpointCase | FaultCase) -> Tree:
         return {f"{i:04d}": array(square) for i in range(case.arrays)}
 
     tree: Tree = {"params": group()}
-    if getattr(case, "optimizer", False):
+    if getattr(case, "optimizer_state", False):
         tree |= {"mu": group(), "nu": group(square=True)}
     return jax.block_until_ready(tree)
 
@@ -78,7 +78,7 @@ def total_bytes(tree: Tree) -> int:
 def same_bits(tree: Tree, host: Tree) -> bool:
     """Whether every array of the tree is, bit for bit, the one of that name in the host's copy."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        expected = host
+        expected: Any = host
         for key in path:
             expected = expected[key.key]
         found: Any = np.asarray(leaf)
@@ -91,7 +91,7 @@ def write_raw(path: Path, arrays: list[np.ndarray]) -> None:
     """One file of all bytes, on the disk when this returns: the least that a save has to do."""
     with path.open("wb", buffering=0) as file:
         for array in arrays:
-            left = memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
+            left = memoryview(array.reshape(-1).view(np.uint8).data)
             while left:
                 left = left[file.write(left) :]
         os.fsync(file.fileno())
@@ -102,9 +102,9 @@ def read_raw(path: Path, arrays: list[np.ndarray]) -> None:
     """All bytes of that file, into arrays that are there already: the least that a restore has to do."""
     with path.open("rb", buffering=0) as file:
         for array in arrays:
-            left = memoryview(array.view(np.uint8).reshape(-1))
+            left = memoryview(array.reshape(-1).view(np.uint8).data)
             while left:
-                left = left[file.readinto(left) :]  # type: ignore[attr-defined]
+                left = left[file.readinto(left) :]
 
 
 def files(folder: Path) -> Iterator[Path]:

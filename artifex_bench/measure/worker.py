@@ -71,8 +71,9 @@ def measure(visit: Visit, send: Send) -> None:
     if visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    if getattr(visit.case, "devices", 1) > 1:
-        jax.config.update("jax_num_cpu_devices", visit.case.devices)  # counts where the CPU is what is attached
+    devices = getattr(visit.case, "devices", 1)
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
     send({"environment": environment()})
     for measurement in import_module(KINDS[visit.case.kind]).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})

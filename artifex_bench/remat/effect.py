@@ -20,7 +20,11 @@ KEPT_SHARE = 0.5  # of the recomputation: less than this left in the compiled pr
 
 def judge(record: Record, reference: Record | None) -> Record:
     """The record with its verdict and agreement; a mismatch with the reference makes it a failed record."""
-    if not isinstance(record.case, RematCase) or record.case.strategy == "none" or record.status in ("skipped", "failed"):
+    if (
+        not isinstance(record.case, RematCase)
+        or record.case.strategy == "none"
+        or record.status in ("skipped", "failed")
+    ):
         return record
     checked = agreement(record, reference)
     record = replace(record, verdict=verdict(record, reference), agreement=checked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import Any
 
 ABSENT = "–"
 
@@ -48,3 +49,18 @@ def _three(value: float) -> str:
         return "0"
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{digits}f}"
+
+
+def whole(value: float | None) -> str:
+    """1234."""
+    return ABSENT if value is None or isnan(value) else f"{value:.0f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """0.95 … 1.05."""
+    return f"{low:.2f} … {high:.2f}" if there(low) and there(high) else ABSENT
+
+
+def there(value: Any) -> bool:
+    """Whether a cell of a table holds something: neither None nor NaN."""
+    return value is not None and value == value

@@ -21,7 +21,9 @@ def _placed(arrays: dict[str, Any], template: Any) -> Any:
     values = [np.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
     for value, (path, leaf) in zip(values, leaves, strict=True):
         if (value.shape, value.dtype) != (leaf.shape, leaf.dtype):
-            raise ValueError(f"{jax.tree_util.keystr(path)} is {value.dtype}{value.shape}, not {leaf.dtype}{leaf.shape}")
+            raise ValueError(
+                f"{jax.tree_util.keystr(path)} is {value.dtype}{value.shape}, not {leaf.dtype}{leaf.shape}"
+            )
     placed = [jax.device_put(v, leaf.sharding) for v, (_, leaf) in zip(values, leaves, strict=True)]
     return jax.tree_util.tree_unflatten(treedef, placed)
 

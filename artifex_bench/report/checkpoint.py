@@ -1,0 +1,136 @@
+"""How checkpoint runs are told: their rows, and the columns that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.report.frame import base, first, groups, medians, pooled_median, summary
+from artifex_bench.stats import bootstrap_medians
+
+TITLE = "Checkpoints: saving and restoring a training state"
+HEADINGS = (
+    *("format", "mode", "blocking", "committed", "x raw", "95 %", "lost", "restore", "x raw", "95 %"),
+    *("on disk", "files", "save memory", "restore memory", "status"),
+)
+LEFT = (0, 1, 14)
+PLOTS = "artifex_bench.report.checkpoint_plots"
+LEGEND = """
+blocking: until training may go on · committed: until every file is on the disk · x raw: relative to one file of the
+same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save
+costs a loop that goes on · restore: until the state is back on the devices, bit-equal to what was saved ·
+save and restore memory: resident memory on top, as a multiple of the state.
+"""
+SHAPE = ("size", "arrays", "content", "dtype", "optimizer_state", "devices", "restore", "cache", "chunk")
+ONCE = ("state_bytes", "disk_bytes", "disk_files")
+TIMED = (
+    "blocking_seconds",
+    "committed_seconds",
+    "restore_seconds",
+    "lost_seconds",
+    "raw_write_seconds",
+    "raw_read_seconds",
+    "training_step_seconds",
+    "save_peak_bytes",
+    "restore_peak_bytes",
+)
+
+
+def rows(by_case: Mapping[Any, list[Record]]) -> list[dict[str, Any]]:
+    """A row a case: see `load_run`."""
+    return [_row(case, visits) for case, visits in by_case.items()]
+
+
+def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
+    row = base(case, visits)
+    row |= {name: first(visits, name) for name in ONCE}
+    row |= medians(visits, TIMED)
+    row |= _ratio(visits, "write_ratio", "committed_seconds", "raw_write_seconds")
+    row |= _ratio(visits, "read_ratio", "restore_seconds", "raw_read_seconds")
+    for name in ("save", "restore"):
+        peak, size = row[f"{name}_peak_bytes"], row["state_bytes"]
+        row[f"{name}_peak_ratio"] = peak / size if peak is not None and size else None
+    return row
+
+
+def _ratio(visits: list[Record], column: str, probe: str, raw: str) -> dict[str, float | None]:
+    """The ratio of medians, and its interval; both probes were taken in turns, in the same processes."""
+    row: dict[str, float | None] = dict.fromkeys((column, f"{column}_low", f"{column}_high"))
+    mine, limit = groups(visits, probe), groups(visits, raw)
+    if mine and limit:
+        row[column] = pooled_median(mine) / pooled_median(limit)
+        if min(map(len, (*mine, *limit))) > 1:
+            above = bootstrap_medians([np.asarray(g) for g in mine], seed=1)
+            below = bootstrap_medians([np.asarray(g) for g in limit], seed=2)
+            low, high = np.quantile(above / below, (0.025, 0.975))
+            row[f"{column}_low"], row[f"{column}_high"] = float(low), float(high)
+    return row
+
+
+def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each state and way to restore it, with these in words."""
+    for key, found in table.groupby([*SHAPE, "seed"], sort=False, dropna=False):
+        yield shape_title(dict(zip([*SHAPE, "seed"], key, strict=True))), found
+
+
+def shape_title(shape: Mapping[str, Any]) -> str:
+    """``64.0 MiB in 16 arrays, float32, random``, and what differs from the usual."""
+    words = [
+        f"{units.size(shape['size'])} in {int(shape['arrays'])} arrays",
+        str(shape["dtype"]),
+        str(shape["content"]),
+    ]
+    if shape["optimizer_state"]:
+        words.append("with Adam's moments")
+    if shape["devices"] != 1:
+        words.append(f"on {int(shape['devices'])} devices")
+    if shape["restore"] != "same":
+        words.append({"reshard": "restored onto half of them", "partial": "half restored"}[str(shape["restore"])])
+    if shape["cache"] != "warm":
+        words.append("cold page cache")
+    if units.there(shape["chunk"]):
+        words.append(f"chunks of {units.size(shape['chunk'])}")
+    if shape["seed"]:
+        words.append(f"seed {int(shape['seed'])}")
+    return ", ".join(words)
+
+
+def cells(row: Any) -> list[str]:
+    """A case's row in words, in the order of the headings."""
+    return [
+        row.format,
+        row.mode,
+        units.seconds(row.blocking_seconds),
+        units.seconds(row.committed_seconds),
+        units.ratio(row.write_ratio),
+        units.interval(row.write_ratio_low, row.write_ratio_high),
+        units.seconds(row.lost_seconds),
+        units.seconds(row.restore_seconds),
+        units.ratio(row.read_ratio),
+        units.interval(row.read_ratio_low, row.read_ratio_high),
+        units.size(row.disk_bytes),
+        units.whole(row.disk_files),
+        units.ratio(row.save_peak_ratio),
+        units.ratio(row.restore_peak_ratio),
+        row.status if not row.contended else f"{row.status}, contended",
+    ]
+
+
+def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+    """(title, rows of cells, notes) of each shape; notes say what fell and why."""
+    for title, found in shapes(table):
+        ordered = found.sort_values("committed_seconds", na_position="last")
+        fell = found[found.status != "ok"]
+        notes = [f"{row.format}: {row.status}: {row.reason}" for row in fell.itertuples()]
+        yield title, [cells(row) for row in ordered.itertuples()], notes
+
+
+def outcome(record: Record) -> str:
+    """A visit in a few words, for progress lines."""
+    taken = {name: summary([record], f"{name}_seconds") for name in ("committed", "restore")}
+    return ", ".join(f"{name} {units.seconds(found.median if found else None)}" for name, found in taken.items())

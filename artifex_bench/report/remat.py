@@ -1,0 +1,165 @@
+"""How remat runs are told: their rows, and the columns that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifex_bench import case as cases
+from artifex_bench.case import RematCase
+from artifex_bench.models import entry
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.report.frame import base, first, groups, medians, pooled_median, summary
+from artifex_bench.report.units import there
+from artifex_bench.stats import bootstrap_medians, pareto_front
+
+SHAPE = ("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler")
+TITLE = "Step time against peak memory"
+HEADINGS = (
+    *("strategy", "step time", "x none", "95 %", "compiled peak", "x none", "measured peak", "residuals"),
+    *("recomputed", "throughput", "verdict", "grads equal", "status"),
+)
+LEFT = (0, 10, 11, 12)  # the columns that hold words
+PLOTS = "artifex_bench.report.remat_plots"
+
+LEGEND = """
+`*` on the Pareto front of step time and compiled peak · `x none` relative to the same case without rematerialization,
+with a bootstrap 95 % interval for time · compiled peak: the compiler's plan · measured peak: read while steps ran ·
+residuals: what autodiff saves · recomputed: FLOPs done again, as a share of the model's · grads equal: loss and
+gradients agree with strategy none within the tolerance of the dtype.
+"""
+
+# Taken once, from the first round that has them: they are the same in every process.
+ONCE = (
+    "residual_bytes",
+    "compiled_peak_bytes",
+    "parameter_bytes",
+    "optimizer_bytes",
+    "gradient_flops",
+    "compile_seconds",
+    "trace_seconds",
+)
+TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "measured_peak_bytes")
+
+
+def rows(by_case: Mapping[Any, list[Record]]) -> list[dict[str, Any]]:
+    """A row a case: see `load_run`."""
+    return [
+        {**_row(case, visits), **_ratios(case, visits, by_case.get(cases.reference(case), []))}
+        for case, visits in by_case.items()
+    ]
+
+
+def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
+    opening = visits[0]
+    row = base(case, visits)
+    row |= {name: first(visits, name) for name in ONCE}
+    row |= medians(visits, TIMED)
+    step = summary(visits, "step_seconds")
+    row["samples"] = step.samples if step else 0
+    per_step = tokens(case)
+    row["throughput_per_second"] = per_step / step.median if step else None
+    row["throughput_unit"] = "tokens" if entry(case.model).sequential else "samples"
+    source = next((m for v in visits if (m := v.get("measured_peak_bytes"))), None)
+    row["measured_peak_source"] = (source.source or source.note) if source else None
+    row["verdict"] = opening.verdict.name if opening.verdict else None
+    row["verdict_reason"] = opening.verdict.reason if opening.verdict else None
+    row["agrees"] = opening.agreement.ok if opening.agreement else None
+    row["agreement_reason"] = opening.agreement.reason if opening.agreement else None
+    return row
+
+
+def tokens(case: RematCase) -> int:
+    """Tokens a step, or samples where the model has no sequence."""
+    return case.batch * (case.sequence or 1)
+
+
+def _ratios(case: RematCase, visits: list[Record], plain: list[Record]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name, column in (
+        ("residual_bytes", "residual_ratio"),
+        ("compiled_peak_bytes", "compiled_peak_ratio"),
+        ("measured_peak_bytes", "measured_peak_ratio"),
+    ):
+        mine, theirs = (summary(v, name) for v in (visits, plain))
+        found[column] = mine.median / theirs.median if mine and theirs and theirs.median else None
+    mine_groups, plain_groups = groups(visits, "step_seconds"), groups(plain, "step_seconds")
+    total, model = first(visits, "gradient_flops"), first(plain, "gradient_flops")
+    found["model_flops"] = model
+    found["recomputed_flops"] = None if total is None or model is None else total - model
+    found |= dict.fromkeys(("time_ratio", "time_ratio_low", "time_ratio_high"))
+    if mine_groups and plain_groups:
+        found["time_ratio"] = pooled_median(mine_groups) / pooled_median(plain_groups)
+        if case.strategy != "none" and min(map(len, (*mine_groups, *plain_groups))) > 1:
+            above = bootstrap_medians([np.asarray(g) for g in mine_groups], seed=1)
+            below = bootstrap_medians([np.asarray(g) for g in plain_groups], seed=2)
+            low, high = np.quantile(above / below, (0.025, 0.975))
+            found["time_ratio_low"], found["time_ratio_high"] = float(low), float(high)
+    return found
+
+
+def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each shape (all axes but the strategy), with the shape in words."""
+    columns = [*SHAPE, "seed"]
+    for key, rows in table.groupby(columns, sort=False, dropna=False):
+        yield shape_title(dict(zip(columns, key, strict=True))), rows
+
+
+def shape_title(shape: dict[str, Any]) -> str:
+    """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
+    plain = {"heads": 4, "step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
+    words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
+    words += [str(shape["dtype"]), str(shape["layers"])]
+    words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if there(shape[axis]) and shape[axis] != value]
+    return f"{shape['model']}: {', '.join(words)}"
+
+
+def cells(row: Any, on_front: bool) -> list[str]:
+    """A case's row in words, in the order of the headings; a star marks the Pareto front."""
+    status = row.status if not row.contended else f"{row.status}, contended"
+    agrees = {True: "yes", False: "NO"}.get(row.agrees, units.ABSENT)
+    flops = row.recomputed_flops / row.model_flops if row.model_flops else None
+    throughput = f"{units.count(row.throughput_per_second)} {row.throughput_unit}/s"
+    return [
+        row.strategy + (" *" if on_front else ""),
+        units.seconds(row.step_seconds),
+        units.ratio(row.time_ratio),
+        units.interval(row.time_ratio_low, row.time_ratio_high),
+        units.size(row.compiled_peak_bytes),
+        units.ratio(row.compiled_peak_ratio),
+        units.size(row.measured_peak_bytes),
+        units.size(row.residual_bytes),
+        f"{flops:+.0%}" if there(flops) else units.ABSENT,
+        throughput if there(row.throughput_per_second) else units.ABSENT,
+        row.verdict if there(row.verdict) else units.ABSENT,
+        agrees,
+        status,
+    ]
+
+
+def front(rows: pd.DataFrame) -> set[int]:
+    """Index labels of the rows on the Pareto front of step time and compiled peak."""
+    usable = rows[(rows.status == "ok") & rows.step_seconds.notna() & rows.compiled_peak_bytes.notna()]
+    points = list(zip(usable.step_seconds, usable.compiled_peak_bytes, strict=True))
+    return {usable.index[i] for i in pareto_front(points)}
+
+
+def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+    """(title, rows of cells, notes) of each shape; columns that are empty throughout stay in, notes name faults."""
+    for title, rows in shapes(table):
+        best = front(rows)
+        lines = [cells(row, row.Index in best) for row in rows.itertuples()]
+        notes = [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
+        yield title, lines, notes
+
+
+def outcome(record: Record) -> str:
+    """A visit in a few words, for progress lines."""
+    steps = summary([record], "step_seconds")
+    timed = units.seconds(steps.median) if steps else "not timed"
+    words = [f"step {timed}", f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
+    return ", ".join(words + ([record.verdict.name] if record.verdict else []))

@@ -1,0 +1,31 @@
+"""The fault suite: what restores give back from damaged files, per format and peer: raised, intact, silently wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suites.remat import Grids
+
+FORMATS = (
+    "auto",
+    "ocdbt",
+    "zarr3",
+    "orbax",
+    "orbax-v1",
+    "safetensors",
+    "npz",
+    "pickle",
+    "msgpack",
+    "torch",
+    "torch-dcp",
+)
+FAULTS = ("flip_bit", "zero_block", "truncate", "delete")
+
+KIND = "fault"
+PRESETS: dict[str, Grids] = {
+    "smoke": ({"format": ("auto", "npz", "pickle"), "fault": "flip_bit", "trials": 5, "size": 65536, "arrays": 2},),
+    "quick": ({"format": FORMATS, "fault": FAULTS, "trials": 60},),
+    "full": ({"format": FORMATS, "fault": FAULTS, "dtype": ("float32", "bfloat16"), "trials": 300},),
+}
+SETTINGS: dict[str, dict[str, Any]] = {name: {"rounds": 1} for name in PRESETS}
+DEFAULT = "quick"
