@@ -81,6 +81,8 @@ def decode(kind: str, value: Any, like: Any = None) -> Any:
     if kind.startswith("empty:"):
         return like if like is not None else _EMPTY.get(kind[6:], {})
     if kind.startswith("key"):
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):  # plain Orbax makes keys of its own
+            return value
         return jax.random.wrap_key_data(value, impl=kind.partition(":")[2])
     if kind in _TEXT_KINDS:
         raw = np.asarray(value).tobytes()

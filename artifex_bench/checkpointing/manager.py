@@ -106,6 +106,8 @@ class CheckpointManager(ocp.CheckpointManager):
             create=False,
             read_only=read_only,
             enable_async_checkpointing=asynchronous,
+            # Made in the background, a directory that cannot be made leaves the writers waiting for it, for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             save_interval_steps=0 if read_only else 1,
         )
         super().__init__(directory, options=self._orbax_options, handler_registry=registry)
