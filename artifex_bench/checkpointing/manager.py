@@ -1,0 +1,273 @@
+"""The manager: Orbax's CheckpointManager, made to tell what it does not tell by itself.
+
+A save that failed in the background is raised at the next call and at the end; a step is reported once it is committed,
+never before; saving an existing or older step, and metrics that nobody would read, are errors or kept, never dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from artifex_bench.checkpointing import retention as retentions
+from artifex_bench.checkpointing.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointPermissionError,
+    SaveFailedError,
+    StepExistsError,
+    is_denied,
+    save_failure,
+)
+from artifex_bench.checkpointing.formats import Format, resolve_format
+from artifex_bench.checkpointing.handlers import DigestHandler, DigestRestore, DigestSave, TreeHandler, TreeSave
+from artifex_bench.checkpointing.marks import MARK, read_mark
+from artifex_bench.checkpointing.retention import Retention
+
+log = logging.getLogger(__name__)
+
+
+def setup_checkpoint_manager(
+    base_dir: str | os.PathLike[str],
+    *,
+    retention: Retention | None = None,
+    format: str | Format = "auto",
+    asynchronous: bool = False,
+    create: bool = True,
+    read_only: bool = False,
+) -> tuple[CheckpointManager, str]:
+    """A manager for the checkpoints in a directory, and the directory's absolute path.
+
+    `retention` says which steps stay (the last 5), `format` is "auto", a name in FORMATS or a Format; `asynchronous`
+    saves write in the background, and a failure of theirs is raised at the next call and by `close`: use the manager
+    in a `with`. `read_only` managers save and delete nothing.
+    Raises CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where
+    it cannot be, and ValueError for an unknown format.
+    """
+    directory = Path(base_dir).absolute()
+    if not directory.is_dir():
+        if directory.exists():
+            raise CheckpointNotFoundError(f"{directory} is a file: give a directory for checkpoints")
+        if read_only or not create:
+            raise CheckpointNotFoundError(f"{directory} does not exist: check the path, or let create=True make it")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if is_denied(error):
+                raise CheckpointPermissionError(f"cannot make {directory}: {error.strerror}", step=-1) from error
+            raise CheckpointError(f"cannot make {directory}: {error.strerror}") from error
+    manager = CheckpointManager(
+        directory,
+        retention=retention or Retention(),
+        format=format,
+        asynchronous=asynchronous,
+        read_only=read_only,
+    )
+    return manager, str(directory)
+
+
+class CheckpointManager(ocp.CheckpointManager):
+    """See the module; made by `setup_checkpoint_manager`. Orbax's own methods keep their meaning."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        retention: Retention,
+        format: str | Format,
+        asynchronous: bool,
+        read_only: bool,
+    ) -> None:
+        self.retention = retention
+        self.format = resolve_format(format)
+        self.asynchronous = asynchronous
+        self._root = directory
+        self._pins: dict[int, bool] = {}
+        self._pending: int | None = None
+        self._lost: SaveFailedError | None = None
+        self._closed = False
+        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        trees = TreeHandler()
+        registry.add(None, TreeSave, trees)
+        registry.add(None, ocp.args.PyTreeRestore, trees)
+        registry.add(None, DigestSave, digests := DigestHandler())
+        registry.add(None, DigestRestore, digests)
+        self._orbax_options = ocp.CheckpointManagerOptions(
+            preservation_policy=retentions.policy(retention, self.is_pinned),
+            create=False,
+            read_only=read_only,
+            enable_async_checkpointing=asynchronous,
+            # Made in the background, a directory that cannot be made leaves the writers waiting for it, for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            save_interval_steps=0 if read_only else 1,
+        )
+        super().__init__(directory, options=self._orbax_options, handler_registry=registry)
+
+    # What is there
+
+    def step_directory(self, step: int) -> Path:
+        """Where a committed step lies."""
+        return self._root / str(step)
+
+    def all_steps(self, read: bool = False) -> list[int]:
+        """The committed steps, oldest first: a step in the background's hands is not among them."""
+        steps = super().all_steps(read)
+        return [s for s in steps if s != self._pending or self.step_directory(s).is_dir()]
+
+    def latest_step(self) -> int | None:
+        """The newest committed step, or None."""
+        return max(self.all_steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The committed step that is best by the Retention's metric, or None where no step has it.
+
+        Raises CheckpointError where the Retention names no metric.
+        """
+        if self.retention.metric is None:
+            raise CheckpointError("best_step needs Retention(metric='…'): this manager's Retention names none")
+        scored = [(self.retention.score(self.metrics(step)), step) for step in self.all_steps()]
+        return max((s for s in scored if s[0] > -math.inf), default=(0.0, None))[1]
+
+    def metrics(self, step: int) -> Any:
+        """The metrics saved with a step, or None where there are none or they are damaged (which is logged)."""
+        try:
+            return super().metrics(step)
+        except (ValueError, OSError) as error:
+            log.warning("step %d: its metrics in %s cannot be read: %s", step, self.step_directory(step), error)
+            return None
+
+    def is_pinned(self, step: int) -> bool:
+        """True for a step saved with `keep=True`, and, to be safe, for one whose own metadata is damaged."""
+        if step not in self._pins:
+            mark = read_mark(self.step_directory(step))
+            self._pins[step] = mark is None or bool(mark.get("pinned"))
+        return self._pins[step]
+
+    # Saving
+
+    def save(self, step: int, *args: Any, keep: bool = False, **kwargs: Any) -> bool:
+        """Save as Orbax does; `keep=True` pins the step. True, or an exception: never a silent False.
+
+        Raises the failure of an earlier background save, StepExistsError for an existing or older step, ValueError
+        for metrics that are not numbers or are missing, and DiskFullError, CheckpointPermissionError or
+        SaveFailedError for a save that did not commit.
+        """
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ValueError(f"step {step!r}: must be a whole number of 0 or more")
+        self.wait_until_finished()
+        self._check_step(step)
+        kwargs["metrics"] = self._numbers(kwargs.get("metrics"))
+        mark = {"pinned": keep, **kwargs.pop("mark", {})}
+        kwargs["custom_metadata"] = {**(kwargs.get("custom_metadata") or {}), MARK: mark}
+        self._pins[step] = keep
+        # Orbax drops metrics where it has no best_fn, and warns of their absence where it has one.
+        self._orbax_options.best_fn = self.retention.score if kwargs["metrics"] is not None else None
+        try:
+            done = super().save(step, *args, **kwargs)
+        except (CheckpointError, TypeError):
+            raise
+        except Exception as error:
+            raise self._failed(step, error) from error
+        if not done:
+            raise SaveFailedError(f"step {step} is not saved: Orbax's save policy refused it", step=step)
+        self._pending, self._lost = step, None
+        if not self.asynchronous:
+            self.wait_until_finished()
+        return True
+
+    def wait_until_finished(self) -> None:
+        """Return once nothing is being saved. Raises the failure of a background save that was not told yet."""
+        step = self._pending
+        try:
+            super().wait_until_finished()
+            if step is not None and not self.step_directory(step).is_dir():
+                raise SaveFailedError(f"step {step} is not saved: it is not in {self._root}", step=step)
+        except Exception as error:
+            if step is None:
+                raise
+            self._pending = None
+            raise self._failed(step, error) from error
+        self._pending = None
+
+    def check_for_errors(self) -> None:
+        """Raise the failure of a background save that ended; returns at once while one is being written."""
+        if self._pending is not None and not self.is_saving_in_progress():
+            self.wait_until_finished()
+
+    def delete(self, step: int) -> None:
+        """Delete a committed step, pinned or not. Raises CheckpointNotFoundError where there is none."""
+        self.wait_until_finished()
+        if step not in self.all_steps():
+            raise missing_step(step, self)
+        super().delete(step)
+        self._pins.pop(step, None)
+
+    def close(self) -> None:
+        """Wait, let go of everything, and raise what failed and was not made good by a later save."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(SaveFailedError):  # it is in _lost, and raised below once everything is let go
+            self.wait_until_finished()
+        super().close()
+        if self._lost is not None:
+            raise self._lost
+
+    def __contextmanager__(self) -> Iterator[CheckpointManager]:
+        try:
+            yield self
+        except BaseException as error:
+            try:
+                self.close()
+            except CheckpointError as lost:  # the body's own error goes first
+                if lost is not error:
+                    error.add_note(f"and while closing: {lost}")
+            raise
+        self.close()
+
+    def _check_step(self, step: int) -> None:
+        newest = self.latest_step()
+        if newest is None or step > newest:
+            return
+        what = "already exists" if step in self.all_steps() else f"is older than the newest, {newest}"
+        raise StepExistsError(
+            f"step {step} {what} in {self._root}: save a later step, delete the steps from {step} on, "
+            "or choose another directory"
+        )
+
+    def _numbers(self, metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
+        wanted = self.retention.metric if self.retention.best is not None else None
+        if wanted is not None and wanted not in (metrics or {}):
+            raise ValueError(f"Retention keeps the best by {wanted!r}: pass metrics={{{wanted!r}: …}} with each save")
+        try:
+            return None if metrics is None else {str(name): float(value) for name, value in metrics.items()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metrics {dict(metrics or {})!r}: each must be one number") from error
+
+    def _failed(self, step: int, error: Exception) -> SaveFailedError:
+        failure = save_failure(error, step, self._root)
+        self._lost = failure
+        self._pins.pop(step, None)
+        log.error("%s", failure)
+        # What was half written would hold the space that the next save needs.
+        if jax.process_index() == 0:
+            for half in self._root.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(half, ignore_errors=True)
+        self.reload()  # Orbax has forgotten the steps that this one was to replace
+        return failure
+
+
+def missing_step(step: int, manager: CheckpointManager) -> CheckpointNotFoundError:
+    """The error for a step that is not there, naming those that are."""
+    steps = manager.all_steps()
+    there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+    return CheckpointNotFoundError(f"no step {step} in {manager.directory}: {there}")

@@ -1,0 +1,204 @@
+"""What the manager promises: what is reported is on disk, what failed is told, what should stay stays."""
+
+from __future__ import annotations
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from conftest import assert_same
+
+from artifex_bench.checkpointing import (
+    KEEP_ALL,
+    CheckpointError,
+    CheckpointNotFoundError,
+    Retention,
+    StepExistsError,
+    handlers,
+    load_tree,
+    save_tree,
+    setup_checkpoint_manager,
+)
+
+TREE = {"w": np.arange(6.0, dtype=np.float32)}
+
+
+def test_the_directory_is_made_and_given_back_absolute(tmp_path, monkeypatch, manager_at):
+    monkeypatch.chdir(tmp_path)
+    manager, directory = setup_checkpoint_manager("some/where")
+    with manager:
+        assert directory == str(tmp_path / "some/where")
+        assert manager.latest_step() is None
+        assert load_tree(manager, TREE) == (None, None)
+
+
+def test_a_missing_directory_is_told(tmp_path):
+    with pytest.raises(CheckpointNotFoundError, match="no_such does not exist: check the path"):
+        setup_checkpoint_manager(tmp_path / "no_such", create=False)
+    with pytest.raises(CheckpointNotFoundError, match="does not exist"):
+        setup_checkpoint_manager(tmp_path / "no_such", read_only=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointNotFoundError, match="is a file"):
+        setup_checkpoint_manager(tmp_path / "file")
+
+
+def test_a_missing_step_names_those_that_are_there(manager_at):
+    manager = save_tree(save_tree(manager_at(), 2, TREE), 4, TREE)
+    with pytest.raises(CheckpointNotFoundError, match=r"no step 3 in .*: there are 2, 4"):
+        load_tree(manager, TREE, 3)
+    with pytest.raises(CheckpointNotFoundError, match="no step 3"):
+        manager.delete(3)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_existing_or_older_step_is_an_error_and_changes_nothing(manager_at, asynchronous):
+    manager = save_tree(manager_at(asynchronous=asynchronous), 5, TREE)
+    for step, reason in ((5, "already exists"), (3, "is older than the newest, 5")):
+        with pytest.raises(StepExistsError, match=f"step {step} {reason}"):
+            save_tree(manager, step, {"w": np.zeros(6, np.float32)})
+    assert manager.all_steps() == [5]
+    assert_same(load_tree(manager, TREE)[0], TREE)
+
+
+@pytest.mark.parametrize("step", [-1, 1.0, True, "1"])
+def test_a_step_is_a_whole_number(manager_at, step):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        save_tree(manager_at(), step, TREE)
+
+
+@pytest.fixture
+def held_back(monkeypatch):
+    """While this event is clear, the digests are not written, and so no step is committed."""
+    gate, write = threading.Event(), handlers._write
+    monkeypatch.setattr(handlers, "_write", lambda *a: (gate.wait(30), write(*a)))
+    yield gate
+    gate.set()
+
+
+def test_a_step_in_flight_is_not_reported(manager_at, held_back):
+    manager = manager_at(asynchronous=True)
+    held_back.set()
+    save_tree(manager, 1, TREE)
+    manager.wait_until_finished()
+    held_back.clear()
+    save_tree(manager, 2, TREE)
+    assert manager.latest_step() == 1 and manager.all_steps() == [1]
+    manager.check_for_errors()  # returns at once
+    held_back.set()
+    assert load_tree(manager, TREE)[1] == 2  # loading waits
+    assert manager.all_steps() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("retention", "stay"),
+    [
+        (Retention(), [6, 7, 8, 9, 10]),
+        (Retention(last=2), [2, 9, 10]),
+        (Retention(last=None), [2, 10]),
+        (Retention(last=1, every=4), [2, 4, 8, 10]),
+        (Retention(last=1, best=2, metric="loss"), [2, 5, 6, 10]),
+        (Retention(last=1, best=2, metric="loss", mode="max"), [1, 2, 9, 10]),
+        (KEEP_ALL, list(range(1, 11))),
+    ],
+    ids=str,
+)
+def test_what_stays(manager_at, retention, stay):
+    pinned = set() if retention == Retention() else {2}
+    manager = manager_at(retention=retention)
+    for step in range(1, 11):
+        loss = float("nan") if step == 10 else abs(step - 5.4)  # 5 and 6 are least, 1 and 9 most
+        save_tree(manager, step, TREE, metrics={"loss": loss}, keep=step in pinned)
+    assert manager.all_steps() == sorted({*stay, *pinned})
+    assert all(manager.metrics(step) is not None for step in manager.all_steps())
+
+
+def test_pins_and_metrics_outlive_the_manager(manager_at):
+    first = manager_at(retention=Retention(last=1, best=1, metric="loss"))
+    save_tree(first, 1, TREE, keep=True, metrics={"loss": 3})
+    save_tree(first, 2, TREE, metrics={"loss": np.float32(1)})
+    first.close()
+    second = manager_at(retention=Retention(last=1, best=1, metric="loss"))
+    save_tree(second, 3, TREE, metrics={"loss": jnp.array(2.0)})
+    save_tree(second, 4, TREE, metrics={"loss": 2})
+    assert second.all_steps() == [1, 2, 4]
+    assert second.is_pinned(1) and not second.is_pinned(2)
+    assert second.best_step() == 2
+    assert second.metrics(3) is None and second.metrics(4) == {"loss": 2.0}
+
+
+def test_metrics_are_kept_without_a_retention_that_reads_them(manager_at):
+    manager = save_tree(manager_at(), 1, TREE, metrics={"loss": 0.5})
+    save_tree(manager, 2, TREE)
+    assert manager.metrics(1) == {"loss": 0.5} and manager.metrics(2) is None
+    with pytest.raises(CheckpointError, match="best_step needs Retention"):
+        manager.best_step()
+
+
+def test_metrics_that_are_missing_or_no_numbers_are_told(manager_at):
+    manager = manager_at(retention=Retention(best=1, metric="loss"))
+    with pytest.raises(ValueError, match="keeps the best by 'loss': pass metrics"):
+        save_tree(manager, 1, TREE, metrics={"accuracy": 1})
+    with pytest.raises(ValueError, match="each must be one number"):
+        save_tree(manager, 1, TREE, metrics={"loss": [1, 2]})
+    assert manager.all_steps() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"last": 0}, "last 0: must be a whole number"),
+        ({"best": 2}, "best=2 needs metric"),
+        ({"best": 1, "metric": "loss", "mode": "least"}, "mode 'least'"),
+    ],
+)
+def test_a_retention_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Retention(**options)
+
+
+def test_deleting_a_step_lets_an_older_one_be_saved(manager_at):
+    manager = save_tree(save_tree(manager_at(), 1, TREE), 9, TREE)
+    manager.delete(9)
+    assert save_tree(manager, 5, TREE).all_steps() == [1, 5]
+
+
+def test_a_read_only_manager_loads_and_does_not_save(manager_at):
+    save_tree(manager_at(), 1, TREE)
+    reader = manager_at(read_only=True)
+    assert_same(load_tree(reader, TREE)[0], TREE)
+    with pytest.raises(CheckpointError, match="step 2 is not saved"):
+        save_tree(reader, 2, TREE)
+
+
+def test_orbax_reads_what_is_saved_here(manager_at):
+    manager = save_tree(manager_at(), 1, {"a": [jnp.ones(2)], "n": 3})
+    with ocp.CheckpointManager(manager.directory) as plain:
+        plainly = ocp.RestoreArgs(restore_type=np.ndarray)
+        args = ocp.args.PyTreeRestore({"a": {"0": 0}, "n": 0}, {"a": {"0": plainly}, "n": plainly})
+        seen = plain.restore(1, args=ocp.args.Composite(tree=args))
+    assert seen["tree"]["a"]["0"].tolist() == [1, 1] and int(seen["tree"]["n"]) == 3
+
+
+@pytest.mark.parametrize("format", ["zarr2", "ocdbt"])
+def test_donating_the_arrays_right_after_an_async_save_is_safe(manager_at, held_back, format):
+    step = jax.jit(lambda tree: jax.tree.map(lambda x: x * -3 + 1, tree), donate_argnums=0)
+    state = step({f"w{i}": jax.random.normal(jax.random.key(i), (512, 512)) for i in range(8)})
+    manager = manager_at(asynchronous=True, format=format)
+    expected = {name: np.array(value) for name, value in state.items()}
+    state = jax.tree.map(jnp.array, expected)
+    save_tree(manager, 1, state)
+    for _ in range(3):
+        state = jax.block_until_ready(step(state))
+    held_back.set()  # only now are the arrays hashed
+    assert_same(load_tree(manager, expected)[0], expected)
+
+
+def test_numpy_arrays_changed_right_after_an_async_save_are_saved_as_they_were(manager_at):
+    manager = manager_at(asynchronous=True)
+    tree = {"w": np.ones((256, 256))}
+    save_tree(manager, 1, tree)
+    tree["w"][:] = 7
+    assert_same(load_tree(manager, tree)[0], {"w": np.ones((256, 256))})
