@@ -156,10 +156,10 @@ def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]
 
 Case = RematCase | CheckpointCase | FaultCase
 KINDS: dict[str, type[Case]] = {kind.kind: kind for kind in (RematCase, CheckpointCase, FaultCase)}
-C = TypeVar("C", RematCase, CheckpointCase, FaultCase)
+C = TypeVar("C", bound=Case)
 
 
-def axes(kind: type[Case]) -> tuple[str, ...]:
+def axes(kind: type[Any]) -> tuple[str, ...]:
     """The names of the fields of a kind of case, in order."""
     return tuple(field.name for field in dataclasses.fields(kind))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from artifex_bench.case import CaseError, CheckpointCase, FaultCase
+from artifex_bench.case import Case, CaseError, CheckpointCase, FaultCase, RematCase
 from artifex_bench.checkpointing.formats import FORMATS
 
 
@@ -58,8 +58,9 @@ SAVERS = {
 }
 
 
-def check(case: CheckpointCase | FaultCase) -> None:
+def check(case: Case) -> None:
     """Raise CaseError, in one line, where the format is unknown or cannot do what the case asks for."""
+    assert not isinstance(case, RematCase)
     if case.format not in SAVERS:
         raise CaseError(f"unknown format {case.format!r}: valid are {', '.join(SAVERS)}")
     if isinstance(case, FaultCase):
