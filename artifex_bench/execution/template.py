@@ -38,11 +38,12 @@ class Template:
         self._socket: socket.socket | None = None
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
-        """A worker on those streams (file descriptors). Raises OSError when the template cannot start."""
+        """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
         if self._process is None or self._process.poll() is not None:
             self._start()
         assert self._socket is not None
-        socket.send_fds(self._socket, [b"."], [stdin, stdout, stderr])
+        with contextlib.suppress(BrokenPipeError):  # it has only just ended: it will not answer
+            socket.send_fds(self._socket, [b"."], [stdin, stdout, stderr])
         pid = self.answer()
         if pid is None:
             raise ChildProcessError("the process that workers are forked from ended before it could fork one")

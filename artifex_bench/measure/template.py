@@ -9,6 +9,7 @@ streams as file descriptors; the answers are the worker's process id, then its e
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -42,6 +43,8 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 _become_worker(parent, streams)
+            with contextlib.suppress(OSError):  # here as well as there: it must be so before the id is known
+                os.setpgid(pid, pid)
             for stream in streams:
                 os.close(stream)
             parent.sendall(NUMBER.pack(pid))
@@ -53,7 +56,7 @@ def _become_worker(parent: socket.socket, streams: list[int]) -> None:
     from artifex_bench.measure import worker
 
     template = os.getppid()
-    os.setsid()  # a group of its own, so that a kill takes all that it starts
+    os.setpgid(0, 0)  # a group of its own, so that a kill takes all that it starts
     parent.detach()
     for target, stream in enumerate(streams):
         os.dup2(stream, target)

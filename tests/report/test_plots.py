@@ -60,11 +60,11 @@ def test_a_time_split(tmp_path):
 
 
 def test_a_time_split_of_some(tmp_path):
-    records = [ok("none", more=FORWARD), ok("all"), ok("all", steps=()), ok(case(depth=9))]
+    records = [ok("none", more=FORWARD), ok("all"), ok("every-2", steps=())]
     assert "time_split" in drawn(tmp_path, records)
 
 
-@pytest.mark.parametrize("axis", ["depth", "width", "batch", "sequence"])
+@pytest.mark.parametrize("axis", ["width", "sequence"])  # depth and batch: below
 def test_scaling(tmp_path, axis):
     records = [ok(case(s, **{axis: n})) for s in ("none", "all") for n in (32, 64)]
     assert drawn(tmp_path, records) == {"tradeoff", f"scaling_{axis}"}
@@ -112,10 +112,10 @@ def test_the_curve_of_segments(tmp_path):
     assert drawn(tmp_path, records) == {"segments"}
 
 
-def test_no_curve_of_segments_is_drawn_through_several_shapes(tmp_path):
+def test_no_curve_of_segments_is_drawn_through_several_shapes():
     points = itertools.product([f"segments-{n}" for n in (1, 2, 4, 8)], (2, 4))
     records = [ok(case(name, depth=16, batch=batch), steps=()) for name, batch in points]
-    assert drawn(tmp_path, records) == {"scaling_batch"}
+    assert plots._segments(frame(records)) is None
 
 
 def test_steps_without_a_compiled_peak(tmp_path):

@@ -1,0 +1,108 @@
+"""Workers forked from a template: a real one, but for JAX, which takes seconds to import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from artifex_bench.execution import local
+from artifex_bench.execution.template import Template
+from artifex_bench.record import Measurement
+from artifex_bench.visit import Visit
+from tests.build import case
+
+# Found by Python at its start: stands for everything slow, and for the worker, which does as its visit's model says.
+STANDS_IN = """
+import json, os, signal, sys, time, types
+for name in ("jax", "flax", "flax.nnx", "optax", "artifex_bench.measure.phases"):
+    sys.modules[name] = types.ModuleType(name)
+worker = sys.modules["artifex_bench.measure.worker"] = types.ModuleType("worker")
+def send(**message):
+    os.write(1, (json.dumps(message) + "\\n").encode())
+def main():
+    send(environment={"pid": os.getpid(), "group": os.getpgrp(), "template": os.getppid()})
+    exec(json.load(sys.stdin)["case"]["model"])
+worker.main = main
+"""
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(STANDS_IN)
+    paths = (str(tmp_path), str(Path(__file__).parents[2]))
+    made = Template({**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def measure(template, tmp_path):
+    def run(code, timeout=30.0):
+        return local.measure(Visit(case(model=code), timeout=timeout), tmp_path / "log", template.fork)
+
+    return run
+
+
+DONE = "send(status='ok', reason='')"
+
+
+def test_workers_are_forked_one_after_another_from_one_template(measure):
+    first, second = measure(DONE).environment, measure(DONE).environment
+    assert first["template"] == second["template"]
+    assert first["pid"] != second["pid"]
+    assert (first["group"], second["group"]) == (first["pid"], second["pid"])
+
+
+def test_what_a_worker_says_and_prints_is_kept(measure, tmp_path):
+    number = {"probe": "a", "unit": "bytes", "values": [3.0]}
+    found = measure(f"send(measurement={json.loads(json.dumps(number))}); print('hello', file=sys.stderr); {DONE}")
+    assert (found.status, found.measurements) == ("ok", (Measurement("a", "bytes", (3.0,)),))
+    assert (tmp_path / "log").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os._exit(3)", "the process ended early (exit code 3)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the process ended early (killed by SIGKILL)"),
+        ("raise ValueError('no')", "the process ended early (exit code 1): ValueError: no"),
+    ],
+)
+def test_a_worker_that_dies_leaves_the_template_to_fork_the_next(measure, code, reason):
+    found = measure(code)
+    assert (found.status, found.reason) == ("failed", reason)
+    assert measure(DONE).environment["template"] == found.environment["template"]
+
+
+def test_a_worker_that_hangs_is_killed(measure):
+    assert measure("time.sleep(600)", timeout=0.5).status == "timeout"
+    assert measure(DONE).status == "ok"
+
+
+def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
+    """Its group is there before its process id is told: a kill that finds no group would wait for its end."""
+    with open(os.devnull, "r+b") as null:
+        for _ in range(50):
+            worker = template.fork(null.fileno(), null.fileno(), null.fileno())
+            os.killpg(worker.pid, signal.SIGKILL)
+            assert worker.wait() == -signal.SIGKILL
+
+
+def test_a_template_that_was_killed_is_started_again(measure):
+    template = measure(DONE).environment["template"]
+    os.kill(template, signal.SIGKILL)
+    found = measure(DONE)
+    while found.status == "failed":  # it may not have been quite dead yet
+        assert "workers are forked from ended before it could fork one" in found.reason
+        found = measure(DONE)
+    assert found.environment["template"] != template
+
+
+def test_a_template_killed_under_its_worker_is_a_failed_case_and_takes_the_worker_along(measure):
+    found = measure("os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert measure(DONE).status == "ok"
