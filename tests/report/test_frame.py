@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.record import Agreement, Measurement, Verdict
-from artifex_bench.report.frame import ONCE, TIMED, frame, load_run, tokens
+from artifex_bench.report.frame import frame, load_run
+from artifex_bench.report.remat import ONCE, TIMED, tokens
 from artifex_bench.stats import summarize
 from tests import strategies as made
 from tests.build import case, measured, record, taken

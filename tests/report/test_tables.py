@@ -7,10 +7,11 @@ import pandas as pd
 from artifex_bench.record import Agreement, Measurement, Verdict
 from artifex_bench.report import tables
 from artifex_bench.report.frame import frame
-from artifex_bench.report.tables import HEADINGS, HEADINGS_MORE, LEGEND, cells, front, grouped, markdown, shapes, write
+from artifex_bench.report.remat import HEADINGS, LEGEND, cells, front, grouped, shapes
+from artifex_bench.report.tables import markdown, write
 from tests.build import case, measured, record, taken
 
-COLUMNS = (*HEADINGS, *HEADINGS_MORE)
+COLUMNS = HEADINGS
 EFFECTIVE = record(
     "all",
     measurements=measured((0.02, 0.022, 0.024), residual=400, peak=3072, recomputed=300),
