@@ -104,6 +104,13 @@ def test_the_source_of_the_measured_peak_stands_beside_it():
     assert row([record("none")], "none").measured_peak_source == "not read here"
 
 
+def test_recomputed_flops_are_what_there_is_more_than_in_the_reference():
+    found = row([record("none"), record("all", measurements=measured(recomputed=300))], "all")
+    assert (found.gradient_flops, found.model_flops, found.recomputed_flops) == (1200, 900, 300)
+    alone = row([record("all", measurements=measured(recomputed=300))], "all")
+    assert (alone.gradient_flops, pd.isna(alone.model_flops), pd.isna(alone.recomputed_flops)) == (1200, True, True)
+
+
 def test_one_sample_has_no_interval():
     found = row([record("none"), record("all", measurements=measured((0.02,)))], "all")
     assert found.time_ratio == pytest.approx(2 / 1.1)
@@ -162,7 +169,7 @@ def test_a_folder_is_read_whole(tmp_path):
 
 
 @given(st.lists(made.records.filter(lambda r: r.case.model in ("mlp", "vae", "transformer")), max_size=4))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_any_records_make_a_table(records):
     table = frame(records)
     assert len(table) == len({one.case for one in records})
