@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,12 @@ GRIDS = (
 )
 
 
+def suite(grids):
+    return SimpleNamespace(KIND="remat", PRESETS={"only": grids})
+
+
 def cases_of(**options):
-    return ask.grid(GRIDS, options)
+    return ask.grid(suite(GRIDS), "only", options)
 
 
 def told(found, *axes):
@@ -52,7 +58,7 @@ def test_a_model_takes_the_axes_of_its_own_grid():
 
 
 def test_a_model_without_a_grid_takes_the_axes_of_the_first():
-    found = ask.grid(GRIDS[:1], {"model": ["vae"]})
+    found = ask.grid(suite(GRIDS[:1]), "only", {"model": ["vae"]})
     assert told(found, "model", "depth", "width") == {("vae", 2, 32), ("vae", 4, 32)}
 
 
@@ -112,7 +118,7 @@ def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
 def test_the_default_preset(tmp_path, suite):
     _, request = ask.new({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
     module = suites.load(suite)
-    assert request.cases == ask.grid(module.PRESETS[module.DEFAULT], {})
+    assert request.cases == ask.grid(module, module.DEFAULT, {})
 
 
 @pytest.mark.parametrize("name", ["a/b", "/abs", "a/", "..", ".", "../up", "n" * 256, "é" * 128])

@@ -111,10 +111,11 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def shape_title(shape: dict[str, Any]) -> str:
     """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
-    plain = {"heads": 4, "step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
+    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
     words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
     words += [str(shape["dtype"]), str(shape["layers"])]
-    words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if there(shape[axis]) and shape[axis] != value]
+    words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []
+    words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if shape[axis] != value]
     return f"{shape['model']}: {', '.join(words)}"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import case as cases
 from artifex_bench import store
-from artifex_bench.record import Agreement, Measurement, Verdict
+from artifex_bench.record import Agreement, Measurement, Record, Verdict
 from artifex_bench.report.frame import frame, load_run
 from artifex_bench.report.remat import ONCE, TIMED, tokens
 from artifex_bench.stats import summarize
@@ -38,7 +38,10 @@ def test_a_row_a_case_in_the_order_they_came():
 
 def test_every_column_that_is_documented_is_there():
     table = frame([record("none")])
-    assert set(re.findall(r"`(\w+)`", load_run.__doc__)) <= set(table.columns)
+    documented = dict(re.findall(r"^ +(All|remat|checkpoint|fault)\b(.*?)(?=\n\n|\Z)", load_run.__doc__, re.M | re.S))
+    for kind, text in documented.items():
+        columns = table if kind in ("All", "remat") else frame([Record(cases.KINDS[kind](), 0, "skipped", "no disk")])
+        assert set(re.findall(r"`(\w+)`", text)) <= set(columns.columns)
     assert set(cases.axes(cases.RematCase)) <= set(table.columns)
     for name in (*ONCE, *TIMED):
         assert name in table.columns
@@ -105,6 +108,13 @@ def test_the_source_of_the_measured_peak_stands_beside_it():
     assert row([record("none")], "none").measured_peak_source == "not read here"
 
 
+def test_recomputed_flops_are_what_there_is_more_than_in_the_reference():
+    found = row([record("none"), record("all", measurements=measured(recomputed=300))], "all")
+    assert (found.gradient_flops, found.model_flops, found.recomputed_flops) == (1200, 900, 300)
+    alone = row([record("all", measurements=measured(recomputed=300))], "all")
+    assert (alone.gradient_flops, pd.isna(alone.model_flops), pd.isna(alone.recomputed_flops)) == (1200, True, True)
+
+
 def test_one_sample_has_no_interval():
     found = row([record("none"), record("all", measurements=measured((0.02,)))], "all")
     assert found.time_ratio == pytest.approx(2 / 1.1)
@@ -163,7 +173,7 @@ def test_a_folder_is_read_whole(tmp_path):
 
 
 @given(st.lists(made.records.filter(lambda r: r.case.model in ("mlp", "vae", "transformer")), max_size=4))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_any_records_make_a_table(records):
     table = frame(records)
     assert len(table) == len({one.case for one in records})

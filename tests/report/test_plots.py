@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from artifex_bench import store
-from artifex_bench.report import plots
+from artifex_bench.report import plots, remat_plots
 from artifex_bench.report.build import build
 from artifex_bench.report.frame import frame
 from tests.build import case, measured, record, taken
@@ -115,7 +115,7 @@ def test_the_curve_of_segments(tmp_path):
 def test_no_curve_of_segments_is_drawn_through_several_shapes():
     points = itertools.product([f"segments-{n}" for n in (1, 2, 4, 8)], (2, 4))
     records = [ok(case(name, depth=16, batch=batch), steps=()) for name, batch in points]
-    assert plots._segments(frame(records)) is None
+    assert remat_plots._segments(frame(records)) is None
 
 
 def test_steps_without_a_compiled_peak(tmp_path):
@@ -125,7 +125,7 @@ def test_steps_without_a_compiled_peak(tmp_path):
 
 
 def test_more_strategies_than_colours_are_told_apart():
-    styles = plots._styles([f"every-{n}" for n in range(1, 40)])
+    styles = plots.styles([f"every-{n}" for n in range(1, 40)])
     assert len({tuple(style.items()) for style in styles.values()}) == 39
 
 

@@ -62,10 +62,9 @@ def test_what_is_absent_is_a_dash():
     assert set(found.values()) == {"–"}
 
 
-def test_flops_that_are_known_in_part_give_no_share():
-    assert (
-        told([record("none", measurements=(taken("recomputed_flops", 5),)), record("all")], "none")["recomputed"] == "–"
-    )
+def test_flops_without_those_of_the_reference_give_no_share():
+    assert told([record("none", "oom"), EFFECTIVE], "all")["recomputed"] == "–"
+    assert told([record("none", measurements=()), EFFECTIVE, record("every-2")], "all")["recomputed"] == "–"
 
 
 def test_gradients_that_differ_are_shouted():
@@ -113,6 +112,14 @@ def test_shapes_that_differ_have_titles_that_differ():
     for axis, other in (("heads", 2), ("seed", 1), ("optimizer", "adamw"), ("width", 64), ("step", "gradient")):
         table = frame([record(case(**base)), record(case(**{**base, axis: other}))])
         assert len({title for title, _ in shapes(table)}) == 2, axis
+
+
+def test_heads_are_whole_beside_a_model_that_has_none():
+    table = frame([record(case(heads=2)), record(case(model="mlp", sequence=None, heads=None))])
+    assert [title for title, _ in shapes(table)] == [
+        "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan, heads 2",
+        "mlp: depth 2, width 32, batch 2, float32, scan",
+    ]
 
 
 def test_notes_name_what_went_wrong():
