@@ -171,5 +171,6 @@ def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
 
 def test_every_axis_of_a_case_has_an_option():
     offered = {option.name for option in cli.run.params}
-    assert set(cases.axes(RematCase)) - {"compiler"} == set(ask.AXES) <= offered
+    every = {axis for kind in cases.KINDS.values() for axis in cases.axes(kind)}
+    assert every - {"compiler"} == set(ask.AXES) <= offered
     assert {"compiler_default", *ask.HOW} <= offered

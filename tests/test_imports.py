@@ -38,7 +38,9 @@ MAY_IMPORT = {
     "models": {"case"},
     "remat": {"case", "record", "models"},
     "targets": {"case", "record"},
-    "measure": {*BASE, "models", "remat", "targets"},
+    "savers": {"case", "checkpointing"},
+    "checkpointing": set(),
+    "measure": {*BASE, "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
     "runner": {*BASE, "store", "remat"},
     "report": {"case", "record", "stats", "store", "models"},
