@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class CheckpointError(Exception):
@@ -116,3 +116,9 @@ def save_failure(error: BaseException, step: int, directory: object) -> SaveFail
         f"step {step} is not saved in {directory}; older steps are intact: {type(error).__name__}: {cause}",
         step=step,
     )
+
+
+def missing_step(step: int, directory: object, steps: Sequence[int]) -> CheckpointNotFoundError:
+    """The error for a step that is not there, naming those that are."""
+    there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+    return CheckpointNotFoundError(f"no step {step} in {directory}: {there}")

@@ -6,12 +6,14 @@ never before; saving an existing or older step, and metrics that nobody would re
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from artifex_bench.checkpointing import retention as retentions
+from artifex_bench.checkpointing.durability import make_durable
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -26,6 +29,7 @@ from artifex_bench.checkpointing.errors import (
     SaveFailedError,
     StepExistsError,
     is_denied,
+    missing_step,
     save_failure,
 )
 from artifex_bench.checkpointing.formats import Format, resolve_format
@@ -111,6 +115,7 @@ class CheckpointManager(ocp.CheckpointManager):
             save_interval_steps=0 if read_only else 1,
         )
         super().__init__(directory, options=self._orbax_options, handler_registry=registry)
+        atexit.register(_last_word, weakref.ref(self))
 
     # What is there
 
@@ -165,7 +170,7 @@ class CheckpointManager(ocp.CheckpointManager):
             raise ValueError(f"step {step!r}: must be a whole number of 0 or more")
         self.wait_until_finished()
         self._check_step(step)
-        kwargs["metrics"] = self._numbers(kwargs.get("metrics"))
+        kwargs["metrics"] = self.retention.checked(kwargs.get("metrics"))
         mark = {"pinned": keep, **kwargs.pop("mark", {})}
         kwargs["custom_metadata"] = {**(kwargs.get("custom_metadata") or {}), MARK: mark}
         self._pins[step] = keep
@@ -185,7 +190,10 @@ class CheckpointManager(ocp.CheckpointManager):
         return True
 
     def wait_until_finished(self) -> None:
-        """Return once nothing is being saved. Raises the failure of a background save that was not told yet."""
+        """Return once nothing is being saved, and what was saved outlives a power failure.
+
+        Raises the failure of a background save that was not told yet.
+        """
         step = self._pending
         try:
             super().wait_until_finished()
@@ -197,6 +205,8 @@ class CheckpointManager(ocp.CheckpointManager):
             self._pending = None
             raise self._failed(step, error) from error
         self._pending = None
+        if step is not None and jax.process_index() == 0:
+            make_durable(self.step_directory(step))
 
     def check_for_errors(self) -> None:
         """Raise the failure of a background save that ended; returns at once while one is being written."""
@@ -207,7 +217,7 @@ class CheckpointManager(ocp.CheckpointManager):
         """Delete a committed step, pinned or not. Raises CheckpointNotFoundError where there is none."""
         self.wait_until_finished()
         if step not in self.all_steps():
-            raise missing_step(step, self)
+            raise missing_step(step, self._root, self.all_steps())
         super().delete(step)
         self._pins.pop(step, None)
 
@@ -236,22 +246,14 @@ class CheckpointManager(ocp.CheckpointManager):
 
     def _check_step(self, step: int) -> None:
         newest = self.latest_step()
-        if newest is None or step > newest:
+        exists = self.step_directory(step).exists()  # also one that another manager saved: Orbax would replace it
+        if not exists and (newest is None or step > newest):
             return
-        what = "already exists" if step in self.all_steps() else f"is older than the newest, {newest}"
+        what = "already exists" if exists else f"is older than the newest, {newest}"
         raise StepExistsError(
             f"step {step} {what} in {self._root}: save a later step, delete the steps from {step} on, "
             "or choose another directory"
         )
-
-    def _numbers(self, metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
-        wanted = self.retention.metric if self.retention.best is not None else None
-        if wanted is not None and wanted not in (metrics or {}):
-            raise ValueError(f"Retention keeps the best by {wanted!r}: pass metrics={{{wanted!r}: …}} with each save")
-        try:
-            return None if metrics is None else {str(name): float(value) for name, value in metrics.items()}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"metrics {dict(metrics or {})!r}: each must be one number") from error
 
     def _failed(self, step: int, error: Exception) -> SaveFailedError:
         failure = save_failure(error, step, self._root)
@@ -266,8 +268,8 @@ class CheckpointManager(ocp.CheckpointManager):
         return failure
 
 
-def missing_step(step: int, manager: CheckpointManager) -> CheckpointNotFoundError:
-    """The error for a step that is not there, naming those that are."""
-    steps = manager.all_steps()
-    there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
-    return CheckpointNotFoundError(f"no step {step} in {manager.directory}: {there}")
+def _last_word(manager: weakref.ref[CheckpointManager]) -> None:
+    """At the end of a program that did not close its manager: a save that failed is told on stderr."""
+    found = manager()
+    if found is not None and not found._closed:
+        found.wait_until_finished()

@@ -42,6 +42,15 @@ class Retention:
             return -math.inf
         return -value if self.mode == "min" else value
 
+    def checked(self, metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
+        """The metrics as numbers. Raises ValueError where one is no number, or the one that decides is missing."""
+        if self.best is not None and self.metric not in (metrics or {}):
+            raise ValueError(f"Retention keeps the best by {self.metric!r}: pass metrics={{{self.metric!r}: …}}")
+        try:
+            return None if metrics is None else {str(name): float(value) for name, value in metrics.items()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metrics {dict(metrics or {})!r}: each must be one number") from error
+
 
 KEEP_ALL = Retention(all=True)
 

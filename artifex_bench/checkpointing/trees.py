@@ -26,11 +26,12 @@ from artifex_bench.checkpointing.errors import (
     CorruptCheckpointError,
     UnverifiedCheckpointWarning,
     is_denied,
+    missing_step,
 )
 from artifex_bench.checkpointing.formats import Format, choose_format
 from artifex_bench.checkpointing.handlers import DigestSave, TreeSave
 from artifex_bench.checkpointing.leaves import Leaf
-from artifex_bench.checkpointing.manager import CheckpointManager, missing_step
+from artifex_bench.checkpointing.manager import CheckpointManager
 from artifex_bench.checkpointing.marks import MARK, item_is_marked, read_mark
 from artifex_bench.checkpointing.matching import compare, restore_args
 
@@ -127,7 +128,7 @@ def load_items(
         if step is None:
             return None
     if step not in manager.all_steps():
-        raise missing_step(step, manager)
+        raise missing_step(step, manager.directory, manager.all_steps())
     try:
         return _load(manager, templates, step, partial, verify)
     except CheckpointError:
