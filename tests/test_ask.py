@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import suites
 from artifex_bench import ask, cli, runner, store
 from artifex_bench import case as cases
-from artifex_bench.case import CaseError, RematCase
+from artifex_bench.case import CaseError
 
 NOTHING = dict.fromkeys((*ask.AXES, "suite", "preset", *ask.HOW, "name", "resume")) | {"compiler_default": False}
 GRIDS = (
