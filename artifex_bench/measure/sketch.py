@@ -26,9 +26,8 @@ def sketch(gradients: Any) -> dict[str, dict[str, Any]]:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """``stacks.layers.up.kernel``: the keys of dictionaries, without list positions and nnx's own attributes."""
-    keys = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]
-    return ".".join(key for key in keys if not key.isdigit())
+    """``stacks.layers.up.kernel``: the keys of dictionaries, without a layer's position and nnx's own attributes."""
+    return ".".join(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
 
 
 def _project(leaves: list[Any]) -> dict[str, Any]:

@@ -37,24 +37,30 @@ def run_stack(parts: Mapping[str, Part], stack: Any, x: Any, depth: int, plan: P
     """x after all layers. `stack` is a list of states (unrolled), or one state stacked on axis 0 (scanned).
 
     Under scan the forward and backward passes are separate loops, which no common-subexpression elimination
-    crosses: `prevent_cse` is needed for unrolled layers alone (documentation of `jax.checkpoint`).
+    crosses: `prevent_cse` is needed for unrolled layers (documentation of `jax.checkpoint`), and where a scan has a
+    single trip, for XLA dissolves such a loop.
     """
-    unrolled = isinstance(stack, list)
-    remat = partial(jax.checkpoint, policy=resolve(plan.policy), prevent_cse=unrolled)
-    layer = _layer({name: remat(part) if name == plan.part else part for name, part in parts.items()})
-    group = _group(layer, remat, plan)
-    if unrolled:
+
+    def group(trips: int) -> Callable[[Any, Any], Any]:
+        remat = partial(jax.checkpoint, policy=resolve(plan.policy), prevent_cse=trips == 1)
+        layer = _layer({name: remat(part) if name == plan.part else part for name, part in parts.items()})
+        return _group(layer, remat, plan)
+
+    once = group(trips=1)
+    if isinstance(stack, list):
         for start in range(0, depth, plan.period):
-            x = group(stack[start : start + plan.period], x)
+            x = once(stack[start : start + plan.period], x)
         return x
+    trips, rest = divmod(depth, plan.period)
+    looped = group(trips)
     if plan.period == 1:
-        return jax.lax.scan(lambda x, state: (group([state], x), None), x, stack)[0]
-    whole = depth - depth % plan.period
-    if whole:
+        return jax.lax.scan(lambda x, state: (looped([state], x), None), x, stack)[0]
+    whole = depth - rest
+    if trips:
         groups = jax.tree.map(lambda a: a[:whole].reshape(-1, plan.period, *a.shape[1:]), stack)
-        x, _ = jax.lax.scan(lambda x, states: (group(states, x), None), x, groups)
-    if whole < depth:  # layers left over: one shorter group
-        x = group(jax.tree.map(lambda a: a[whole:], stack), x)
+        x, _ = jax.lax.scan(lambda x, states: (looped(states, x), None), x, groups)
+    if rest:  # layers left over: one shorter group
+        x = once(jax.tree.map(lambda a: a[whole:], stack), x)
     return x
 
 

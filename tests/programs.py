@@ -1,0 +1,73 @@
+"""Small cases of the real models, traced, compiled and evaluated: what the tests that need JAX are made from."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from artifex_bench.case import RematCase
+from artifex_bench.measure import phases
+from artifex_bench.measure.program import Program, build
+from artifex_bench.record import Record
+from artifex_bench.visit import Visit
+from tests.evaluate import evaluate
+
+SMALL: dict[str, Any] = {"depth": 5, "width": 8, "batch": 2, "sequence": 4, "heads": 2}
+
+
+def case(model: str = "mlp", strategy: str = "none", **fields: Any) -> RematCase:
+    return RematCase(model=model, strategy=strategy, **{**SMALL, **fields})
+
+
+@functools.cache
+def traced(case: RematCase) -> phases.Traced:
+    return phases.trace(Visit(case))
+
+
+@functools.cache
+def compiled(case: RematCase) -> phases.Compiled:
+    """The case compiled as the worker compiles it."""
+    return phases.compile_step(traced(case))
+
+
+@functools.cache
+def record(case: RematCase) -> Record:
+    """What a compile-only visit records."""
+    from artifex_bench.measure.probes import take
+
+    return Record(case, 0, "ok", measurements=(*take("traced", traced(case)), *take("compiled", compiled(case))))
+
+
+@functools.cache
+def loss_and_gradients(case: RematCase) -> tuple[float, dict[str, np.ndarray]]:
+    """(loss, {parameter: gradient, the layers of a stack on axis 0}), scanned and unrolled layers alike."""
+    program = build(case)
+    state, batch = _arrays(program.case)
+    loss, gradients = evaluate(program.gradient, state, batch)
+    return float(loss), by_parameter(gradients)
+
+
+def by_parameter(gradients: Any) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        name = jax.tree_util.keystr(tuple(k for k in path if not isinstance(k, jax.tree_util.SequenceKey)))
+        found.setdefault(name, []).append(np.asarray(leaf))
+    return {name: leaves[0] if len(leaves) == 1 else np.stack(leaves) for name, leaves in found.items()}
+
+
+@functools.cache
+def _initializer(model: str, fields: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
+    return build(RematCase(model=model, **dict(fields))).initialize()
+
+
+def _arrays(case: RematCase) -> tuple[Any, Any]:
+    """(state, batch): no strategy changes them, so they are made once."""
+    fields = {name: getattr(case, name) for name in ("depth", "width", "batch", "sequence", "heads", "dtype", "layers")}
+    return _initializer(case.model, tuple(fields.items()))
+
+
+def program(case: RematCase) -> Program:
+    return traced(case).program

@@ -1,0 +1,147 @@
+"""The attached device: fake devices that behave as documented, and this machine's own memory."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from artifex_bench.measure import phases
+from artifex_bench.remat.strategies import POLICIES
+from artifex_bench.targets import attached
+from artifex_bench.visit import Visit
+from tests.programs import case
+
+MIB = 2**20
+
+
+class Device:
+    """As `jax.Device`: `memory_stats()` is a dictionary, or None where the backend keeps none."""
+
+    def __init__(self, platform, *stats):
+        self.platform, self.device_kind, self._stats = platform, f"a {platform}", list(stats)
+
+    def memory_stats(self):
+        return self._stats.pop(0) if len(self._stats) > 1 else self._stats[0]
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_accelerators_report_their_allocators_peak_when_it_is_read(platform):
+    device = Device(platform, {"peak_bytes_in_use": 5, "bytes_in_use": 1}, {"peak_bytes_in_use": 7 * MIB})
+    meter = attached.meter(device)
+    meter.start()
+    meter.reset()
+    assert meter.peak() == 7 * MIB
+    assert meter.source == "device.memory_stats()['peak_bytes_in_use']"
+
+
+@pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 3}])
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_an_accelerator_without_that_figure_gives_none_and_says_why(platform, stats):
+    meter = attached.meter(Device(platform, stats))
+    meter.start()
+    meter.reset()
+    assert meter.peak() is None
+    assert meter.source == f"a {platform} reports no peak_bytes_in_use"
+
+
+def test_a_cpu_whose_resident_peak_cannot_be_reset_gives_none_and_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(attached, "Path", lambda _: tmp_path / "none")
+    meter = attached.meter(Device("cpu", None))
+    assert meter.peak() is None
+    assert "Linux only" in meter.source
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cpu_meter_sees_what_is_touched_after_start_and_nothing_from_before():
+    """Within 8 MiB: other threads of this process come and go."""
+    np.ones(100 * MIB, np.uint8)  # a peak from before, gone again
+    meter = attached.meter(jax.local_devices()[0])
+    meter.start()
+    kept = np.ones(48 * MIB, np.uint8)
+    np.ones(100 * MIB, np.uint8)  # while the arrays are made: not counted
+    meter.reset()
+    assert meter.peak() == pytest.approx(48 * MIB, abs=8 * MIB)
+    np.ones(32 * MIB, np.uint8)
+    assert meter.peak() == pytest.approx(80 * MIB, abs=8 * MIB)
+    assert meter.source == "rise of VmHWM of the process"
+    assert kept.all()
+
+
+ANALYSIS = {
+    "argument_size_in_bytes": 100,
+    "output_size_in_bytes": 40,
+    "alias_size_in_bytes": 30,
+    "temp_size_in_bytes": 500,
+    "peak_memory_in_bytes": 123,
+}
+
+
+def test_the_cpus_peak_is_a_sum_that_holds_the_temporaries():
+    peak, parts = attached.compiled_peak("cpu", SimpleNamespace(**ANALYSIS))
+    assert peak == 100 + 40 - 30 + 500
+    assert parts == {
+        "argument_bytes": 100,
+        "output_bytes": 40,
+        "alias_bytes": 30,
+        "temp_bytes": 500,
+        "host_temp_bytes": 0,
+        "formula": "argument + output - alias + temp",
+    }
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_accelerators_peaks_are_the_compilers_own(platform):
+    peak, parts = attached.compiled_peak(platform, SimpleNamespace(**ANALYSIS, host_temp_size_in_bytes=9))
+    assert peak == 123
+    assert parts["formula"] == "peak_memory_in_bytes"
+    assert parts["host_temp_bytes"] == 9
+
+
+def test_a_real_compiled_peak_counts_arguments_results_and_temporaries():
+    """x (1 MiB) and sin x @ sin x need one temporary of 1 MiB and one result of 1 MiB."""
+    x = jax.ShapeDtypeStruct((512, 512), "float32")
+    compiled = jax.jit(lambda x: jax.numpy.sin(x) @ jax.numpy.sin(x)).lower(x).compile()
+    peak, parts = attached.compiled_peak("cpu", compiled.memory_analysis())
+    assert (parts["argument_bytes"], parts["output_bytes"], parts["alias_bytes"]) == (MIB, MIB, 0)
+    assert parts["temp_bytes"] == pytest.approx(MIB, rel=0.01)
+    assert peak == parts["temp_bytes"] + 2 * MIB
+
+
+def test_a_donated_argument_counts_once():
+    x = jax.ShapeDtypeStruct((512, 512), "float32")
+    compiled = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
+    peak, parts = attached.compiled_peak("cpu", compiled.memory_analysis())
+    assert parts["alias_bytes"] == MIB
+    assert peak == pytest.approx(MIB, rel=0.01)
+
+
+def test_only_the_cpu_needs_options_to_compile_faithfully():
+    assert attached.compiler_options("cpu", "faithful") == {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    assert attached.compiler_options("cpu", "default") == {}
+    for platform in ("gpu", "tpu"):
+        assert attached.compiler_options(platform, "faithful") == attached.compiler_options(platform, "default") == {}
+
+
+OFFLOADS = ["offload_dot_with_no_batch_dims", "save_and_offload_only_these_names:query++key"]
+
+
+def test_every_offload_policy_is_tried_here():
+    assert {name.partition(":")[0] for name in OFFLOADS} == {name for name, p in POLICIES.items() if p.offloads}
+
+
+@pytest.mark.parametrize("strategy", [*OFFLOADS, f"segments-2/{OFFLOADS[0]}"])
+def test_offload_policies_are_skipped_on_a_cpu(strategy):
+    with pytest.raises(phases.Skip) as skip:
+        phases.trace(Visit(case("transformer", strategy)))
+    assert str(skip.value) == "the cpu has no host memory apart from its own: an offload policy would act as a save"
+
+
+def test_elsewhere_they_are_not(monkeypatch):
+    assert attached.why_no_offload("tpu") is attached.why_no_offload("gpu") is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    trace = phases.trace(Visit(case("mlp", "save_and_offload_only_these_names:linear++relu", depth=2)))
+    assert "pinned_host" in str(trace.gradient) or "<host>" in str(trace.gradient)
