@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,7 +13,6 @@ from artifex_bench.case import RematCase
 from artifex_bench.measure import phases
 from artifex_bench.measure.program import Program, build
 from artifex_bench.record import Record
-from artifex_bench.visit import Visit
 from tests.evaluate import evaluate
 
 SMALL: dict[str, Any] = {"depth": 5, "width": 8, "batch": 2, "sequence": 4, "heads": 2}
@@ -24,13 +24,18 @@ def case(model: str = "mlp", strategy: str = "none", **fields: Any) -> RematCase
 
 @functools.cache
 def traced(case: RematCase) -> phases.Traced:
-    return phases.trace(Visit(case))
+    return phases.trace(program(case))
+
+
+def plain(case: RematCase) -> phases.Traced:
+    """The same without rematerialization."""
+    return traced(dataclasses.replace(case, strategy="none"))
 
 
 @functools.cache
 def compiled(case: RematCase) -> phases.Compiled:
     """The case compiled as the worker compiles it."""
-    return phases.compile_step(traced(case))
+    return phases.compile_step(program(case))
 
 
 @functools.cache
@@ -70,4 +75,4 @@ def _arrays(case: RematCase) -> tuple[Any, Any]:
 
 
 def program(case: RematCase) -> Program:
-    return traced(case).program
+    return build(case)

@@ -18,11 +18,14 @@ _CHUNK = 1 << 20
 
 
 def sketch(gradients: Any) -> dict[str, dict[str, Any]]:
-    """{parameter: {"norm": float, "projections": [float]}}; scanned and unrolled layers give the same."""
+    """{parameter: {"norm": float, "projections": [float]}}; scanned and unrolled layers give the same.
+
+    Raises ValueError, naming the parameter, for gradients that are not finite: there is nothing to compare.
+    """
     groups: dict[str, list[Any]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         groups.setdefault(_name(path), []).append(leaf)
-    return {name: _project(leaves) for name, leaves in groups.items()}
+    return {name: _project(name, leaves) for name, leaves in groups.items()}
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -30,10 +33,12 @@ def _name(path: tuple[Any, ...]) -> str:
     return ".".join(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
 
 
-def _project(leaves: list[Any]) -> dict[str, Any]:
+def _project(name: str, leaves: list[Any]) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     square, projections = 0.0, np.zeros(PROJECTIONS)
     for chunk in _chunks(leaves):
+        if not np.isfinite(chunk).all():
+            raise ValueError(f"the gradients of {name} are not finite")
         bits = rng.integers(0, 256, size=(PROJECTIONS, -(-chunk.size // 8)), dtype=np.uint8)
         plus = np.unpackbits(bits, axis=1, count=chunk.size).astype(bool)
         square += float(chunk @ chunk)

@@ -103,8 +103,8 @@ def test_compiled_programs_agree(strategy, layers):
 
 
 def recomputed(strategy, depth, layers="scan", model="mlp"):
-    traced = programs.traced(case(model, strategy, layers=layers, depth=depth))
-    return flops(traced.gradient) - flops(traced.plain)
+    one = case(model, strategy, layers=layers, depth=depth)
+    return flops(programs.traced(one).gradient) - flops(programs.plain(one).gradient)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -125,8 +125,8 @@ def test_it_recomputes_the_layers_that_its_name_says(strategy, layers_again, lay
 def test_a_scan_of_one_trip_keeps_its_recomputation(strategy, depth):
     """XLA dissolves loops of a single trip: without a barrier it then merges the recomputation away."""
     one = case("mlp", strategy, depth=depth, width=32, batch=64, step="gradient")
-    trace = programs.traced(one)
-    planned = flops(trace.gradient, loops_once=True) - flops(trace.plain, loops_once=True)
+    mine, plain = (flops(t.gradient, loops_once=True) for t in (programs.traced(one), programs.plain(one)))
+    planned = mine - plain
     none = programs.compiled(case("mlp", depth=depth, width=32, batch=64, step="gradient")).flops
     assert programs.compiled(one).flops - none > 0.8 * planned
 

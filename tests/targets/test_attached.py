@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from artifex_bench.measure import phases
+from artifex_bench.measure.program import build
 from artifex_bench.remat.strategies import POLICIES
 from artifex_bench.targets import attached
-from artifex_bench.visit import Visit
 from tests.programs import case
 
 MIB = 2**20
@@ -136,12 +136,12 @@ def test_every_offload_policy_is_tried_here():
 @pytest.mark.parametrize("strategy", [*OFFLOADS, f"segments-2/{OFFLOADS[0]}"])
 def test_offload_policies_are_skipped_on_a_cpu(strategy):
     with pytest.raises(phases.Skip) as skip:
-        phases.trace(Visit(case("transformer", strategy)))
+        phases.refuse_offload(build(case("transformer", strategy)))
     assert str(skip.value) == "the cpu has no host memory apart from its own: an offload policy would act as a save"
 
 
 def test_elsewhere_they_are_not(monkeypatch):
     assert attached.why_no_offload("tpu") is attached.why_no_offload("gpu") is None
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    trace = phases.trace(Visit(case("mlp", "save_and_offload_only_these_names:linear++relu", depth=2)))
+    trace = phases.trace(build(case("mlp", "save_and_offload_only_these_names:linear++relu", depth=2)))
     assert "pinned_host" in str(trace.gradient) or "<host>" in str(trace.gradient)

@@ -1,0 +1,58 @@
+"""The documentation and the program agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from artifex_bench.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def commands():
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    inline = re.findall(r"`(artifex-bench [^`]+)`", README)
+    lines = [line.partition("  #")[0] for block in blocks for line in block.splitlines()]
+    return [line for line in (*lines, *inline) if line.startswith("artifex-bench ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_in_the_readme_is_one_that_the_program_takes(line):
+    _, name, *args = shlex.split(line)
+    command = main.commands[name]
+    with click.Context(command) as context:
+        command.parse_args(context, args)
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, re.MULTILINE))
+def test_every_make_target_in_the_readme_is_there(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_example_in_the_readme_is_the_example():
+    source = (ROOT / "examples" / "gated.py").read_text()
+    assert source.strip() in README
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_in_the_readme_is_python_and_imports_what_is_there(block):
+    tree = ast.parse(block)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and "artifex" in (node.module or "")]
+    for node in imports:
+        exec(compile(ast.Module([node], []), "README", "exec"), {})
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_file_that_the_readme_links_is_there(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_command_has_help_of_its_own():
+    assert {command.help for command in main.commands.values()} and all(c.help for c in main.commands.values())
