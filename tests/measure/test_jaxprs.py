@@ -179,7 +179,8 @@ def test_residual_bytes_are_those_that_jax_prints(policy):
         return jnp.sin(h @ v).sum()
 
     arguments = shape(K, N), shape(N, N), X
-    assert residual_bytes(function, *arguments) == saved_bytes(function, *arguments) > 0
+    mine = residual_bytes(lambda every: function(*every), arguments)  # JAX's differentiates every argument
+    assert mine == saved_bytes(function, *arguments) > 0
 
 
 def test_a_scan_saves_for_every_trip():
@@ -225,11 +226,12 @@ def test_residual_bytes_of_a_transformer_layer(strategy, layers, batch, sequence
 @pytest.mark.parametrize(("layers", "batch", "sequence", "width", "heads"), [*ROOMS, ("scan", 2, 16, 64, 8)])
 def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequence, width, heads):
     """Ours to the byte, its input included: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
-    and of the softmax) and 8 h (scales of the norms in float32). At h = 1024 the row is 84.2 + 4 a s/h, as in FACTS 8.
+    and of the softmax) and 8 h (scales of the norms in float32). At h = 1024 the row is 84.2 + 4 a s/h.
     """
     found = residuals_per_layer("none", layers, batch, sequence, width, heads) * sequence * batch * width
     tokens = batch * sequence
-    assert found == tokens * width * 84 + 4 * heads * sequence * tokens + tokens * (32 + 4 * heads) + 8 * width
+    expected = tokens * width * 84 + 4 * heads * sequence * tokens + tokens * (32 + 4 * heads) + 8 * width
+    assert round(found, 6) == expected
 
 
 def test_tags_are_found_inside_everything():

@@ -143,5 +143,5 @@ def test_offload_policies_are_skipped_on_a_cpu(strategy):
 def test_elsewhere_they_are_not(monkeypatch):
     assert attached.why_no_offload("tpu") is attached.why_no_offload("gpu") is None
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    trace = phases.trace(build(case("mlp", "save_and_offload_only_these_names:linear++relu", depth=2)))
+    trace = phases.trace(build(case("mlp", "save_and_offload_only_these_names:++linear", depth=2)))
     assert "pinned_host" in str(trace.gradient) or "<host>" in str(trace.gradient)
