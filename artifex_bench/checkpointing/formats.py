@@ -54,6 +54,9 @@ def resolve_format(format: str | Format) -> Format | None:
 
 
 def choose_format(names: Sequence[str]) -> Format:
-    """The layout that measures fastest for a training state with these array names: never compressed."""
+    """The layout for a training state with these array names: never compressed; many arrays share files (OCDBT).
+
+    `artifex-bench run checkpoint` shows what each layout costs on a machine.
+    """
     long = any(len(name.encode()) > LONGEST_FILE_NAME for name in names)
     return FORMATS["ocdbt" if long or len(names) > MANY_ARRAYS else "zarr2"]

@@ -45,7 +45,7 @@ def _peer(name: str, summary: str, *needs: str) -> SaverEntry:
 
 
 SAVERS = {
-    "auto": _ours("ours: digests, and the layout that is fastest for the number of arrays"),
+    "auto": _ours("ours: digests, and a layout chosen by the number of arrays"),
     **{name: _ours(f"ours: digests, in the layout {name}") for name in FORMATS},
     "orbax": SaverEntry("artifex_bench.savers.orbax:Plain", "Orbax with its defaults", _BOTH, sharded=True),
     "orbax-v1": SaverEntry("artifex_bench.savers.orbax:PlainV1", "Orbax's coming interface", _BOTH, sharded=True),
