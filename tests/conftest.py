@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Few examples and no deadline: the suite proves the same on a busy machine, only later.
 settings.register_profile("lean", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lean")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts():
+    """A shell's background job ignores SIGINT, and so would the processes that the tests interrupt."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
