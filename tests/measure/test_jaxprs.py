@@ -190,7 +190,7 @@ def test_a_scan_saves_for_every_trip():
     assert residual_bytes(function, X) == L * 4 * M * K
 
 
-# FACTS 8: units of (sequence x batch x width) a layer, in bytes of bfloat16, the layer's input (2) apart.
+# In units of (sequence x batch x width) a layer, in bytes of bfloat16, the layer's input (2) apart.
 INPUT = 2
 ROWS = {
     "dots_saveable": lambda ratio: 18 + 2 * ratio,
