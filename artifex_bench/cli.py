@@ -13,7 +13,7 @@ from artifex_bench import store
 from artifex_bench.case import CaseError
 from artifex_bench.options import Bytes, Listed, Seconds
 
-WRONG_USE, CASE_FAILED, INTERRUPTED = 2, 1, 130
+WRONG_USE = 2
 
 
 class _Group(click.Group):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from artifex_bench.record import Record
 from artifex_bench.report import units
-from artifex_bench.report.frame import base, first, groups, medians, pooled_median, summary
-from artifex_bench.stats import bootstrap_medians
+from artifex_bench.report.frame import base, first, groups, medians, ratio, summary
 
 TITLE = "Checkpoints: saving and restoring a training state"
 HEADINGS = (
@@ -50,25 +48,12 @@ def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
     row = base(case, visits)
     row |= {name: first(visits, name) for name in ONCE}
     row |= medians(visits, TIMED)
-    row |= _ratio(visits, "write_ratio", "committed_seconds", "raw_write_seconds")
-    row |= _ratio(visits, "read_ratio", "restore_seconds", "raw_read_seconds")
+    # Both probes of a ratio were taken in turns, in the same processes.
+    row |= ratio("write_ratio", groups(visits, "committed_seconds"), groups(visits, "raw_write_seconds"))
+    row |= ratio("read_ratio", groups(visits, "restore_seconds"), groups(visits, "raw_read_seconds"))
     for name in ("save", "restore"):
         peak, size = row[f"{name}_peak_bytes"], row["state_bytes"]
         row[f"{name}_peak_ratio"] = peak / size if peak is not None and size else None
-    return row
-
-
-def _ratio(visits: list[Record], column: str, probe: str, raw: str) -> dict[str, float | None]:
-    """The ratio of medians, and its interval; both probes were taken in turns, in the same processes."""
-    row: dict[str, float | None] = dict.fromkeys((column, f"{column}_low", f"{column}_high"))
-    mine, limit = groups(visits, probe), groups(visits, raw)
-    if mine and limit:
-        row[column] = pooled_median(mine) / pooled_median(limit)
-        if min(map(len, (*mine, *limit))) > 1:
-            above = bootstrap_medians([np.asarray(g) for g in mine], seed=1)
-            below = bootstrap_medians([np.asarray(g) for g in limit], seed=2)
-            low, high = np.quantile(above / below, (0.025, 0.975))
-            row[f"{column}_low"], row[f"{column}_high"] = float(low), float(high)
     return row
 
 

@@ -13,7 +13,7 @@ from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import Case
 from artifex_bench.record import Record
-from artifex_bench.stats import Summary, summarize
+from artifex_bench.stats import Summary, bootstrap_medians, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 
@@ -90,6 +90,15 @@ def summary(visits: list[Record], probe: str) -> Summary | None:
     return summarize(groups(visits, probe))
 
 
-def pooled_median(values: list[tuple[float, ...]]) -> float:
-    """The median of all values of all groups."""
-    return float(np.median(np.concatenate([np.asarray(g) for g in values])))
+def ratio(
+    column: str, values: list[tuple[float, ...]], limit: list[tuple[float, ...]], spread: bool = True
+) -> dict[str, float | None]:
+    """The ratio of two probes' medians, each over all its groups; with `spread` its interval, as `_low` and `_high`."""
+    row: dict[str, float | None] = dict.fromkeys((column, f"{column}_low", f"{column}_high"))
+    if values and limit:
+        above, below = ([np.asarray(g) for g in probe] for probe in (values, limit))
+        row[column] = float(np.median(np.concatenate(above)) / np.median(np.concatenate(below)))
+        if spread and min(g.size for g in (*above, *below)) > 1:
+            ratios = bootstrap_medians(above, seed=1) / bootstrap_medians(below, seed=2)
+            row[f"{column}_low"], row[f"{column}_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
+    return row

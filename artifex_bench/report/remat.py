@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from artifex_bench import case as cases
@@ -13,9 +12,9 @@ from artifex_bench.case import RematCase
 from artifex_bench.models import entry
 from artifex_bench.record import Record
 from artifex_bench.report import units
-from artifex_bench.report.frame import base, first, groups, medians, pooled_median, summary
+from artifex_bench.report.frame import base, first, groups, medians, ratio, summary
 from artifex_bench.report.units import there
-from artifex_bench.stats import bootstrap_medians, pareto_front
+from artifex_bench.stats import pareto_front
 
 SHAPE = ("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler")
 TITLE = "Step time against peak memory"
@@ -87,19 +86,11 @@ def _ratios(case: RematCase, visits: list[Record], plain: list[Record]) -> dict[
     ):
         mine, theirs = (summary(v, name) for v in (visits, plain))
         found[column] = mine.median / theirs.median if mine and theirs and theirs.median else None
-    mine_groups, plain_groups = groups(visits, "step_seconds"), groups(plain, "step_seconds")
     total, model = first(visits, "gradient_flops"), first(plain, "gradient_flops")
     found["model_flops"] = model
     found["recomputed_flops"] = None if total is None or model is None else total - model
-    found |= dict.fromkeys(("time_ratio", "time_ratio_low", "time_ratio_high"))
-    if mine_groups and plain_groups:
-        found["time_ratio"] = pooled_median(mine_groups) / pooled_median(plain_groups)
-        if case.strategy != "none" and min(map(len, (*mine_groups, *plain_groups))) > 1:
-            above = bootstrap_medians([np.asarray(g) for g in mine_groups], seed=1)
-            below = bootstrap_medians([np.asarray(g) for g in plain_groups], seed=2)
-            low, high = np.quantile(above / below, (0.025, 0.975))
-            found["time_ratio_low"], found["time_ratio_high"] = float(low), float(high)
-    return found
+    steps, plain_steps = groups(visits, "step_seconds"), groups(plain, "step_seconds")
+    return found | ratio("time_ratio", steps, plain_steps, spread=case.strategy != "none")
 
 
 def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
