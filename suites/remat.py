@@ -18,8 +18,8 @@ PRESETS: dict[str, Grids] = {
         {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 2, "sequence": 16},
     ),
     "quick": (
-        {"model": "transformer", "strategy": CORE, "depth": (4, 8), "width": 128, "batch": (4, 8), "sequence": 64},
-        {"model": "mlp", "strategy": ("none", "all", "segments-sqrt"), "depth": 16, "width": 256, "batch": 1024},
+        {"model": "transformer", "strategy": CORE, "depth": (4, 8), "width": 128, "batch": (2, 4), "sequence": 64},
+        {"model": "mlp", "strategy": ("none", "all", "segments-sqrt"), "depth": 16, "width": 256, "batch": 512},
     ),
     "full": (
         {
@@ -44,7 +44,7 @@ PRESETS: dict[str, Grids] = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
-    "quick": {"rounds": 2, "steps": 6},
+    "quick": {"rounds": 2, "steps": 15},
     "full": {"rounds": 5, "steps": 20},
 }
 DEFAULT = "quick"

@@ -116,7 +116,7 @@ class _CacheHits:
 @dataclass(frozen=True)
 class Ran:
     """The compiled step on real arrays: seconds of the first and of the following steps, the peak while these ran,
-    and the loss and a sketch of the gradients (`leaves`; None where they were not asked for) of the first.
+    and what the first gave: loss and a sketch of the gradients (None where they were not asked for).
     """
 
     first_seconds: float
@@ -124,8 +124,7 @@ class Ran:
     peak: int | None
     peak_source: str
     others_share: float | None
-    loss: float
-    leaves: dict[str, Any] | None
+    first_result: tuple[float, dict[str, Any]] | None
 
 
 def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) -> Ran:
@@ -145,9 +144,8 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
         return (*jax.block_until_ready(program.initialize()), None)
 
     (*_, result), first = time_steps(step, arrays(), 1)
-    loss, gradients = program.loss_and_gradients(result)
-    leaves = sketch(gradients) if with_gradients else None
-    del result, gradients
+    first_result = _first_result(program, result) if with_gradients else None
+    del result
     meter = attached.meter(jax.local_devices()[0])
     meter.start()
     carry = arrays()
@@ -156,7 +154,12 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
         carry, seconds = time_steps(step, carry, 1)
         peak = meter.peak()
         _, more = time_steps(step, carry, steps - 1)
-    return Ran(first[0], seconds + more, peak, meter.source, cpu.others, float(loss), leaves)
+    return Ran(first[0], seconds + more, peak, meter.source, cpu.others, first_result)
+
+
+def _first_result(program: Program, result: Any) -> tuple[float, dict[str, Any]]:
+    loss, gradients = program.loss_and_gradients(result)
+    return float(loss), sketch(gradients)
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,11 @@ def _others(ran: Ran) -> Taken:
 
 
 def _sketch(ran: Ran) -> Taken:
-    if ran.leaves is None:
+    if ran.first_result is None:
         return [], "taken in the first round", {}
-    norm = math.sqrt(sum(leaf["norm"] ** 2 for leaf in ran.leaves.values()))
-    return [norm], "gradients of the first step", {"loss": ran.loss, "leaves": ran.leaves}
+    loss, leaves = ran.first_result
+    norm = math.sqrt(sum(leaf["norm"] ** 2 for leaf in leaves.values()))
+    return [norm], "gradients of the first step", {"loss": loss, "leaves": leaves}
 
 
 PROBES = {

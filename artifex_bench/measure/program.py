@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
 
@@ -75,7 +76,7 @@ class Program:
         state, loss = result
         _, moment, share = OPTIMIZERS[self.case.optimizer]
         gradients = optax.tree_utils.tree_get(state["optimizer"], moment)
-        return loss, jax.tree.map(lambda m: m / share, gradients)
+        return loss, jax.tree.map(lambda m: np.asarray(m) / share, gradients)
 
     def abstract(self) -> tuple[Arrays, Arrays]:
         """(state, batch) as shapes."""

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import RematCase
+from artifex_bench.models.initial import scaled_uniform
 
 
 class Layer(nnx.Module):
@@ -22,7 +23,7 @@ class Layer(nnx.Module):
         self.linear = nnx.Linear(
             case.width,
             case.width,
-            kernel_init=nnx.initializers.he_uniform(),  # keeps activations and gradients of deep stacks in range
+            kernel_init=scaled_uniform(gain=2),  # keeps activations and gradients of deep stacks in range
             dtype=case.dtype,
             param_dtype=jnp.dtype(case.dtype),
             rngs=rngs,

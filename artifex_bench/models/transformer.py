@@ -16,9 +16,10 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import RematCase
+from artifex_bench.models.initial import scaled_uniform
 
 VOCABULARY = 256  # bytes: keeps the head small, so that the layers decide
-UNIFORM = nnx.initializers.lecun_uniform()  # compiles in a fraction of the time of a (truncated) normal
+UNIFORM = scaled_uniform()
 
 
 class Block(nnx.Module):

@@ -14,8 +14,9 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import RematCase
+from artifex_bench.models.initial import scaled_uniform
 
-UNIFORM = nnx.initializers.lecun_uniform()  # compiles in a fraction of the time of a truncated normal
+UNIFORM = scaled_uniform()
 INPUTS = 784  # a 28 x 28 image, as in the paper
 
 
