@@ -17,7 +17,7 @@ bench: setup
 	$(BIN)/artifex-bench run remat --preset quick
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from artifex_bench.benchmark import benchmark_checkpointing as benchmark_checkpointing
     from artifex_bench.report.frame import load_run as load_run
 
-_HOMES = {"benchmark_checkpointing": "artifex_bench.benchmark", "load_run": "artifex_bench.report.frame"}
-__all__ = ["benchmark_checkpointing", "load_run"]
+_HOMES = {
+    "benchmark_checkpointing": "artifex_bench.benchmark",
+    "load_run": "artifex_bench.report.frame",
+}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

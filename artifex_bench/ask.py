@@ -39,14 +39,14 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
-    folder = options["out"] / name
+    folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
     return folder, request
 
 
 def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder and the request of an earlier run; options that would change it are refused."""
-    given = [key for key in (*AXES, "suite", "preset", *HOW, "name") if options[key] is not None]
+    given = [key for key in (*AXES, "suite", "preset", *HOW, "out", "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")

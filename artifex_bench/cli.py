@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import click
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import CaseError
-from artifex_bench.options import Bytes, Listed, Seconds
+from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed
 
 WRONG_USE = 2
 
@@ -27,6 +29,7 @@ class _Group(click.Group):
 
 
 click.ClickException.exit_code = WRONG_USE
+click.UsageError.show = click.ClickException.show  # type: ignore[method-assign]  # one line, without the usage
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -67,11 +70,11 @@ def main() -> None:
 @click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
 @click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
-@click.option("--timeout", type=Seconds(), help="Of a visit.  [default: 600]")
+@click.option("--timeout", type=SECONDS, help="Of a visit.  [default: 600]")
 @click.option(
     "--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom."
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where runs go.  [default: results]")
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
 def run(**options: Any) -> None:
@@ -98,6 +101,26 @@ def report(folder: Path, plots: bool) -> None:
     progress.show_table(table)
     for path in written:
         click.echo(path)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--memory-budget", type=Bytes(), help="Of the compiled peak, e.g. 8GiB: the fastest strategy that fits.")
+@click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")
+@click.option(
+    "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures, e.g. 4h: how and how often to save."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
+    """Say what to choose from a run's figures, why the others fell, and how sure that is."""
+    from artifex_bench import advise as advice
+    from artifex_bench.report.frame import load_run
+
+    found = advice.advise(load_run(folder), **budgets)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+    else:
+        click.echo("\n\n".join(map(advice.words, found)))
 
 
 @main.command(name="list")

@@ -44,16 +44,23 @@ class Bytes(click.ParamType):
         return int(size)
 
 
-class Seconds(click.ParamType):
-    """A time, more than zero and not endless."""
+class Number(click.ParamType):
+    """A number more than zero and not endless, with one of some units behind it; a bare number is of the first."""
 
-    name = "SECONDS"
+    def __init__(self, name: str, what: str, units: dict[str, float]):
+        self.name, self._what, self._units = name, what, units
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        text = str(value).strip()
+        unit = next((unit for unit in sorted(self._units, key=len, reverse=True) if text.endswith(unit)), "")
         try:
-            found = float(value)
+            found = float(text.removesuffix(unit)) * self._units[unit or next(iter(self._units))]
         except ValueError:
             found = math.nan
         if not 0 < found < math.inf:
-            self.fail(f"{value!r}: must be a number of seconds, more than 0", param, ctx)
+            self.fail(f"{value!r}: must be {self._what}, more than 0", param, ctx)
         return found
+
+
+SECONDS = Number("SECONDS", "seconds, or a time such as 30min or 4h", {"s": 1, "min": 60, "h": 3600})
+MULTIPLE = Number("MULTIPLE", "a multiple such as 1.1x", {"x": 1})

@@ -9,7 +9,7 @@ from suites.remat import Grids
 
 LENGTHS = (4, 8, 16, 32, 64)
 STRATEGIES = ("none", "all", *(f"segments-{n}" for n in LENGTHS), *(f"nested-{n}" for n in LENGTHS))
-DEEP = {"model": "transformer", "depth": 256, "width": 64, "heads": 4, "batch": 8, "sequence": 128}
+DEEP = {"model": "transformer", "depth": 256, "width": 64, "heads": 4, "batch": 32, "sequence": 128}
 
 KIND = "remat"
 PRESETS: dict[str, Grids] = {

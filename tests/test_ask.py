@@ -13,7 +13,7 @@ from artifex_bench import ask, cli, runner, store
 from artifex_bench import case as cases
 from artifex_bench.case import CaseError
 
-NOTHING = dict.fromkeys((*ask.AXES, "suite", "preset", *ask.HOW, "name", "resume")) | {"compiler_default": False}
+NOTHING = dict.fromkeys((*ask.AXES, "suite", "preset", *ask.HOW, "out", "name", "resume")) | {"compiler_default": False}
 GRIDS = (
     {"model": "transformer", "strategy": ("none", "all"), "depth": (2, 4), "width": 32},
     {"model": ("mlp", "vae"), "strategy": "none", "depth": 8, "width": 64},

@@ -36,10 +36,9 @@ def refused(*arguments):
     assert done.exit_code == 2, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
     assert done.stdout == ""
-    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    rest = [line for line in done.stderr.splitlines() if not line.startswith(("Error: ", "Usage: ", "Try ")) and line]
-    assert (len(errors), rest) == (1, [])
-    return errors[0].removeprefix("Error: ")
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("Error: ")
+    return error.removeprefix("Error: ")
 
 
 @pytest.fixture
@@ -97,8 +96,14 @@ WRONG = [
     (("--optimizer", "lion"), "unknown optimizer 'lion': valid are adam, adamw, sgd"),
     (("--memory-limit", "lots"), "'--memory-limit': 'lots': must be a size such as 8GiB, 512MiB or 16GB"),
     (("--memory-limit", "0"), "'--memory-limit': '0': must be a size such as 8GiB, 512MiB or 16GB"),
-    (("--timeout", "nan"), "'--timeout': 'nan': must be a number of seconds, more than 0"),
-    (("--timeout", "0"), "'--timeout': '0': must be a number of seconds, more than 0"),
+    (
+        ("--timeout", "nan"),
+        "'--timeout': 'nan': must be seconds, or a time such as 30min or 4h, more than 0",
+    ),
+    (
+        ("--timeout", "0"),
+        "'--timeout': '0': must be seconds, or a time such as 30min or 4h, more than 0",
+    ),
     (("--rounds", "0"), "Invalid value for '--rounds': 0 is not in the range x>=1"),
     (("--steps", "-1"), "Invalid value for '--steps': -1 is not in the range x>=0"),
     (("--name", "a/b"), "name 'a/b': must be a folder's name: no slashes"),

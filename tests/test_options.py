@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.options import Bytes, Listed, Seconds
+from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed
 
 
 def refusal(kind, value):
@@ -64,11 +64,19 @@ def test_what_is_no_size_is_refused(text):
     assert refusal(Bytes(), text) == f"{text!r}: must be a size such as 8GiB, 512MiB or 16GB"
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("600", 600.0), ("0.5", 0.5), ("1e3", 1000.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("600", 600.0), ("0.5", 0.5), ("1e3", 1000.0), ("30s", 30), ("15min", 900), ("1.5h", 5400)]
+)
 def test_seconds(text, seconds):
-    assert Seconds().convert(text, None, None) == seconds
+    assert SECONDS.convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "1e999", "soon"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "1e999", "soon", "h", "4 days", "0h"])
 def test_what_is_no_time_is_refused(text):
-    assert refusal(Seconds(), text) == f"{text!r}: must be a number of seconds, more than 0"
+    what = "seconds, or a time such as 30min or 4h"
+    assert refusal(SECONDS, text) == f"{text!r}: must be {what}, more than 0"
+
+
+def test_multiples():
+    assert MULTIPLE.convert("1.1x", None, None) == MULTIPLE.convert("1.1", None, None) == 1.1
+    assert refusal(MULTIPLE, "1.1y") == "'1.1y': must be a multiple such as 1.1x, more than 0"

@@ -45,12 +45,9 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     case = visit.case
     assert isinstance(case, CheckpointCase)
     skip_without(case)
-    scratch = Path(tempfile.mkdtemp(dir=visit.scratch))
-    try:
-        taken = _repeat(case, scratch, max(1, visit.steps))
-        taken |= _train(case, scratch / "training")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
+        taken = _repeat(case, Path(scratch), max(1, visit.steps))
+        taken |= _train(case, Path(scratch, "training"))
     for name, values in taken.items():
         unit, source, _ = PROBES[name]
         if values:

@@ -33,11 +33,8 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     case = visit.case
     assert isinstance(case, FaultCase)
     skip_without(case)
-    scratch = Path(tempfile.mkdtemp(dir=visit.scratch))
-    try:
-        outcomes, silent = _trials(case, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
+        outcomes, silent = _trials(case, Path(scratch))
     for name, count in outcomes.items():
         unit, source, _ = PROBES[name]
         yield Measurement(name, unit, (count,), source, detail={"damage": silent} if name == "silent_trials" else {})

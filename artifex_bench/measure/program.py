@@ -6,7 +6,7 @@ The model is split into graph (static) and arrays, so that one function builds b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def build(case: RematCase) -> Program:
     optimizer = OPTIMIZERS[case.optimizer][0]
 
     def initialize() -> tuple[Arrays, Arrays]:
-        model = model_class(case, nnx.Rngs(jax.random.key(case.seed, impl="rbg")))
+        model = model_class(case, _rngs(jax.random.key(case.seed, impl="rbg")))
         stacks = {name: _take_stack(model, name, case) for name in getattr(model_class, "stacks", ("layers",))}
         graph, model_params, model_rest = _split(model)
         params = {"model": model_params, "stacks": {name: stack[0] for name, stack in stacks.items()}}
@@ -108,12 +108,34 @@ def build(case: RematCase) -> Program:
     return Program(case, plan, loss, optimizer, initialize)
 
 
+class _Stream(nnx.RngStream):
+    """A stream that counts its keys in a plain number.
+
+    nnx counts them in an array. Tracing then compares that array's sharding at every key, for which JAX writes out an
+    error message over the whole program so far: of a deep model's build that took most of the time.
+    """
+
+    drawn = 0
+
+    def __call__(self) -> jax.Array:
+        key = jax.random.fold_in(self.key[...], self.drawn)
+        self.drawn += 1
+        return key
+
+
+def _rngs(key: jax.Array) -> nnx.Rngs:
+    rngs = nnx.Rngs()
+    setattr(rngs, "default", _Stream(key, tag="default"))  # noqa: B010 - given to it, it would become a plain stream
+    return rngs
+
+
 def _take_stack(model: Any, name: str, case: RematCase) -> tuple[Arrays, Arrays]:
     """The layers of that attribute, taken out of the model, as (parameters, (graph, rest)).
 
     A list of them for unrolled layers; for a scan each array is stacked on axis 0.
     """
-    layers = list(getattr(model, name, ()))
+    found = getattr(model, name, None)
+    layers = list(found) if isinstance(found, Iterable) else []
     if not layers:
         raise CaseError(f"model {case.model!r}: its attribute {name!r} must be a list of layers")
     part = parse(case.strategy, case.depth).part

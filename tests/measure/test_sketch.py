@@ -40,7 +40,7 @@ def compare(mine, theirs, dtype="float32"):
     """The agreement of two records that hold these gradients."""
 
     def record(strategy, tree):
-        ran = Ran(0.1, [0.1], None, "not read here", None, 1.0, sketch(tree))
+        ran = Ran(0.1, [0.1], None, "not read here", None, (1.0, sketch(tree)))
         return Record(case("mlp", strategy, dtype=dtype), 0, "ok", measurements=tuple(take("ran", ran)))
 
     return agreement(record("all", mine), record("none", theirs))

@@ -1,0 +1,220 @@
+"""Advice: from a run's table to a decision, what else was possible, why it fell, and how sure that is. No JAX.
+
+Figures of a run hold for the device that it was made on: nothing is carried over to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from artifex_bench.case import CaseError
+from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
+from artifex_bench.report import checkpoint, remat, units
+from artifex_bench.report.units import there
+
+PEAK = "compiled_peak_bytes"  # what a budget is held against: it exists for every device, and does not vary
+CERTAIN = "certain on these figures: the intervals do not overlap"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """For one group of cases: the question, the choice (None: nothing meets it) and its cost, the next best, how sure
+    the choice is, and why each other one fell; all in words, names apart.
+    """
+
+    cases: str
+    question: str
+    choice: str | None
+    cost: str
+    next_best: str | None
+    next_cost: str
+    how_sure: str
+    fell: dict[str, str]
+
+
+def advise(
+    table: pd.DataFrame,
+    memory_budget: int | None = None,
+    time_budget: float | None = None,
+    mtbf_seconds: float | None = None,
+) -> list[Advice]:
+    """Advice for each group of cases in a run's table (`load_run`).
+
+    remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
+    multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
+    meets both. checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least
+    time, and its interval (Daly 2006).
+
+    Raises CaseError where the budget for that kind of run is missing, or it is of a kind that no advice is given for.
+    """
+    kind = table.kind.iloc[0] if len(table) else "empty"
+    if kind == "remat":
+        if memory_budget is None and time_budget is None:
+            raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
+        return [_strategy(title, rows, memory_budget, time_budget) for title, rows in remat.shapes(table)]
+    if kind == "checkpoint":
+        if mtbf_seconds is None:
+            raise CaseError("a checkpoint run needs the mean time between failures: give --mtbf (4h, 30min, 900s)")
+        return [_saving(title, rows, mtbf_seconds) for title, rows in checkpoint.shapes(table)]
+    raise CaseError(f"no advice from a run of kind {kind!r}: valid are remat, checkpoint")
+
+
+def words(advice: Advice) -> str:
+    """The advice to be read."""
+    lines = [advice.cases, f"  {advice.question}:"]
+    lines.append(f"  take {advice.choice}: {advice.cost}" if advice.choice else f"  nothing meets it: {advice.cost}")
+    if advice.next_best:
+        lines.append(f"  next best {advice.next_best}: {advice.next_cost}")
+    if advice.choice:
+        lines.append(f"  how sure: {advice.how_sure}")
+    lines += [f"  not {name}: {why}" for name, why in advice.fell.items()]
+    return "\n".join(lines)
+
+
+def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
+    wanted = " ".join(_wanted(memory, time))
+    unusable = dict(_unusable(rows))
+    usable = rows[~rows.strategy.isin(unusable)]
+    over = {row.strategy: why for row in usable.itertuples() if (why := _over(row, memory, time))}
+    meets = usable[~usable.strategy.isin(over)]
+    fell = {**unusable, **over}
+    if meets.empty:
+        least = usable.loc[usable[PEAK].idxmin()] if len(usable) else None
+        cost = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
+        return Advice(title, wanted, None, cost, None, "", "", fell)
+    fastest_first = memory is not None
+    order = ["step_seconds", PEAK] if fastest_first else [PEAK, "step_seconds"]
+    ranked = list(meets.sort_values(order).itertuples())
+    best, others = ranked[0], ranked[1:]
+    for row in others[1:]:
+        fell[row.strategy] = _behind(row, ranked, fastest_first)
+    return Advice(
+        cases=title,
+        question=wanted,
+        choice=best.strategy,
+        cost=_cost(best, memory),
+        next_best=others[0].strategy if others else None,
+        next_cost=_cost(others[0], memory) if others else "",
+        how_sure=_how_sure(best, others, "step_seconds") if fastest_first else _exact(best),
+        fell=fell,
+    )
+
+
+def _wanted(memory: int | None, time: float | None) -> Iterator[str]:
+    yield "the fastest" if memory is not None else "the least memory"
+    if memory is not None:
+        yield f"with a compiled peak of {units.size(memory)} at most"
+    if time is not None:
+        yield f"with a step of {units.ratio(time)} that of none at most"
+
+
+def _unusable(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The cases that no budget can make worth taking, with the reason."""
+    for row in rows.itertuples():
+        if row.status != "ok":
+            yield row.strategy, f"{row.status}: {row.reason}"
+        elif not (there(row.step_seconds) and there(getattr(row, PEAK))):
+            yield row.strategy, "its step was not timed, or its peak not planned, on this device"
+        elif there(row.verdict) and row.verdict != "effective":
+            yield row.strategy, f"{row.verdict}: {row.verdict_reason}"
+
+
+def _over(row: Any, memory: int | None, time: float | None) -> str | None:
+    peak = getattr(row, PEAK)
+    if memory is not None and peak > memory:
+        return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} too much"
+    ratio = 1.0 if row.strategy == "none" else row.time_ratio
+    if time is not None and not there(ratio):
+        return "its time without rematerialization was not measured"
+    if time is not None and ratio > time:
+        return f"too slow: {units.ratio(ratio)}"
+    return None
+
+
+def _behind(row: Any, ranked: list[Any], fastest_first: bool) -> str:
+    """Why a case that meets the budget is neither the choice nor the next best."""
+    for other in ranked:
+        faster, smaller = other.step_seconds <= row.step_seconds, getattr(other, PEAK) <= getattr(row, PEAK)
+        if other.strategy != row.strategy and faster and smaller:
+            return f"dominated: {other.strategy} is no slower and needs no more memory"
+    took, peak = units.seconds(row.step_seconds), units.size(getattr(row, PEAK))
+    return f"meets it and is slower: {took}" if fastest_first else f"meets it and needs more: {peak}"
+
+
+def _cost(row: Any, memory: int | None) -> str:
+    told = f"{units.seconds(row.step_seconds)} a step"
+    if there(row.time_ratio) and row.strategy != "none":
+        told += (
+            f" ({units.ratio(row.time_ratio)} none; 95 %: {units.interval(row.time_ratio_low, row.time_ratio_high)})"
+        )
+    peak = getattr(row, PEAK)
+    told += f", compiled peak {units.size(peak)}"
+    return told if memory is None else f"{told}, {units.size(memory - peak)} to spare"
+
+
+def _exact(row: Any) -> str:
+    return "certain: compiled peaks do not vary" + (", but its time was contended" if row.contended else "")
+
+
+def _how_sure(best: Any, others: list[Any], column: str) -> str:
+    """In words, from the 95 % intervals of the quantity that decides."""
+    if best.contended:
+        return "little: others used the processors while it was timed"
+    top = getattr(best, f"{column}_high")
+    if not there(top):
+        return "unknown: a single sample has no interval"
+    lows = {_name(row): getattr(row, f"{column}_low") for row in others}
+    close = [name for name, low in lows.items() if not there(low) or low <= top]
+    if close:
+        return f"not sure: its 95 % interval overlaps that of {', '.join(close)}"
+    return CERTAIN if others else "nothing else meets it"
+
+
+def _name(row: Any) -> str:
+    return str(row.strategy) if row.kind == "remat" else f"{row.format}, {row.mode}"
+
+
+def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
+    wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
+    fell = {_name(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
+    plans = [_Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
+    if not plans:
+        return Advice(title, wanted, None, "all fell", None, "", "", fell)
+    best, *others = sorted(plans, key=lambda plan: plan.lost)
+    fell |= {_name(plan.row): f"loses {plan.lost:.2%} of the time" for plan in others[1:]}
+    return Advice(
+        cases=title,
+        question=wanted,
+        choice=_name(best.row),
+        cost=best.words(),
+        next_best=_name(others[0].row) if others else None,
+        next_cost=others[0].words() if others else "",
+        how_sure=_how_sure(best.row, [plan.row for plan in others], "blocking_seconds"),
+        fell=fell,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A way to save with its best interval, and the share of the time that is lost with it."""
+
+    row: Any
+    save_seconds: float  # what one save takes from training: seen in a loop, and no less than the call blocked
+    interval_seconds: float
+    lost: float
+
+    @classmethod
+    def of(cls, row: Any, mtbf: float) -> _Plan:
+        cost = float(max(row.blocking_seconds, row.lost_seconds if there(row.lost_seconds) else 0))
+        interval = young_daly_interval(cost, mtbf, row.restore_seconds)
+        return cls(row, cost, interval, lost_share(interval, cost, mtbf, row.restore_seconds))
+
+    def words(self) -> str:
+        return (
+            f"save every {units.seconds(self.interval_seconds)}; {self.lost:.2%} of the time is lost (a save costs "
+            f"{units.seconds(self.save_seconds)} of training, a restore {units.seconds(self.row.restore_seconds)})"
+        )

@@ -1,0 +1,39 @@
+"""The environment: what could make a case come out differently elsewhere, and nothing that names a place."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from artifex_bench.measure import environment as module
+from artifex_bench.measure.environment import environment
+
+
+def test_it_is_plain_json_and_names_versions_device_and_machine():
+    found = environment()
+    assert json.loads(json.dumps(found)) == found
+    assert found["platform"] == "cpu"
+    assert found["cores"] == os.cpu_count()
+    assert found["memory_bytes"] > 2**28
+    assert all(found["versions"].values())
+
+
+def test_flags_that_change_programs_are_kept_and_others_are_not(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("SOMETHING_ELSE", "secret")
+    found = environment()
+    assert found["flags"]["OMP_NUM_THREADS"] == "3"
+    assert "secret" not in json.dumps(found)
+
+
+def test_no_path_and_no_name_of_a_host_or_user():
+    text = json.dumps(environment())
+    assert str(Path.home()) + "/" not in text
+    assert str(Path.cwd()) not in text
+    assert os.uname().nodename not in text
+
+
+def test_a_machine_without_cpuinfo_has_another_word_for_its_processor(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "Path", lambda _: tmp_path / "missing")
+    assert module._cpu()

@@ -1,0 +1,60 @@
+"""The phases of a visit: which numbers are taken when, and why others are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifex_bench.measure import phases
+from artifex_bench.measure.probes import PROBES
+from artifex_bench.visit import Visit
+from tests.programs import case
+
+TRACED = [name for name, probe in PROBES.items() if probe.phase == "traced"]
+COMPILED = [name for name, probe in PROBES.items() if probe.phase == "compiled"]
+RAN = [name for name, probe in PROBES.items() if probe.phase == "ran"]
+SPLIT = [name for name, probe in PROBES.items() if probe.phase == "split"]
+
+
+def measured(strategy="none", **visit):
+    found = list(phases.measure(Visit(case("mlp", strategy), **visit)))
+    return [m.probe for m in found], {m.probe: m for m in found}
+
+
+def test_the_first_round_of_a_reference_takes_every_number():
+    order, found = measured(steps=3)
+    assert order == [*TRACED, *COMPILED, *RAN, *SPLIT]
+    assert all(m.values for m in found.values()), [m.probe for m in found.values() if not m.values]
+    assert len(found["step_seconds"].values) == len(found["forward_seconds"].values) == 3
+    assert len(found["first_step_seconds"].values) == 1
+    assert found["measured_peak_bytes"].source == "rise of VmHWM of the process"
+    assert set(found["gradient_sketch"].detail) == {"loss", "leaves"}
+
+
+def test_a_strategy_shares_the_forward_pass_of_its_reference():
+    assert measured("all", steps=1)[0] == [*TRACED, *COMPILED, *RAN]
+
+
+def test_later_rounds_repeat_the_timing_alone():
+    order, found = measured(steps=2, round=1)
+    assert order == [*COMPILED, *RAN]
+    assert len(found["step_seconds"].values) == 2
+    assert (found["gradient_sketch"].values, found["gradient_sketch"].note) == ((), "taken in the first round")
+
+
+def test_without_steps_nothing_is_run():
+    order, found = measured(steps=0)
+    assert order == [*TRACED, *COMPILED, *RAN]
+    for name in RAN:
+        assert (found[name].values, found[name].note) == ((), "compile only: no steps were asked for")
+
+
+def test_bytes_and_operations_are_those_of_the_program():
+    _, found = measured(steps=0)
+    one = case("mlp")
+    parameters = 4 * one.depth * (one.width * one.width + one.width)
+    assert found["parameter_bytes"].values == (parameters,)
+    assert found["optimizer_bytes"].values == (2 * parameters + 4,)  # two moments and a count
+    products = one.depth * 3 - 1  # forward, and two backward; the first layer's input needs no gradient
+    assert found["gradient_flops"].values[0] == pytest.approx(products * 2 * one.batch * one.width**2, rel=0.5)
+    assert found["compiled_peak_bytes"].detail["formula"] == "argument + output - alias + temp"
+    assert found["compiled_peak_bytes"].detail["options"] == {"xla_disable_hlo_passes": "cse_barrier_expander"}

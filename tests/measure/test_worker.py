@@ -1,0 +1,61 @@
+"""What becomes of a visit that goes wrong inside the worker, and of one that goes well."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifex_bench.measure import phases, worker
+from artifex_bench.measure.skip import Skip
+from artifex_bench.record import Measurement
+from artifex_bench.visit import Visit
+from tests.programs import case
+
+NUMBER = Measurement("compile_seconds", "seconds", (1.5,), "wall clock")
+
+
+@pytest.fixture
+def outcome(monkeypatch):
+    """(status, reason, what was sent) of a visit whose second probe raises that error."""
+
+    def run(error):
+        def measure(visit):
+            yield NUMBER
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(phases, "measure", measure)
+        sent = []
+        return (*worker._outcome(Visit(case()), sent.append), sent)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (None, "ok", ""),
+        (Skip("no host memory here"), "skipped", "no host memory here"),
+        (MemoryError(), "oom", "MemoryError"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\n allocating 8 bytes"), "oom", "allocating 8 bytes"),
+        (ValueError("two\nlines"), "failed", "ValueError: two lines"),
+        (ZeroDivisionError(), "failed", "ZeroDivisionError"),
+        (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
+        (SystemExit("a model that leaves"), "failed", "SystemExit: a model that leaves"),
+    ],
+)
+def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, error, status, reason):
+    found, why, sent = outcome(error)
+    assert found == status
+    assert reason in why
+    assert "\n" not in why
+    assert sent[0]["environment"]["platform"] == "cpu"
+    assert sent[1]["measurement"]["values"] == (1.5,)
+
+
+def test_every_kind_of_case_has_a_module_that_measures_it():
+    from importlib import import_module
+
+    from artifex_bench.case import KINDS
+
+    assert set(worker.KINDS) == set(KINDS)
+    assert all(callable(import_module(name).measure) for name in worker.KINDS.values())

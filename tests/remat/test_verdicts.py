@@ -1,0 +1,49 @@
+"""The four verdicts, each from a program that was really compiled for this CPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifex_bench.measure.jaxprs import flops
+from artifex_bench.remat.effect import judge
+from tests import programs
+from tests.programs import case
+
+SIZE = {"depth": 4, "width": 32, "batch": 256, "step": "gradient"}
+
+
+def verdict(strategy, **fields):
+    one, plain = (programs.record(case("mlp", s, **SIZE, **fields)) for s in (strategy, "none"))
+    return judge(one, plain).verdict.name
+
+
+@pytest.mark.parametrize(
+    ("strategy", "layers"), [("all", "scan"), ("all", "unroll"), ("segments-2", "unroll"), ("every-2", "unroll")]
+)
+def test_effective_where_the_compiled_program_needs_less(strategy, layers):
+    assert verdict(strategy, layers=layers) == "effective"
+
+
+def test_undone_where_plain_jit_merges_the_recomputation_away():
+    """Unrolled layers, XLA:CPU's own options: it drops the barriers."""
+    assert verdict("all", layers="unroll", compiler="default") == "undone"
+
+
+def test_faithful_compilation_keeps_what_the_default_undoes():
+    def kept(compiler):
+        one, plain = (case("mlp", s, **SIZE, layers="unroll", compiler=compiler) for s in ("all", "none"))
+        planned = flops(programs.traced(one).gradient) - flops(programs.traced(plain).gradient)
+        return (programs.compiled(one).flops - programs.compiled(plain).flops) / planned
+
+    assert kept("faithful") > 0.8
+    assert kept("default") < 0.2
+
+
+@pytest.mark.parametrize("layers", ["scan", "unroll"])
+def test_no_op_where_everything_is_saved(layers):
+    assert verdict("everything_saveable", layers=layers) == "no-op"
+
+
+def test_paid_for_nothing_where_one_segment_holds_the_whole_stack():
+    """Its backward pass begins by computing the whole forward pass again, and then holds all that `none` holds."""
+    assert verdict("segments-4", layers="unroll") == "paid for nothing"

@@ -1,0 +1,192 @@
+"""Advice: the choice, its cost, how sure it is, and why each other case fell."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench import advise as module
+from artifex_bench import runner, store
+from artifex_bench.advise import CERTAIN, advise, words
+from artifex_bench.case import CaseError, CheckpointCase
+from artifex_bench.cli import main
+from artifex_bench.record import Record, Verdict
+from artifex_bench.report.frame import frame
+from artifex_bench.runner import Request
+from tests.build import case, measured, record, taken
+
+MIB = 2**20
+
+
+def visit(strategy, milliseconds, mib, verdict="effective", status="ok", **fields):
+    """An ok visit (or another) with steps around so many milliseconds and a compiled peak of so many MiB."""
+    steps = [milliseconds * factor / 1e3 for factor in fields.pop("spread", (0.99, 1.0, 1.01))]
+    told = None if strategy == "none" else Verdict(verdict, f"because it is {verdict}")
+    measurements = measured(steps=steps, peak=mib * MIB) if status == "ok" else ()
+    return record(case(strategy), status, measurements=measurements, verdict=told, **fields)
+
+
+SWEEP = (
+    visit("none", 100, 80),
+    visit("all", 140, 20),
+    visit("every-2", 120, 50),
+    visit("attention-only", 125, 55),
+    visit("dots_saveable", 110, 60),
+    visit("mlp-only", 90, 85, "undone"),
+    visit("segments-2", 1, 1, status="oom"),
+)
+
+
+def one(*records, **budget):
+    (found,) = advise(frame(records or SWEEP), **budget)
+    return found
+
+
+def test_the_fastest_that_fits_and_why_each_other_fell():
+    found = one(memory_budget=60 * MIB)
+    assert (found.choice, found.next_best, found.how_sure) == ("dots_saveable", "every-2", CERTAIN)
+    assert found.question == "the fastest with a compiled peak of 60.0 MiB at most"
+    assert found.cost.startswith("110 ms a step (1.10x none; 95 %: 1.0")
+    assert found.cost.endswith("compiled peak 60.0 MiB, 0 B to spare")
+    assert found.fell == {
+        "mlp-only": "undone: because it is undone",
+        "segments-2": "oom: it was oom",
+        "none": "does not fit: 80.0 MiB, 20.0 MiB too much",
+        "attention-only": "dominated: every-2 is no slower and needs no more memory",
+        "all": "meets it and is slower: 140 ms",
+    }
+
+
+def test_the_least_memory_within_a_time():
+    found = one(time_budget=1.22)
+    assert (found.choice, found.next_best) == ("every-2", "dots_saveable")
+    assert found.question == "the least memory with a step of 1.22x that of none at most"
+    assert found.fell["all"] == "too slow: 1.40x"
+    assert found.how_sure == "certain: compiled peaks do not vary"
+
+
+def test_both_budgets_are_kept():
+    found = one(memory_budget=55 * MIB, time_budget=1.22)
+    assert (found.choice, found.next_best) == ("every-2", None)
+    assert found.how_sure == "nothing else meets it"
+    assert "with a compiled peak of 55.0 MiB at most with a step of 1.22x" in found.question
+
+
+def test_where_nothing_fits_the_least_is_told():
+    found = one(memory_budget=10 * MIB)
+    assert (found.choice, found.cost) == (None, "the least is all with 20.0 MiB")
+    assert "nothing meets it: the least is all" in words(found)
+
+
+def test_intervals_that_overlap_are_not_sure():
+    blurred = (visit("none", 100, 80), visit("all", 105, 20, spread=(0.9, 1.0, 1.1)))
+    assert one(*blurred, memory_budget=100 * MIB).how_sure == "not sure: its 95 % interval overlaps that of all"
+
+
+def test_a_single_sample_has_no_interval():
+    single = (visit("none", 100, 80, spread=(1,)), visit("all", 105, 20, spread=(1,)))
+    assert one(*single, memory_budget=100 * MIB).how_sure == "unknown: a single sample has no interval"
+
+
+def test_a_contended_choice_is_little_sure():
+    steps = (*measured(steps=(0.1, 0.1, 0.1)), taken("other_cpu_share", 0.5))
+    found = one(record(case("none"), measurements=steps), memory_budget=100 * MIB)
+    assert found.how_sure == "little: others used the processors while it was timed"
+
+
+def test_what_was_not_timed_is_not_advised():
+    untimed = record(case("none"), measurements=measured(steps=()))
+    found = one(untimed, memory_budget=100 * MIB)
+    assert found.choice is None
+    assert "was not timed" in found.fell["none"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=1, max_size=8),
+    st.integers(1, 500),
+)
+def test_the_choice_always_fits_and_no_other_that_fits_is_faster(points, budget):
+    found = one(*(visit(f"every-{i + 1}", *p) for i, p in enumerate(points)), memory_budget=budget * MIB)
+    fits = {f"every-{i + 1}": ms for i, (ms, mib) in enumerate(points) if mib <= budget}
+    assert (found.choice in fits) == bool(fits)
+    if fits:
+        assert fits[found.choice] == min(fits.values())
+    named = [found.choice, found.next_best, *found.fell]
+    assert sorted(n for n in named if n) == sorted(f"every-{i + 1}" for i in range(len(points)))  # each once
+
+
+def saved(mode, blocking, restore, lost=None, status="ok", format="auto"):
+    values = {
+        "blocking_seconds": (0.99 * blocking, blocking, 1.01 * blocking),
+        "committed_seconds": (2 * blocking,),
+        "restore_seconds": (restore,),
+        "training_step_seconds": (0.01,),
+        **({"lost_seconds": (lost,)} if lost is not None else {}),
+    }
+    measurements = tuple(taken(name, *found) for name, found in values.items()) if status == "ok" else ()
+    reason = "" if status == "ok" else "no torch here"
+    return Record(CheckpointCase(format=format, mode=mode), 0, status, reason, measurements=measurements)
+
+
+def test_how_to_save_and_how_often():
+    found = one(
+        saved("sync", 2.0, 1.0),
+        saved("async", 0.02, 1.0, lost=0.5),
+        saved("sync", 8.0, 1.0, format="npz"),
+        saved("sync", 1.0, 1.0, status="skipped", format="torch"),
+        mtbf_seconds=4 * 3600,
+    )
+    assert (found.choice, found.next_best, found.how_sure) == ("auto, async", "auto, sync", CERTAIN)
+    assert found.question == "the least time lost with a failure every 14400 s"
+    assert found.cost.startswith("save every 120 s; 0.84% of the time is lost (a save costs 500 ms of training")
+    assert found.fell["torch, sync"] == "skipped: no torch here"
+    assert found.fell["npz, sync"].startswith("loses 3.")
+
+
+def test_where_every_way_to_save_fell_there_is_no_choice():
+    found = one(saved("sync", 1.0, 1.0, status="failed"), mtbf_seconds=3600)
+    assert (found.choice, found.cost) == (None, "all fell")
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([record()], "a remat run needs a budget: give --memory-budget"),
+        ([saved("sync", 1.0, 1.0)], "needs the mean time between failures: give --mtbf"),
+        ([], "no advice from a run of kind 'empty': valid are remat, checkpoint"),
+    ],
+)
+def test_a_question_that_is_missing_is_one_clear_line(records, message):
+    with pytest.raises(CaseError, match=message):
+        advise(frame(records) if records else pd.DataFrame({"kind": []}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "run"
+    store.create(made, runner.to_json(Request("remat", tuple(r.case for r in SWEEP))))
+    for found in SWEEP:
+        store.append(made, found)
+    return made
+
+
+def test_from_the_command_line_in_words_and_as_json(folder):
+    told = CliRunner().invoke(main, ["advise", str(folder), "--memory-budget", "60MiB"])
+    assert told.exit_code == 0, told.output
+    assert "take dots_saveable: 110 ms a step" in told.output
+    asked = CliRunner().invoke(main, ["advise", str(folder), "--time-budget", "1.22x", "--json"])
+    (found,) = json.loads(asked.output)
+    assert found["choice"] == "every-2"
+    assert set(found) == {field.name for field in dataclasses.fields(module.Advice)}
+
+
+def test_a_question_that_is_missing_is_wrong_use(folder):
+    refused = CliRunner().invoke(main, ["advise", str(folder)])
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
