@@ -104,6 +104,39 @@ def report(folder: Path, plots: bool) -> None:
 
 
 @main.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--across", is_flag=True, help="Compare runs of differing machines, devices or versions all the same.")
+@click.option("--all", "everything", is_flag=True, help="Show what is the same as well.")
+@click.option("--threshold", multiple=True, metavar="QUANTITY=SHARE", help="E.g. step_seconds=0.2; may be repeated.")
+@click.option("--format", "form", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one.")
+def compare(
+    base: Path, new: Path, across: bool, everything: bool, threshold: tuple[str, ...], form: str, fail_on: str | None
+) -> None:
+    """Hold the run in NEW against that in BASE: what became slower or larger, and how sure that is."""
+    from artifex_bench import compare as comparison
+    from artifex_bench import progress
+
+    records = store.load(base), store.load(new)
+    found = comparison.compare(*records, across=across, thresholds=dict(map(_threshold, threshold)))
+    progress.show_comparison(found, comparison.differences(*records), everything, form)
+    failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
+    sys.exit(1 if failing & set(found.change) else 0)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    name, _, share = text.partition("=")
+    try:
+        found = float(share)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise CaseError(f"--threshold {text!r}: must be a quantity and a share of 0 or more, such as step_seconds=0.2")
+    return name, found
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--memory-budget", type=Bytes(), help="Of the compiled peak, e.g. 8GiB: the fastest strategy that fits.")
 @click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from artifex_bench import compare as comparison
 from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
@@ -96,19 +97,48 @@ def _outcome(record: Record) -> str:
 
 
 def show_table(table: Any) -> None:
-    """Print the tables of a run: on a terminal as wide as it is, in a pipe whole."""
-    from rich.table import Table
-
-    told = view_of(table)
-    console = Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
+    """Print the tables of a run."""
+    told, console = view_of(table), _wide()
     for title, lines, notes in told.grouped(table):
-        grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for i, heading in enumerate(told.HEADINGS):
-            grid.add_column(heading, justify="left" if i in told.LEFT else "right")
-        for line in lines:
-            grid.add_row(*line)
-        console.print(grid)
+        _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
         for note in notes:
             console.print(note)
         console.print()
     console.print(told.LEGEND.strip())
+
+
+def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everything: bool, form: str) -> None:
+    """Print what changed between two runs, and what is said of their environments; as data, all of it."""
+    if form in ("csv", "json"):
+        print(found.to_csv(index=False) if form == "csv" else found.to_json(orient="records", indent=1))
+        return
+    shown = found if everything else found[found.change != "same"]
+    lines = [comparison.cells(row) for row in shown.itertuples()]
+    counts = found.change.value_counts()
+    title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
+    notes = [f"the runs differ in {name}: {one} and {other}" for name, (one, other) in differing.items()]
+    if form == "markdown":
+        from tabulate import tabulate
+
+        print("\n\n".join([title, *notes, tabulate(lines, comparison.HEADINGS, "github", disable_numparse=True)]))
+        return
+    console = _wide()
+    _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
+    for note in notes:
+        console.print(note)
+
+
+def _wide() -> Console:
+    """On a terminal as wide as it is, in a pipe wide enough for whole lines."""
+    return Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
+
+
+def _print_grid(console: Console, title: str, headings: Any, left: Any, lines: list[list[str]]) -> None:
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, heading in enumerate(headings):
+        grid.add_column(heading, justify="left" if i in left else "right")
+    for line in lines:
+        grid.add_row(*line)
+    console.print(grid)

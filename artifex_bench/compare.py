@@ -1,0 +1,179 @@
+"""Two runs held against each other, case by case: what changed, by how much, and how sure that is. Pure; no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifex_bench import case as cases
+from artifex_bench.case import Case, CaseError
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.report.frame import groups
+from artifex_bench.report.units import there
+from artifex_bench.stats import bootstrap_medians
+
+LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is compared: `threshold` is the relative change that matters. Less is better, of all of them.
+
+    `exact` ones are the same in every process: any difference is real.
+    """
+
+    threshold: float
+    exact: bool = False
+
+
+QUANTITIES = {
+    "step_seconds": Quantity(0.10),
+    "residual_bytes": Quantity(0.0, exact=True),
+    "compiled_peak_bytes": Quantity(0.01, exact=True),
+    "measured_peak_bytes": Quantity(0.05),
+    "blocking_seconds": Quantity(0.25),
+    "committed_seconds": Quantity(0.25),
+    "restore_seconds": Quantity(0.25),
+    "disk_bytes": Quantity(0.01, exact=True),
+    "silent_trials": Quantity(0.0, exact=True),
+}
+# of an environment: what makes figures of two runs differ for reasons that are not the program's
+SAME = ("platform", "device", "devices", "cpu", "cores", "system", "python", "versions", "flags")
+
+
+def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
+    """What differs between the environments of two runs: {name: (base's, new's)}."""
+    one, other = (_environment(records) for records in (base, new))
+    return {name: (one[name], other[name]) for name in sorted(one | other) if one.get(name) != other.get(name)}
+
+
+def _environment(records: Sequence[Record]) -> dict[str, str]:
+    """Every setting that was seen, in words; several where the run's records differ among themselves."""
+    seen: dict[str, set[str]] = {}
+    for record in records:
+        for name in SAME if record.environment else ():
+            value = record.environment.get(name)
+            for key, item in value.items() if isinstance(value, dict) else (("", value),):
+                seen.setdefault(f"{name} {key}".strip(), set()).add(str(item))
+    return {name: ", ".join(sorted(values)) for name, values in seen.items()}
+
+
+def compare(
+    base: Sequence[Record], new: Sequence[Record], across: bool = False, thresholds: dict[str, float] | None = None
+) -> pd.DataFrame:
+    """One row for each case and quantity that both runs have: `case`, `label`, `quantity`, medians `base` and `new`,
+    `ratio` with its bootstrap 95 % interval (`ratio_low`, `ratio_high`), `p` (None where it is exact or there are too
+    few samples), `change` and `reason`.
+
+    `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
+    significant (two-stage bootstrap over processes and steps, 5 % over all rows by Holm 1979); `same` otherwise, or
+    `unsure` beyond the threshold without significance. A case that is ok in one run and fell in the other is a row of
+    its own, with the quantity `status`.
+
+    Raises CaseError when the runs share no case, or their environments differ and `across` is not set.
+    """
+    for name in thresholds or {}:
+        cases.check_choice("quantity", name, QUANTITIES)
+    found = differences(base, new)
+    if found and not across:
+        name, (one, other) = next(iter(found.items()))
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
+    visits = [_by_case(records) for records in (base, new)]
+    shared = [case for case in visits[0] if case in visits[1]]
+    if not shared:
+        raise CaseError("the runs share no case: compare runs of the same suite and preset")
+    rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
+    _judge(rows)
+    return pd.DataFrame(rows).drop(columns="threshold")
+
+
+def _by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
+    found: dict[Case, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.case, []).append(record)
+    return found
+
+
+def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
+    row = {"case": cases.case_id(case), "label": cases.label(case)}
+    fell = [next((record for record in visits if record.status != "ok"), None) for visits in (base, new)]
+    if any(fell):
+        words = [f"{record.status}: {record.reason}" if record else "ok" for record in fell]
+        worse, better = fell[1] is not None and fell[0] is None, fell[0] is not None and fell[1] is None
+        change = "regression" if worse else "improvement" if better else "same"
+        yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
+        return
+    for name, quantity in QUANTITIES.items():
+        one, other = groups(base, name), groups(new, name)
+        if one and other:
+            threshold = thresholds.get(name, quantity.threshold)
+            yield row | _figures(name) | _measured(one, other, quantity.exact) | {"threshold": threshold}
+
+
+def _figures(quantity: str) -> dict[str, Any]:
+    """The columns of a row, empty."""
+    empty = dict.fromkeys(("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "change"))
+    return {"quantity": quantity, **empty, "reason": ""}
+
+
+def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exact: bool) -> dict[str, float | None]:
+    base, new = (float(np.median(np.concatenate([np.asarray(g) for g in found]))) for found in (one, other))
+    row: dict[str, float | None] = {"base": base, "new": new, "ratio": new / base if base else None}
+    if not exact and base and min(len(g) for g in (*one, *other)) > 1:
+        above, below = (
+            bootstrap_medians([np.asarray(g) for g in found], seed=i) for i, found in enumerate((other, one))
+        )
+        ratios = above / below
+        row["ratio_low"], row["ratio_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
+        row["p"] = min(1.0, 2 * (1 + min((ratios <= 1).sum(), (ratios >= 1).sum())) / (1 + ratios.size))
+    return row
+
+
+def _judge(rows: list[dict[str, Any]]) -> None:
+    """Fill in `change` and `reason` of each row, Holm's correction over those with a p."""
+    tested = sorted((row for row in rows if row["p"] is not None), key=lambda row: row["p"])
+    significant: set[int] = set()
+    for rank, row in enumerate(tested):
+        if row["p"] * (len(tested) - rank) > LEVEL:
+            break
+        significant.add(id(row))
+    for row in rows:
+        if row["quantity"] == "status":
+            continue
+        beyond = _direction(row)
+        exact = QUANTITIES[row["quantity"]].exact
+        if not beyond:
+            row["change"], row["reason"] = "same", f"within {row['threshold']:.0%}"
+        elif exact or id(row) in significant:
+            row["change"], row["reason"] = beyond, "exact" if exact else f"p {row['p']:.2g}"
+        else:
+            why = f"p {row['p']:.2g} is not significant" if row["p"] is not None else "too few samples to tell"
+            row["change"], row["reason"] = "unsure", why
+
+
+def _direction(row: dict[str, Any]) -> str | None:
+    """`regression` or `improvement` where the change is beyond the threshold."""
+    if row["new"] > row["base"] * (1 + row["threshold"]):
+        return "regression"
+    if row["new"] * (1 + row["threshold"]) < row["base"]:
+        return "improvement"
+    return None
+
+
+HEADINGS = ("case", "quantity", "base", "new", "ratio", "95 %", "change", "reason")
+LEFT = (0, 1, 6, 7)
+
+
+def cells(row: Any) -> list[str]:
+    """A row in words, in the order of the headings."""
+    show = units.seconds if row.quantity.endswith("seconds") else units.size
+    show = units.whole if row.quantity.endswith("trials") else show
+    ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
+    spread = units.interval(row.ratio_low, row.ratio_high)
+    return [row.label, row.quantity, show(row.base), show(row.new), ratio, spread, row.change, row.reason]

@@ -1,0 +1,169 @@
+"""Two runs held against each other: what changed, by how much, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from artifex_bench import runner, store
+from artifex_bench.case import CaseError, label
+from artifex_bench.cli import main
+from artifex_bench.compare import QUANTITIES, compare, differences
+from artifex_bench.runner import Request
+from tests.build import case, measured, record
+
+HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
+
+
+def run(seed, time=1.0, memory=1.0, strategies=("none", "all"), rounds=3, steps=15, **changes):
+    """A fabricated run whose steps scatter as on a busy machine; `time` and `memory` plant a change."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for strategy in strategies:
+        for number in range(rounds):
+            drift = rng.normal(1, 0.01)
+            taken = [0.01 * time * drift * factor for factor in rng.lognormal(0, 0.05, steps)]
+            how = measured(steps=taken, peak=1000 + 4000 * memory)
+            found.append(record(case(strategy), round=number, measurements=how, environment={**HERE, **changes}))
+    return found
+
+
+def changes(found):
+    return {(row.label.split()[1], row.quantity): row.change for row in found.itertuples()}
+
+
+def test_a_slower_step_and_a_larger_peak_are_regressions_and_nothing_else_is():
+    found = changes(compare(run(1), run(2, time=1.3, memory=1.1)))
+    assert {key for key, change in found.items() if change == "regression"} == {
+        *((strategy, quantity) for strategy in ("none", "all") for quantity in ("step_seconds", "compiled_peak_bytes"))
+    }
+    assert set(found.values()) == {"regression", "same"}
+
+
+def test_what_became_less_is_an_improvement():
+    found = changes(compare(run(1, time=1.3, memory=1.1), run(2)))
+    assert found["all", "step_seconds"] == found["all", "compiled_peak_bytes"] == "improvement"
+
+
+def test_ratios_are_new_over_base_with_their_interval():
+    found = compare(run(1), run(2, time=1.5)).set_index("quantity").loc["step_seconds"]
+    assert (found.ratio_low < found.ratio).all() and (found.ratio < found.ratio_high).all()
+    assert found.ratio.between(1.4, 1.6).all()
+
+
+def test_equal_runs_give_few_false_alarms():
+    """20 pairs with the same noise: at most one alarm in all."""
+    alarms = sum((compare(run(2 * i), run(2 * i + 1)).change != "same").sum() for i in range(20))
+    assert alarms <= 1
+
+
+def test_a_slowdown_of_a_fifth_is_found():
+    """In at least 19 of 20 pairs."""
+    hits = sum(
+        "regression" in changes(compare(run(2 * i), run(2 * i + 1, time=1.2)))["all", "step_seconds"] for i in range(20)
+    )
+    assert hits >= 19
+
+
+def test_a_small_change_of_what_does_not_vary_is_always_found():
+    found = compare(run(1), run(2, memory=1.05))
+    assert changes(found)["all", "compiled_peak_bytes"] == "regression"
+    assert set(found[found.quantity == "compiled_peak_bytes"].reason) == {"exact"}
+
+
+def test_beyond_the_threshold_without_significance_is_unsure():
+    found = compare(run(1, rounds=1, steps=1), run(2, rounds=1, steps=1, time=1.5))
+    row = found[found.quantity == "step_seconds"].iloc[0]
+    assert (row.change, row.reason) == ("unsure", "too few samples to tell")
+
+
+def test_thresholds_can_be_chosen_by_quantity():
+    found = compare(run(1), run(2, time=1.3), thresholds={"step_seconds": 0.5})
+    assert changes(found)["all", "step_seconds"] == "same"
+    with pytest.raises(CaseError, match="unknown quantity 'speed': valid are step_seconds"):
+        compare(run(1), run(2), thresholds={"speed": 0.5})
+
+
+@pytest.mark.parametrize(("before", "after", "change"), [("ok", "oom", "regression"), ("oom", "ok", "improvement")])
+def test_a_case_that_fell_is_a_row_of_its_own(before, after, change):
+    base, new = ([record(case("all"), status)] for status in (before, after))
+    (row,) = compare(base, new).itertuples()
+    assert (row.quantity, row.change) == ("status", change)
+    assert "oom: it was oom" in row.reason
+
+
+def test_runs_of_differing_environments_are_compared_only_when_asked():
+    other = run(2, versions={"jax": "0.12.0"})
+    with pytest.raises(CaseError, match=r"differ in versions jax: 0.10.2 and 0.12.0; --across"):
+        compare(run(1), other)
+    assert set(compare(run(1), other, across=True).change) == {"same"}
+    assert differences(run(1), other) == {"versions jax": ("0.10.2", "0.12.0")}
+
+
+def test_what_varies_by_the_minute_is_no_difference():
+    assert differences(run(1), run(2, load=9.0)) == {}
+
+
+def test_runs_without_a_case_in_common_are_refused():
+    with pytest.raises(CaseError, match="share no case"):
+        compare(run(1, strategies=("none",)), run(2, strategies=("all",)))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    def write(name, records):
+        folder = tmp_path / name
+        store.create(folder, runner.to_json(Request("remat", tuple(dict.fromkeys(r.case for r in records)))))
+        for found in records:
+            store.append(folder, found)
+        return str(folder)
+
+    return write("base", run(1)), write("slow", run(2, time=1.3)), write("equal", run(3))
+
+
+def call(*args):
+    return CliRunner().invoke(main, ["compare", *args])
+
+
+def test_ci_fails_on_a_regression_alone(folders):
+    base, slow, equal = folders
+    told = call(base, slow, "--fail-on", "regression")
+    assert told.exit_code == 1, told.output
+    assert label(case("all")) in told.output and "1.3" in told.output and "regression" in told.output
+    assert call(base, slow).exit_code == 0
+    assert call(base, equal, "--fail-on", "unsure").exit_code == 0
+
+
+def test_as_data_it_is_whole(folders):
+    base, slow, _ = folders
+    rows = json.loads(call(base, slow, "--format", "json").output)
+    table = pd.read_csv(io.StringIO(call(base, slow, "--format", "csv").output))
+    assert len(rows) == len(table) == 2 * 3
+    assert {row["quantity"] for row in rows} <= set(QUANTITIES)
+    assert "| regression" in call(base, slow, "--format", "markdown").output
+
+
+def test_what_is_the_same_is_shown_when_asked(folders):
+    base, _, equal = folders
+    assert "6 compared: 6 same" in call(base, equal).output
+    assert call(base, equal, "--all").output.count("residual_bytes") == 2
+
+
+@pytest.mark.parametrize("text", ["step_seconds", "step_seconds=fast", "step_seconds=-1", "step_seconds=nan"])
+def test_what_is_no_threshold_is_one_clear_line(folders, text):
+    refused = call(*folders[:2], "--threshold", text)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert f"--threshold {text!r}: must be a quantity and a share" in refused.stderr
+
+
+def test_each_quantity_is_one_that_is_measured():
+    from artifex_bench.measure import checkpoint, fault, probes
+
+    assert set(QUANTITIES) <= {*probes.PROBES, *checkpoint.PROBES, *fault.PROBES}
+    assert all(dataclasses.asdict(quantity)["threshold"] >= 0 for quantity in QUANTITIES.values())
