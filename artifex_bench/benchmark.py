@@ -10,6 +10,7 @@ from artifex_bench import case as cases
 from artifex_bench import runner, store
 from artifex_bench.case import CaseError, RematCase
 from artifex_bench.execution import BACKENDS
+from artifex_bench.record import Record
 from artifex_bench.report.frame import frame
 
 
@@ -46,17 +47,21 @@ def benchmark_checkpointing(
         heads=None,
         layers="unroll",
     )
-    request = runner.Request("benchmark_checkpointing", grid, rounds=2, steps=10)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "run"
-        store.create(folder, runner.to_json(request))
-        records = runner.sweep(request, folder, BACKENDS[request.backend].measure, lambda *_: None)
+    records = measure(runner.Request("benchmark_checkpointing", grid, rounds=2, steps=10))
     fell = next((record for record in records if record.status != "ok"), None)
     if fell is not None:
         raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
     rows = {row["strategy"]: row for row in frame(records).to_dict("records")}
     losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
     return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
+
+
+def measure(request: runner.Request) -> list[Record]:
+    """The records of a request, swept in a folder that is gone afterwards: for callers that keep what they need."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        store.create(folder, runner.to_json(request))
+        return runner.sweep(request, folder, BACKENDS[request.backend].measure, lambda *_: None)
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

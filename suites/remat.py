@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from suites.views import asv_view
+
 Grids = tuple[dict[str, Any], ...]
 
 # A handful that spans the trade-off: nothing, everything, half the layers, one part of each, products kept.
@@ -20,6 +22,17 @@ PRESETS: dict[str, Grids] = {
     "quick": (
         {"model": "transformer", "strategy": CORE, "depth": (2, 4), "width": 128, "batch": (2, 4), "sequence": 64},
         {"model": "mlp", "strategy": ("none", "all", "segments-sqrt"), "depth": 16, "width": 256, "batch": 512},
+    ),
+    "asv": (
+        {
+            "model": "transformer",
+            "strategy": ("none", "all", "every-2", "dots_with_no_batch_dims_saveable"),
+            "depth": (2, 4),
+            "width": 128,
+            "batch": 4,
+            "sequence": 64,
+        },
+        {"model": "mlp", "strategy": ("none", "all"), "depth": 8, "width": 256, "batch": 512},
     ),
     "full": (
         {
@@ -45,6 +58,9 @@ PRESETS: dict[str, Grids] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
     "quick": {"rounds": 2, "steps": 15},
+    "asv": {"rounds": 2, "steps": 15},
     "full": {"rounds": 5, "steps": 20},
 }
 DEFAULT = "quick"
+
+Transformer, Mlp = (asv_view("remat", "asv", grid) for grid in PRESETS["asv"])  # what asv finds

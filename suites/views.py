@@ -1,0 +1,99 @@
+"""Suites as asv sees them: one sweep measures every case in fresh processes, and asv is handed the figures.
+
+asv times a function itself, in a process that all parameters share. What is timed here is a clock that stands still
+but for the seconds that were measured: so asv stores the raw samples, with its own statistics on them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+
+
+class Clock:
+    """A timer that stands still but for what it is told has passed."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        """The seconds told so far."""
+        return self._now
+
+    def pass_by(self, seconds: float) -> None:
+        """Go on by that much."""
+        self._now += seconds
+
+
+def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
+    """A class of asv benchmarks over the strategies, depths and batches of one grid of a suite's preset."""
+
+    class View:
+        params = tuple(_listed(grid[axis]) for axis in AXES)
+        param_names = AXES
+        timeout = 1800
+        number, rounds, warmup_time, min_run_count = 1, 1, 0, 1
+        timer = Clock()
+
+        def setup_cache(self) -> dict[str, dict[Key, Row]]:
+            return measured(suite, preset)
+
+        def setup(self, cache: dict[str, dict[Key, Row]], *key: Any) -> None:
+            found = cache[grid["model"]].get(key)
+            if found is None:
+                raise NotImplementedError("it did not end well: `artifex-bench run` shows why")
+            self.row = found
+            self.repeat = len(found["step_seconds"])
+            if getattr(self, "key", None) != key:  # asv sets up again before every sample
+                self.key, self.steps = key, itertools.cycle(found["step_seconds"])
+
+        def time_step(self, cache: Any, *key: Any) -> None:
+            self.timer.pass_by(next(self.steps))
+
+        def track_peak_bytes(self, cache: Any, *key: Any) -> float:
+            return self.row["compiled_peak_bytes"]
+
+        def track_measured_peak_bytes(self, cache: Any, *key: Any) -> float:
+            return self.row["measured_peak_bytes"]
+
+        def track_residual_bytes(self, cache: Any, *key: Any) -> float:
+            return self.row["residual_bytes"]
+
+        def track_compile_seconds(self, cache: Any, *key: Any) -> float:
+            return self.row["compile_seconds"]
+
+    View.setup_cache.timeout = 3600  # type: ignore[attr-defined]
+    for name, unit in (("peak_bytes", "bytes"), ("measured_peak_bytes", "bytes"), ("residual_bytes", "bytes")):
+        getattr(View, f"track_{name}").unit = unit
+    View.track_compile_seconds.unit = "seconds"  # type: ignore[attr-defined]
+    return View
+
+
+def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
+    """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now."""
+    import suites
+    from artifex_bench import ask, benchmark
+    from artifex_bench.report.frame import frame, groups
+    from artifex_bench.runner import Request
+
+    module = suites.load(suite)
+    cases = ask.grid(module, preset, {})
+    records = benchmark.measure(Request(suite, cases, **module.SETTINGS[preset]))
+    found: dict[str, dict[Key, Row]] = {}
+    table = frame(records)
+    for case, row in zip(dict.fromkeys(record.case for record in records), table.to_dict("records"), strict=True):
+        if row["status"] == "ok":
+            visits = [record for record in records if record.case == case]
+            steps = [second for group in groups(visits, "step_seconds") for second in group]
+            figures = {str(name): value for name, value in row.items()} | {"step_seconds": steps}
+            found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
