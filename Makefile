@@ -17,7 +17,7 @@ bench: setup
 	$(BIN)/artifex-bench run remat --preset quick
 
 test: setup lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -p no:benchmark  # which would warn of -n
 
 lint: setup
 	$(BIN)/ruff check .

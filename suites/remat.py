@@ -20,7 +20,7 @@ PRESETS: dict[str, Grids] = {
         {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 2, "sequence": 16},
     ),
     "quick": (
-        {"model": "transformer", "strategy": CORE, "depth": (2, 4), "width": 128, "batch": (2, 4), "sequence": 64},
+        {"model": "transformer", "strategy": CORE, "depth": (4, 8), "width": 128, "batch": (2, 4), "sequence": 64},
         {"model": "mlp", "strategy": ("none", "all", "segments-sqrt"), "depth": 16, "width": 256, "batch": 512},
     ),
     "asv": (

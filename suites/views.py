@@ -1,7 +1,7 @@
-"""Suites as asv sees them: one sweep measures every case in fresh processes, and asv is handed the figures.
+"""Suites as asv and pytest-benchmark see them: one sweep measures every case in fresh processes; they get its figures.
 
-asv times a function itself, in a process that all parameters share. What is timed here is a clock that stands still
-but for the seconds that were measured: so asv stores the raw samples, with its own statistics on them.
+Both time a function themselves, in a process that all parameters share. What is timed here is a clock that stands still
+but for the seconds that were measured: so they store the raw samples, with their own statistics on them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
     """A class of asv benchmarks over the strategies, depths and batches of one grid of a suite's preset."""
 
     class View:
-        params = tuple(_listed(grid[axis]) for axis in AXES)
+        params = tuple(listed(grid[axis]) for axis in AXES)
         param_names = AXES
         timeout = 1800
         number, rounds, warmup_time, min_run_count = 1, 1, 0, 1
@@ -95,5 +95,6 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     return found
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """A grid's axis as a list."""
     return list(value) if isinstance(value, (list, tuple)) else [value]

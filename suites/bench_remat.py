@@ -1,0 +1,39 @@
+"""The remat suite as pytest-benchmark sees it: `pytest --benchmark-only`. Every case is measured once a session."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from suites.remat import PRESETS
+from suites.views import AXES, Clock, Key, Row, listed, measured
+
+CLOCK = Clock()
+TOLD = ("verdict", "compiled_peak_bytes", "measured_peak_bytes", "residual_bytes", "recomputed_flops", "time_ratio")
+
+
+def points() -> Iterator[Any]:
+    """(model, (strategy, depth, batch)) of every case, named so that -k finds them."""
+    for grid in PRESETS["asv"]:
+        for key in itertools.product(*(listed(grid[axis]) for axis in AXES)):
+            yield pytest.param(grid["model"], key, id="-".join(map(str, (grid["model"], *key))))
+
+
+@pytest.fixture(scope="session")
+def figures() -> dict[str, dict[Key, Row]]:
+    return measured("remat", "asv")
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+@pytest.mark.parametrize(("model", "key"), points())
+def test_step(benchmark: Any, figures: dict[str, dict[Key, Row]], model: str, key: Key) -> None:
+    row = figures[model].get(key)
+    if row is None:
+        pytest.skip("it did not end well: `artifex-bench run` shows why")
+    benchmark.group = ", ".join([model, *(f"{axis} {value}" for axis, value in zip(AXES[1:], key[1:], strict=True))])
+    benchmark.extra_info.update({name: row[name] for name in TOLD if row[name] == row[name]})
+    steps = iter(row["step_seconds"])
+    benchmark.pedantic(lambda: CLOCK.pass_by(next(steps)), rounds=len(row["step_seconds"]), iterations=1)

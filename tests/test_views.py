@@ -1,0 +1,124 @@
+"""What asv and pytest-benchmark are handed: the seconds that were measured, and nothing of the time it takes to say so."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import timeit
+from pathlib import Path
+
+import pytest
+
+import suites
+from artifex_bench import ask, benchmark
+from suites import views
+from suites.remat import PRESETS, Transformer
+from suites.views import AXES, Clock, asv_view
+from tests.build import measured, record
+
+ROOT = Path(__file__).parent.parent
+KEY = ("all", 2, 4)
+STEPS = (0.25, 0.5, 1.0)
+ROW = {"step_seconds": list(STEPS), "compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
+CACHE = {"transformer": {KEY: {**ROW, "compile_seconds": 2.0}}, "mlp": {}}
+
+
+def test_asv_times_the_seconds_that_were_measured():
+    """As asv does it: set up again before every sample, one call a sample, the view's own timer."""
+    view = Transformer()
+    timer = timeit.Timer(lambda: view.time_step(CACHE, *KEY), lambda: view.setup(CACHE, *KEY), timer=view.timer)
+    assert timer.repeat(repeat=3, number=1) == list(STEPS)
+    assert view.repeat == 3
+
+
+def test_asv_tracks_bytes_with_their_unit():
+    view = Transformer()
+    view.setup(CACHE, *KEY)
+    assert view.track_peak_bytes(CACHE, *KEY) == 9
+    assert view.track_measured_peak_bytes(CACHE, *KEY) == 8
+    assert view.track_residual_bytes(CACHE, *KEY) == 7
+    assert view.track_compile_seconds(CACHE, *KEY) == 2
+    assert (Transformer.track_peak_bytes.unit, Transformer.track_compile_seconds.unit) == ("bytes", "seconds")
+
+
+def test_asv_skips_a_case_that_did_not_end_well():
+    with pytest.raises(NotImplementedError):
+        Transformer().setup(CACHE, "none", 2, 4)
+
+
+def test_the_parameters_are_the_cases_of_the_preset():
+    cases = ask.grid(suites.load("remat"), "asv", {})
+    for grid in PRESETS["asv"]:
+        view = asv_view("remat", "asv", grid)
+        wanted = {tuple(getattr(case, axis) for axis in AXES) for case in cases if case.model == grid["model"]}
+        assert set(itertools.product(*view.params)) == wanted
+        assert view.param_names == AXES
+
+
+def test_a_sweep_becomes_figures_by_case(monkeypatch):
+    asked = []
+
+    def measure(request):
+        asked.append(request)
+        rounds = range(request.rounds)
+        fell = next(case for case in request.cases if case.strategy == "all")
+        return [
+            record(case, "oom" if case == fell else "ok", round=n, **({"measurements": ()} if case == fell else {}))
+            for n in rounds
+            for case in request.cases
+        ]
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    found = views.measured("remat", "asv")
+    assert set(found) == {"transformer", "mlp"}
+    none = found["transformer"]["none", 2, 4]
+    assert none["step_seconds"] == [*measured()[6].values] * asked[0].rounds  # raw, of every round
+    assert none["compiled_peak_bytes"] == 5000
+    assert len(found["transformer"]) + len(found["mlp"]) == len(asked[0].cases) - 1
+
+
+def test_a_clock_stands_still_but_for_what_it_is_told():
+    clock = Clock()
+    assert clock() == clock() == 0
+    clock.pass_by(1.5)
+    assert clock() == 1.5
+
+
+CONFTEST = """
+from suites import bench_remat
+from tests.test_views import CACHE, KEY
+bench_remat.measured = lambda *_: CACHE
+"""
+
+
+def test_pytest_benchmark_is_handed_the_same(tmp_path):
+    """The real plugin, on figures that are given."""
+    plugin = tmp_path / "given.py"
+    plugin.write_text(CONFTEST)
+    out = tmp_path / "out.json"
+    how = ["--benchmark-only", f"--benchmark-json={out}", "-k", "transformer-all-2-4", "-p", "no:xdist", "-p", "given"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(out.read_text())["benchmarks"]
+    assert found["stats"]["data"] == list(STEPS)
+    assert found["group"] == "transformer, depth 2, batch 4"
+    assert found["extra_info"]["compiled_peak_bytes"] == 9
+
+
+def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():
+    def collected(*args):
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        done = subprocess.run([*command, *args], cwd=ROOT, capture_output=True, text=True, check=True)
+        return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+
+    assert collected("--benchmark-only") == {"suites/bench_remat.py"}
+    assert "suites/bench_remat.py" not in collected("--deselect", "tests/checkpointing")
