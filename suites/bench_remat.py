@@ -28,7 +28,7 @@ def figures() -> dict[str, dict[Key, Row]]:
 
 
 @pytest.mark.benchmark(timer=CLOCK)
-@pytest.mark.parametrize(("model", "key"), points())
+@pytest.mark.parametrize(("model", "key"), list(points()))
 def test_step(benchmark: Any, figures: dict[str, dict[Key, Row]], model: str, key: Key) -> None:
     row = figures[model].get(key)
     if row is None:

@@ -1,4 +1,4 @@
-"""What asv and pytest-benchmark are handed: the seconds that were measured, and nothing of the time it takes to say so."""
+"""What asv and pytest-benchmark are handed: the seconds that were measured, and no others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from tests.build import measured, record
 ROOT = Path(__file__).parent.parent
 KEY = ("all", 2, 4)
 STEPS = (0.25, 0.5, 1.0)
-ROW = {"step_seconds": list(STEPS), "compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
+BYTES = {"compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
+ROW = {
+    "step_seconds": list(STEPS),
+    **BYTES,
+    "verdict": "effective",
+    "recomputed_flops": 5.0,
+    "time_ratio": float("nan"),
+}
 CACHE = {"transformer": {KEY: {**ROW, "compile_seconds": 2.0}}, "mlp": {}}
 
 
@@ -121,4 +128,4 @@ def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():
         return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
 
     assert collected("--benchmark-only") == {"suites/bench_remat.py"}
-    assert "suites/bench_remat.py" not in collected("--deselect", "tests/checkpointing")
+    assert collected("tests/test_stats.py", "suites") == {"tests/test_stats.py"}
