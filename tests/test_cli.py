@@ -69,7 +69,7 @@ def undrawn(request, monkeypatch):
 WRONG = [
     (("run",), f"name a suite to run: {', '.join(suites.SUITES)}"),
     (("run", "speed"), f"unknown suite 'speed': valid are {', '.join(suites.SUITES)}"),
-    (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, full"),
+    (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, asv, full"),
     (("--model", "gpt"), f"unknown model 'gpt': valid are {', '.join(models.MODELS)}, or package.module:attribute"),
     (("--model", "no_such_module:Model"), "model 'no_such_module:Model': cannot import 'no_such_module'"),
     (("--strategy", "some"), f"unknown strategy 'some': valid are {', '.join(names())}"),

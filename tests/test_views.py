@@ -20,6 +20,7 @@ from suites.views import AXES, Clock, asv_view
 from tests.build import measured, record
 
 ROOT = Path(__file__).parent.parent
+OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist
 KEY = ("all", 2, 4)
 STEPS = (0.25, 0.5, 1.0)
 BYTES = {"compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
@@ -110,7 +111,7 @@ def test_pytest_benchmark_is_handed_the_same(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env={**OUTSIDE, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         capture_output=True,
         text=True,
     )
@@ -124,7 +125,7 @@ def test_pytest_benchmark_is_handed_the_same(tmp_path):
 def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():
     def collected(*args):
         command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        done = subprocess.run([*command, *args], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run([*command, *args], cwd=ROOT, env=OUTSIDE, capture_output=True, text=True, check=True)
         return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
 
     assert collected("--benchmark-only") == {"suites/bench_remat.py"}
