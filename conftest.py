@@ -10,6 +10,5 @@ ROOT = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    wanted = "suites" if getattr(config.option, "benchmark_only", False) else "tests"
-    other = {"suites": "tests", "tests": "suites"}[wanted]
+    other = "tests" if getattr(config.option, "benchmark_only", False) else "suites"
     return True if ROOT / other in (collection_path, *collection_path.parents) else None

@@ -172,12 +172,13 @@ def grid(kind: type[C], **values: Any) -> tuple[C, ...]:
     """
     for axis in values:
         check_choice("axis", axis, axes(kind))
-    lists = {axis: _as_list(axis, value) for axis, value in values.items()}
+    lists = {axis: as_list(axis, value) for axis, value in values.items()}
     cases = (kind(**dict(zip(lists, point, strict=True))) for point in itertools.product(*lists.values()))
     return tuple(dict.fromkeys(cases))
 
 
-def _as_list(axis: str, value: Any) -> list[Any]:
+def as_list(axis: str, value: Any) -> list[Any]:
+    """A setting, or a list of them, as a list. Raises CaseError where it is empty."""
     items = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not items:
         raise CaseError(f"axis {axis!r} is empty: give at least one value")

@@ -13,9 +13,9 @@ from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
 from artifex_bench.report import units
-from artifex_bench.report.frame import groups
+from artifex_bench.report.frame import by_case, groups
 from artifex_bench.report.units import there
-from artifex_bench.stats import bootstrap_medians
+from artifex_bench.stats import bootstrap_ratios, pooled_median
 
 LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
 
@@ -84,20 +84,13 @@ def compare(
         name, (one, other) = next(iter(found.items()))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
-    visits = [_by_case(records) for records in (base, new)]
+    visits = [by_case(records) for records in (base, new)]
     shared = [case for case in visits[0] if case in visits[1]]
     if not shared:
         raise CaseError("the runs share no case: compare runs of the same suite and preset")
     rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
     _judge(rows)
     return pd.DataFrame(rows).drop(columns="threshold")
-
-
-def _by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
-    found: dict[Case, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.case, []).append(record)
-    return found
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
@@ -123,13 +116,10 @@ def _figures(quantity: str) -> dict[str, Any]:
 
 
 def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exact: bool) -> dict[str, float | None]:
-    base, new = (float(np.median(np.concatenate([np.asarray(g) for g in found]))) for found in (one, other))
+    base, new = pooled_median(one), pooled_median(other)
     row: dict[str, float | None] = {"base": base, "new": new, "ratio": new / base if base else None}
-    if not exact and base and min(len(g) for g in (*one, *other)) > 1:
-        above, below = (
-            bootstrap_medians([np.asarray(g) for g in found], seed=i) for i, found in enumerate((other, one))
-        )
-        ratios = above / below
+    ratios = None if exact or not base else bootstrap_ratios(other, one)
+    if ratios is not None:
         row["ratio_low"], row["ratio_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
         row["p"] = min(1.0, 2 * (1 + min((ratios <= 1).sum(), (ratios >= 1).sum())) / (1 + ratios.size))
     return row

@@ -54,6 +54,19 @@ def bootstrap_medians(groups: Sequence[np.ndarray], resamples: int = RESAMPLES, 
     return np.asarray(halves.mean(axis=1))
 
 
+def pooled_median(groups: Sequence[Sequence[float]]) -> float:
+    """The median of all values of all groups."""
+    return float(np.median(np.concatenate([np.asarray(group) for group in groups])))
+
+
+def bootstrap_ratios(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> np.ndarray | None:
+    """Ratios of the medians of two-stage resamples; None where a group of one sample has no spread."""
+    if min(len(group) for group in (*above, *below)) < 2:
+        return None
+    resampled = (bootstrap_medians([np.asarray(g) for g in groups], seed=i) for i, groups in ((1, above), (2, below)))
+    return np.asarray(next(resampled) / next(resampled))
+
+
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points that no other point beats in both coordinates (less is better), by the first.
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from artifex_bench.case import as_list
 from suites.remat import PRESETS
-from suites.views import AXES, Clock, Key, Row, listed, measured
+from suites.views import AXES, Clock, Key, Row, measured
 
 CLOCK = Clock()
 TOLD = ("verdict", "compiled_peak_bytes", "measured_peak_bytes", "residual_bytes", "recomputed_flops", "time_ratio")
@@ -18,7 +19,7 @@ TOLD = ("verdict", "compiled_peak_bytes", "measured_peak_bytes", "residual_bytes
 def points() -> Iterator[Any]:
     """(model, (strategy, depth, batch)) of every case, named so that -k finds them."""
     for grid in PRESETS["asv"]:
-        for key in itertools.product(*(listed(grid[axis]) for axis in AXES)):
+        for key in itertools.product(*(as_list(axis, grid[axis]) for axis in AXES)):
             yield pytest.param(grid["model"], key, id="-".join(map(str, (grid["model"], *key))))
 
 

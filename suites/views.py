@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from artifex_bench.case import as_list
+
 AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -34,7 +36,7 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
     """A class of asv benchmarks over the strategies, depths and batches of one grid of a suite's preset."""
 
     class View:
-        params = tuple(listed(grid[axis]) for axis in AXES)
+        params = tuple(as_list(axis, grid[axis]) for axis in AXES)
         param_names = AXES
         timeout = 1800
         number, rounds, warmup_time, min_run_count = 1, 1, 0, 1
@@ -68,9 +70,9 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
             return self.row["compile_seconds"]
 
     View.setup_cache.timeout = 3600  # type: ignore[attr-defined]
-    for name, unit in (("peak_bytes", "bytes"), ("measured_peak_bytes", "bytes"), ("residual_bytes", "bytes")):
-        getattr(View, f"track_{name}").unit = unit
-    View.track_compile_seconds.unit = "seconds"  # type: ignore[attr-defined]
+    for name in vars(View):
+        if name.startswith("track_"):
+            getattr(View, name).unit = name.rpartition("_")[2]  # bytes, seconds
     return View
 
 
@@ -78,23 +80,16 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now."""
     import suites
     from artifex_bench import ask, benchmark
-    from artifex_bench.report.frame import frame, groups
+    from artifex_bench.report.frame import by_case, frame, groups
     from artifex_bench.runner import Request
 
     module = suites.load(suite)
     cases = ask.grid(module, preset, {})
     records = benchmark.measure(Request(suite, cases, **module.SETTINGS[preset]))
     found: dict[str, dict[Key, Row]] = {}
-    table = frame(records)
-    for case, row in zip(dict.fromkeys(record.case for record in records), table.to_dict("records"), strict=True):
+    for visits, row in zip(by_case(records).values(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
-            visits = [record for record in records if record.case == case]
             steps = [second for group in groups(visits, "step_seconds") for second in group]
             figures = {str(name): value for name, value in row.items()} | {"step_seconds": steps}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found
-
-
-def listed(value: Any) -> list[Any]:
-    """A grid's axis as a list."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]

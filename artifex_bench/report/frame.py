@@ -13,7 +13,7 @@ from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import Case
 from artifex_bench.record import Record
-from artifex_bench.stats import Summary, bootstrap_medians, summarize
+from artifex_bench.stats import Summary, bootstrap_ratios, pooled_median, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 
@@ -41,12 +41,17 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     """Records as `load_run` gives them."""
     from artifex_bench.report.views import view
 
-    by_case: dict[Case, list[Record]] = {}
-    for record in records:
-        by_case.setdefault(record.case, []).append(record)
-    table = pd.DataFrame(view(records[0].case.kind).rows(by_case) if records else [])
+    table = pd.DataFrame(view(records[0].case.kind).rows(by_case(records)) if records else [])
     empty = [name for name in table if table[name].isna().all()]
     return table.astype(dict.fromkeys(empty, float))  # NaN where nothing was measured, which arithmetic goes through
+
+
+def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
+    """The visits to each case, in the order in which cases came: that of the rows of `frame`."""
+    found: dict[Case, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.case, []).append(record)
+    return found
 
 
 def base(case: Case, visits: list[Record]) -> dict[str, Any]:
@@ -96,9 +101,8 @@ def ratio(
     """The ratio of two probes' medians, each over all its groups; with `spread` its interval, as `_low` and `_high`."""
     row: dict[str, float | None] = dict.fromkeys((column, f"{column}_low", f"{column}_high"))
     if values and limit:
-        above, below = ([np.asarray(g) for g in probe] for probe in (values, limit))
-        row[column] = float(np.median(np.concatenate(above)) / np.median(np.concatenate(below)))
-        if spread and min(g.size for g in (*above, *below)) > 1:
-            ratios = bootstrap_medians(above, seed=1) / bootstrap_medians(below, seed=2)
+        row[column] = pooled_median(values) / pooled_median(limit)
+        ratios = bootstrap_ratios(values, limit) if spread else None
+        if ratios is not None:
             row[f"{column}_low"], row[f"{column}_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
     return row
