@@ -115,10 +115,11 @@ def _time_split(table: pd.DataFrame) -> Any:
         for share, label, colour, hatch in zip(shares, labels, COLOURS[6:3:-1], HATCHES, strict=True):
             panel.barh(rows.strategy, share * 1e3, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
             start = start + share.to_numpy() * 1e3
+        panel.set_xlim(0, 1.05e3 * steps.max())
         panel.set_xlabel("ms a step")
         panel.invert_yaxis()
         panel.grid(axis="y", visible=False)
-    figure.subplots_adjust(wspace=0.75)
+    figure.subplots_adjust(wspace=1.0)  # room for the longest name of a policy
     height = figure.get_size_inches()[1]
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.1 / height)
