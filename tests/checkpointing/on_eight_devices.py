@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Net, assert_same
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
@@ -25,6 +24,7 @@ from artifex_bench.checkpointing import (
     shard_tree,
 )
 from artifex_bench.checkpointing.models import pure_state
+from tests.checkpointing.conftest import Net, assert_same
 
 DEVICES = jax.devices()
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_same
 
 from artifex_bench.checkpointing import (
     CheckpointError,
@@ -24,6 +23,7 @@ from artifex_bench.checkpointing import (
     save_tree,
     setup_checkpoint_manager,
 )
+from tests.checkpointing.conftest import assert_same
 
 # Orbax leaves coroutines behind where a write fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

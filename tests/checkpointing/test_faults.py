@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import bits
 
 from artifex_bench.checkpointing import (
     FORMATS,
@@ -27,6 +26,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.faults import FAULTS, files, inject, trials
+from tests.checkpointing.conftest import bits
 
 # Orbax leaves coroutines behind where a read fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

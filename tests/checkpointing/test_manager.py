@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from conftest import assert_same
 
 from artifex_bench.checkpointing import (
     KEEP_ALL,
@@ -22,6 +21,7 @@ from artifex_bench.checkpointing import (
     save_tree,
     setup_checkpoint_manager,
 )
+from tests.checkpointing.conftest import assert_same
 
 TREE = {"w": np.arange(6.0, dtype=np.float32)}
 

@@ -15,7 +15,6 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
-from conftest import Net, assert_same
 from flax import nnx
 
 from artifex_bench.checkpointing import (
@@ -34,6 +33,7 @@ from artifex_bench.checkpointing import (
     validate_checkpoint,
 )
 from artifex_bench.checkpointing.models import pure_state
+from tests.checkpointing.conftest import Net, assert_same
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import Net, assert_same
 from flax import nnx
 
 from artifex_bench.checkpointing import (
@@ -22,6 +21,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.models import pure_state
+from tests.checkpointing.conftest import Net, assert_same
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}

@@ -12,7 +12,6 @@ import ml_dtypes
 import numpy as np
 import optax
 import pytest
-from conftest import assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.formats import MANY_ARRAYS, choose_format
+from tests.checkpointing.conftest import assert_same
 
 DTYPES = [
     "float32",
