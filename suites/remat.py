@@ -57,7 +57,7 @@ PRESETS: dict[str, Grids] = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
-    "quick": {"rounds": 2, "steps": 15},
+    "quick": {"rounds": 3, "steps": 15},
     "asv": {"rounds": 2, "steps": 15},
     "full": {"rounds": 5, "steps": 20},
 }

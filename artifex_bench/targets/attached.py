@@ -68,6 +68,8 @@ def meter(device: Any) -> Meter:
 
     GPU and TPU: the allocator's own peak since the process began. CPU: the rise of the process's resident peak
     (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made.
+    From `start` on a CPU's process gives freed buffers back at once, so that the peak holds what is in use and not what
+    the C library keeps for later; that costs time, so that steps are timed before.
     """
     if device.platform != "cpu":
         stats: Mapping[str, Any] | None = device.memory_stats()
@@ -79,7 +81,7 @@ def meter(device: Any) -> Meter:
             reset=_nothing,
             peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
         )
-    return resident_meter()
+    return resident_meter(in_use=True)
 
 
 def _nothing() -> None:
@@ -90,14 +92,16 @@ def _blind(reason: str) -> Meter:
     return Meter(reason, _nothing, _nothing, lambda: None)
 
 
-def resident_meter() -> Meter:
-    """The meter of this process's own memory, whatever the devices."""
+def resident_meter(in_use: bool = False) -> Meter:
+    """The meter of this process's own memory, whatever the devices; `in_use` leaves out what the C library keeps."""
     if not Path("/proc/self/clear_refs").exists():
         return _blind("the resident peak of a process can be reset on Linux only")
     before = 0
 
     def start() -> None:
         nonlocal before
+        if in_use:
+            _libc("mallopt", _MMAP_THRESHOLD, 2**17)
         before = _settled_resident_bytes()
 
     def reset() -> None:
@@ -123,9 +127,17 @@ def _settled_resident_bytes() -> int:
 
 
 def _trim_heap() -> None:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
-    if trim is not None:
-        trim(0)
+    _libc("malloc_trim", 0)
+
+
+_MMAP_THRESHOLD = -3  # of mallopt: from how many bytes on a buffer has pages of its own, which go when it is freed
+
+
+def _libc(function: str, *arguments: int) -> None:
+    """Call one of glibc's own functions; other C libraries (musl) have none of them."""
+    call = getattr(ctypes.CDLL(None), function, None)
+    if call is not None:
+        call(*arguments)
 
 
 def _status_bytes(field: str) -> int:
