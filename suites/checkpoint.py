@@ -16,7 +16,7 @@ PRESETS: dict[str, Grids] = {
     "quick": (
         {"format": (*OURS, "orbax", "orbax-v1", *PEERS), "size": 64 * MIB, "arrays": 16},
         {"format": ("auto", "orbax", "orbax-v1"), "mode": "async", "size": 64 * MIB, "arrays": 16},
-        {"format": "auto", "size": 64 * MIB, "arrays": (16, 256)},
+        {"format": ("auto", "zarr2", "orbax"), "size": 64 * MIB, "arrays": 256},
         {"format": "auto", "size": (16 * MIB, 64 * MIB, 256 * MIB), "arrays": 16},
         {"format": "auto", "size": 64 * MIB, "arrays": 16, "devices": (2, 8)},
         {"format": "auto", "size": 64 * MIB, "arrays": 16, "devices": 8, "restore": "reshard"},

@@ -36,8 +36,9 @@ FORMATS: dict[str, Format] = {
     "ocdbt-zarr3-zstd": Format(ocdbt=True, zarr3=True, compression=True),
 }
 
-# Up to this many arrays a directory for each is the faster layout; beyond it the files cost more than they bring.
-MANY_ARRAYS = 1000
+# Up to this many arrays a directory for each is the faster layout; beyond it the files cost more than they bring
+# (docs/figures.md: at 64 arrays either may be the faster, at 256 OCDBT is, at 1000 by half).
+MANY_ARRAYS = 100
 # A directory's name holds 255 bytes; longer array names need OCDBT, which keeps them inside its own files.
 LONGEST_FILE_NAME = 200
 

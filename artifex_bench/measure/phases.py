@@ -128,8 +128,8 @@ class Ran:
 
 
 def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) -> Ran:
-    """Make the arrays and run a first step; make them anew and time `steps` more; anew again for one step whose peak
-    is read (on a CPU that slows it, so that it is not timed). Every step is blocked until ready.
+    """Make the arrays and run a first step; make them anew, so that the peak is that of a settled process, and run one
+    more for its peak; then time `steps` more. Every step is blocked until ready.
 
     The peak is that of one step: XLA:CPU frees temporaries on threads of its own, after the result is ready, and on
     a busy machine those of one step may still be there when the next makes its own.
@@ -143,19 +143,19 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
     def arrays() -> Any:
         return (*jax.block_until_ready(program.initialize()), None)
 
-    (*_, result), first = time_steps(step, arrays(), 1)
-    first_result = _first_result(program, result) if with_gradients else None
-    del result
-    carry = arrays()
-    with CpuShare() as cpu:
-        seconds = time_steps(step, carry, steps)[1]
-    del carry
     meter = attached.meter(jax.local_devices()[0])
-    meter.start()
-    carry = arrays()
-    meter.reset()
-    step(carry)
-    return Ran(first[0], seconds, meter.peak(), meter.source, cpu.others, first_result)
+    with attached.freed_memory_returned():
+        (*_, result), first = time_steps(step, arrays(), 1)
+        first_result = _first_result(program, result) if with_gradients else None
+        del result
+        meter.start()
+        carry = arrays()
+        meter.reset()
+        carry = step(carry)
+        peak = meter.peak()
+    with CpuShare() as cpu:
+        _, seconds = time_steps(step, carry, steps)
+    return Ran(first[0], seconds, peak, meter.source, cpu.others, first_result)
 
 
 def _first_result(program: Program, result: Any) -> tuple[float, dict[str, Any]]:

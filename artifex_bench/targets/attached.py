@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,6 @@ def meter(device: Any) -> Meter:
 
     GPU and TPU: the allocator's own peak since the process began. CPU: the rise of the process's resident peak
     (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made.
-    From `start` on a CPU's process gives freed buffers back at once, so that the peak holds what is in use and not what
-    the C library keeps for later; that costs time, so that steps are timed before.
     """
     if device.platform != "cpu":
         stats: Mapping[str, Any] | None = device.memory_stats()
@@ -81,7 +80,7 @@ def meter(device: Any) -> Meter:
             reset=_nothing,
             peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
         )
-    return resident_meter(in_use=True)
+    return resident_meter()
 
 
 def _nothing() -> None:
@@ -92,16 +91,14 @@ def _blind(reason: str) -> Meter:
     return Meter(reason, _nothing, _nothing, lambda: None)
 
 
-def resident_meter(in_use: bool = False) -> Meter:
-    """The meter of this process's own memory, whatever the devices; `in_use` leaves out what the C library keeps."""
+def resident_meter() -> Meter:
+    """The meter of this process's own memory, whatever the devices."""
     if not Path("/proc/self/clear_refs").exists():
         return _blind("the resident peak of a process can be reset on Linux only")
     before = 0
 
     def start() -> None:
         nonlocal before
-        if in_use:
-            _libc("mallopt", _MMAP_THRESHOLD, 2**17)
         before = _settled_resident_bytes()
 
     def reset() -> None:
@@ -130,7 +127,22 @@ def _trim_heap() -> None:
     _libc("malloc_trim", 0)
 
 
-_MMAP_THRESHOLD = -3  # of mallopt: from how many bytes on a buffer has pages of its own, which go when it is freed
+@contextmanager
+def freed_memory_returned() -> Iterator[None]:
+    """Within, what a CPU's process frees goes back to the system at once, so that a resident peak is what is in use
+    and not what the C library keeps for later. That costs time: steps are timed outside, where glibc keeps buffers as
+    it does by itself in a process that has freed large ones (`mallopt(3)`).
+    """
+    _libc("mallopt", _MMAP_THRESHOLD, 128 * 2**10)
+    try:
+        yield
+    finally:
+        _libc("mallopt", _MMAP_THRESHOLD, 32 * 2**20)
+        _libc("mallopt", _TRIM_THRESHOLD, 64 * 2**20)
+
+
+# of mallopt: from how many bytes on a buffer has pages of its own; how many free bytes the heap may keep at its end
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def _libc(function: str, *arguments: int) -> None:
