@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib import ticker
 
 from artifex_bench.report.views import view_of
 
@@ -59,6 +60,14 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
+
+
+def readable_log(axis: Any, unit: str | None = None) -> None:
+    """A logarithmic axis with ticks at 1, 2, 5 in plain numbers: with the unit ("60 ms"), or as multiples ("2x")."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.EngFormatter(unit) if unit else ticker.StrMethodFormatter("{x:g}x"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def legend_below(figure: Any, styles: Styles, note: str, line: Any = "none") -> None:
