@@ -1,9 +1,9 @@
-# make bench · make test · make lint: the whole set-up. Needs git, make and python3 (3.11 or later).
+# make bench · make test · make lint · make notebooks: the whole set-up. Needs git, make and python3 (3.11 or later).
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup bench test lint
+.PHONY: setup bench test lint notebooks
 setup: $(STAMP)
 
 $(STAMP): requirements.txt pyproject.toml
@@ -23,3 +23,6 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+notebooks: setup
+	$(BIN)/python notebooks/execute.py notebooks/*.ipynb

@@ -181,7 +181,7 @@ def _name(row: Any) -> str:
 def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
     fell = {_name(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
-    plans = [_Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
+    plans = [Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
     if not plans:
         return Advice(title, wanted, None, "all fell", None, "", "", fell)
     best, *others = sorted(plans, key=lambda plan: plan.lost)
@@ -199,7 +199,7 @@ def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A way to save with its best interval, and the share of the time that is lost with it."""
 
     row: Any
@@ -208,7 +208,7 @@ class _Plan:
     lost: float
 
     @classmethod
-    def of(cls, row: Any, mtbf: float) -> _Plan:
+    def of(cls, row: Any, mtbf: float) -> Plan:
         cost = float(max(row.blocking_seconds, row.lost_seconds if there(row.lost_seconds) else 0))
         interval = young_daly_interval(cost, mtbf, row.restore_seconds)
         return cls(row, cost, interval, lost_share(interval, cost, mtbf, row.restore_seconds))

@@ -167,3 +167,18 @@ def cells(row: Any) -> list[str]:
     ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
     spread = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, spread, row.change, row.reason]
+
+
+def counts(found: pd.DataFrame) -> pd.DataFrame:
+    """How many rows of `compare` there are of each change, a line a quantity, with its threshold."""
+    table = pd.crosstab(found.quantity, found.change)
+    thresholds = [f"{QUANTITIES[name].threshold:.0%}" if name in QUANTITIES else units.ABSENT for name in table.index]
+    table.insert(0, "threshold", thresholds)
+    return table
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """Rows of `compare` in words, as a Markdown table."""
+    from tabulate import tabulate
+
+    return tabulate([cells(row) for row in found.itertuples()], HEADINGS, "github", disable_numparse=True)

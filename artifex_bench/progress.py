@@ -113,16 +113,14 @@ def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everythin
         print(found.to_csv(index=False) if form == "csv" else found.to_json(orient="records", indent=1))
         return
     shown = found if everything else found[found.change != "same"]
-    lines = [comparison.cells(row) for row in shown.itertuples()]
     counts = found.change.value_counts()
     title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
     notes = [f"the runs differ in {name}: {one} and {other}" for name, (one, other) in differing.items()]
     if form == "markdown":
-        from tabulate import tabulate
-
-        print("\n\n".join([title, *notes, tabulate(lines, comparison.HEADINGS, "github", disable_numparse=True)]))
+        print("\n\n".join([title, *notes, comparison.markdown(shown)]))
         return
     console = _wide()
+    lines = [comparison.cells(row) for row in shown.itertuples()]
     _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
     for note in notes:
         console.print(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import ticker
 
+from artifex_bench.case import check_choice
 from artifex_bench.report.views import view_of
 
 # Okabe & Ito 2008: told apart with any colour vision; markers and line styles carry the same in black and white.
@@ -22,19 +23,39 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = "oDs^vPX<>ph*dH8"
 HATCHES = ("", "///", "...")
 MIB = 2**20
-_STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
+STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
 Styles = dict[str, dict[str, Any]]
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every plot that the table has data for into `folder`; returns the paths."""
     folder.mkdir(exist_ok=True)
+    with plt.rc_context(STYLE):
+        return [_save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
+
+
+def show(table: pd.DataFrame, name: str) -> Any:
+    """One plot of a run's table, such as "tradeoff", as a figure for a notebook.
+
+    Raises CaseError, naming the plots that the table has data for, when it is none of them.
+    """
+    with plt.rc_context(STYLE):
+        figures = {found: still(figure) for found, figure in _drawn(table)}
+    check_choice("plot", name, figures)
+    return figures[name]
+
+
+def still(figure: Any) -> Any:
+    """The figure, finished in the style of now and closed, so that a notebook shows it once: where it is named."""
+    figure.draw_without_rendering()
+    plt.close(figure)
+    return figure
+
+
+def _drawn(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     usable = table[table.status == "ok"] if not table.empty else table
-    if usable.empty:
-        return []
-    draw = import_module(view_of(table).PLOTS).draw
-    with plt.rc_context(_STYLE):
-        return [_save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
+    if not usable.empty:
+        yield from import_module(view_of(table).PLOTS).draw(usable)
 
 
 def styles(names: Iterable[str]) -> Styles:

@@ -17,11 +17,17 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table that decides as Markdown, a section for each group of cases."""
+    """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
+    view = view_of(table)
+    return f"# {view.TITLE}\n{view.LEGEND.strip()}\n{sections(table)}"
+
+
+def sections(table: pd.DataFrame) -> str:
+    """The same without title and legend."""
     from tabulate import tabulate
 
     view = view_of(table)
-    parts = [f"# {view.TITLE}\n", view.LEGEND]
+    parts = []
     for title, lines, notes in view.grouped(table):
         parts.append(f"\n## {title}\n\n{tabulate(lines, view.HEADINGS, tablefmt='github', disable_numparse=True)}\n")
         parts += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
