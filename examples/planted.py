@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHANGES = ("regression", "improvement")
 RUN = (sys.executable, "-c", "from artifex_bench.cli import main; main()")
 STEP = "        result = jax.block_until_ready(compiled.step(state, batch))\n"
+Done = subprocess.CompletedProcess[str]
 FUTURE = "from __future__ import annotations\n"
 STATE = "        return state, model_class.batch(case, "
 
@@ -61,16 +62,17 @@ def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
     edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.case import case_id\n")
 
 
-def call(tree: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+def call(tree: Path, *arguments: str) -> Done:
     """Run the `artifex-bench` of that copy; SystemExit with what it said where it ends otherwise than expected."""
-    return command(tree, [*RUN, *arguments], ok)
+    return command(tree, [*RUN, *arguments], {**os.environ, "PYTHONPATH": str(tree)})
 
 
-def command(tree: Path, words: list[str], ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
+def command(
+    tree: Path, words: list[str], environment: dict[str, str] | None = None, ok: tuple[int, ...] = (0,)
+) -> Done:
     done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode not in ok:
-        raise SystemExit(f"{' '.join(words[:6])}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done
 
 
@@ -120,7 +122,7 @@ def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None
     tree = scratch / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
     asv = [sys.executable, "-m", "asv"]
-    command(tree, [*asv, "machine", "--yes"])
+    command(tree, [*asv, "machine", "--yes", "--machine", "here"])
     call(tree, "run", "remat", "--preset", "asv", "--rounds", "1", "--steps", "0", "--out", str(scratch), "--name", "p")
     peaks = peaks_of(scratch / "p")
     base = commit(tree, "base", lambda: None)
@@ -132,6 +134,8 @@ def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None
         done = command(tree, [*asv, "continuous", "--machine", "here", base, head], ok=(0, 1))
         lines = done.stdout.splitlines()
         rows = [line.strip() for line in lines if line.startswith("|") and ".t" in line]
+        if done.returncode and not rows:
+            raise SystemExit(f"asv continuous failed:\n{done.stdout}{done.stderr}")
         print(f"{kind}: exit code {done.returncode}, {len(rows)} benchmarks reported", *rows, sep="\n  ", flush=True)
 
 

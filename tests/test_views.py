@@ -102,24 +102,38 @@ bench_remat.measured = lambda *_: CACHE
 """
 
 
-def test_pytest_benchmark_is_handed_the_same(tmp_path):
-    """The real plugin, on figures that are given."""
-    plugin = tmp_path / "given.py"
-    plugin.write_text(CONFTEST)
-    out = tmp_path / "out.json"
-    how = ["--benchmark-only", f"--benchmark-json={out}", "-k", "transformer-all-2-4", "-p", "no:xdist", "-p", "given"]
+def given(folder, *how):
+    """pytest-benchmark itself, on figures that are given."""
+    (folder / "given.py").write_text(CONFTEST)
+    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "given"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how],
+        [sys.executable, "-m", "pytest", "-q", "--benchmark-only", f"--benchmark-storage={folder}", *plugins, *how],
         cwd=ROOT,
-        env={**OUTSIDE, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env={**OUTSIDE, "PYTHONPATH": f"{folder}:{ROOT}"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_pytest_benchmark_is_handed_the_same(tmp_path):
+    out = tmp_path / "out.json"
+    given(tmp_path, f"--benchmark-json={out}", "-k", "transformer-all-2-4")
     (found,) = json.loads(out.read_text())["benchmarks"]
     assert found["stats"]["data"] == [*STEPS[0], *STEPS[1]]
     assert found["group"] == "transformer, depth 2, batch 4"
     assert found["extra_info"]["compiled_peak_bytes"] == 9
+    assert found["extra_info"]["verdict"] == "effective"
+
+
+def test_pytest_benchmark_compares_with_what_was_saved_and_draws(tmp_path):
+    given(tmp_path, "--benchmark-save=before", "-k", "all")
+    told = given(tmp_path, "--benchmark-compare", f"--benchmark-histogram={tmp_path / 'steps'}", "-k", "all")
+    assert "before" in told
+    assert "NOW" in told
+    (drawn,) = tmp_path.glob("steps*.svg")
+    assert "transformer-all-2-4" in drawn.read_text()
 
 
 def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():
