@@ -25,8 +25,9 @@ from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import ONCE
 from artifex_bench.store import StoreError
 
-ASV_VERSION = 2  # of asv's results files
-# what the suites' classes track -> probe; test_views.py holds both to each other
+ASV_VERSION = 2  # of asv's results files, which have
+ASV_KEYS = {"commit_hash", "date", "env_name", "params", "result_columns", "results"}
+# what the suites' classes track -> probe; a test holds both to each other
 TRACKED = {
     "track_peak_bytes": "compiled_peak_bytes",
     "track_measured_peak_bytes": "measured_peak_bytes",
@@ -193,7 +194,7 @@ def _chosen(folder: Path, machine: str | None, commit: str | None, environment: 
     paths = [path for path in sorted(folder.glob("*/*.json")) if path.name != "machine.json"]
     stored = [_read(path) for path in paths]
     for path, one in zip(paths, stored, strict=True):
-        if one.get("version") != ASV_VERSION or "result_columns" not in one:
+        if one.get("version") != ASV_VERSION or not one.keys() >= ASV_KEYS or "machine" not in one["params"]:
             raise StoreError(f"{path} is no results file of asv in version {ASV_VERSION}, which this reads")
     if not stored:
         raise StoreError(f"{folder} holds no results yet: `asv run` writes them once a commit is through")

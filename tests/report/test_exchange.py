@@ -243,6 +243,7 @@ def test_what_is_no_folder_of_asv_results_is_one_clear_line(cache, tmp_path):
         ("{", "it is no JSON"),
         ("[]", "it is no JSON object"),
         (json.dumps({**whole, "version": 1}), "is no results file of asv in version 2"),
+        (json.dumps({**whole, "params": {}}), "is no results file of asv in version 2"),
         (json.dumps({**whole, "results": {"other.time_it": [[1.0], [], "5e1f"]}}), "holds no results of these suites"),
         (json.dumps({**whole, "results": {"other.time_it": 3}}), "is damaged, or of a version"),
     ):
