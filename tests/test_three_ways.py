@@ -1,6 +1,6 @@
 """The same cases measured three times, each in another way: memory agrees to the byte, time within its uncertainty.
 
-Measures for about two minutes, and what it says of time holds on a machine that does nothing else:
+Measures for about a minute, and what it says of time holds on a machine that does nothing else:
 THREE_WAYS=1 python -m pytest -p no:xdist tests/test_three_ways.py
 """
 
