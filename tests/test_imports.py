@@ -22,23 +22,10 @@ SOURCES = {
 }
 SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 WITHOUT_JAX = (
-    *(
-        "case",
-        "record",
-        "stats",
-        "store",
-        "visit",
-        "runner",
-        "compare",
-        "advise",
-        "advise_plots",
-        "cli",
-        "ask",
-        "options",
-        "catalogue",
-    ),
+    *("case", "record", "stats", "store", "visit", "runner", "compare", "advise", "cli", "ask", "options", "catalogue"),
     *("progress", "models", "execution", "execution.local", "measure.probes", "remat.strategies", "remat.effect"),
     *(name.removeprefix("artifex_bench.") for name in SOURCES if name.startswith("artifex_bench.report")),
+    "advise_plots",
 )
 # package or module -> what it may import of artifex_bench besides itself; data goes one way (DESIGN.md)
 BASE = {"case", "record", "visit"}
