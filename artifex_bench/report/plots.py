@@ -33,8 +33,8 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     if usable.empty:
         return []
     draw = import_module(view_of(table).PLOTS).draw
-    with plt.rc_context(_STYLE):
-        return [_save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
+    with style():
+        return [save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
 
 
 def styles(names: Iterable[str]) -> Styles:
@@ -43,8 +43,14 @@ def styles(names: Iterable[str]) -> Styles:
     }
 
 
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+def style() -> Any:
+    """A context in which figures look like those of this package."""
+    return plt.rc_context(_STYLE)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write and close a figure; the same figure gives the same bytes."""
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
     return path
 
