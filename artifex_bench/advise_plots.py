@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.advise import Plan
 from artifex_bench.checkpointing.frequency import lost_share
-from artifex_bench.report.plots import COLOURS, MARKERS, STYLE, still
+from artifex_bench.report.plots import COLOURS, MARKERS, still, style
 
 SHOWN = 5  # ways to save: more are told apart by the table
 
@@ -24,7 +24,7 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
     """
     plans = [Plan.of(row, mtbf_seconds) for row in rows[rows.status == "ok"].itertuples()]
     best = sorted(plans, key=lambda plan: plan.lost)[:SHOWN]
-    with plt.rc_context(STYLE):
+    with style():
         figure, panel = plt.subplots(figsize=(6.4, 3.8))
         for i, plan in enumerate(best):
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)

@@ -9,7 +9,7 @@ from artifex_bench.advise_plots import SHOWN, intervals
 from artifex_bench.case import CaseError, CheckpointCase
 from artifex_bench.compare import compare, counts
 from artifex_bench.record import Measurement, Record
-from artifex_bench.report.change_plots import ratios
+from artifex_bench.report import comparison_plot
 from artifex_bench.report.frame import frame
 from artifex_bench.report.plots import show
 from tests.build import record
@@ -32,24 +32,10 @@ def test_a_plot_without_data_is_refused_with_those_that_have_some():
         show(frame([record("none"), record("all")]), "segments")
 
 
-def test_ratios_of_two_runs_a_line_a_case_with_its_interval():
+def test_ratios_of_two_runs_a_panel_a_quantity():
     found = compare(run(1), run(2, time=1.3))
-    figure = ratios(found, "step_seconds")
-    (panel,) = figure.axes
-    rows = found[found.quantity == "step_seconds"]
-    assert [tick.get_text() for tick in panel.get_yticklabels()] == list(rows.label)
-    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["regression"]
-    (drawn,) = (bars for bars in panel.containers)
-    assert sorted(drawn.lines[0].get_xdata()) == sorted(rows.ratio)
-
-
-def test_ratios_of_what_does_not_vary_have_no_bars():
-    assert len(ratios(compare(run(1), run(2, memory=1.5)), "compiled_peak_bytes").axes) == 1
-
-
-def test_ratios_of_what_was_not_compared_are_refused():
-    with pytest.raises(CaseError, match="unknown quantity 'disk_bytes': valid are step_seconds"):
-        ratios(compare(run(1), run(2)), "disk_bytes")
+    figure = comparison_plot.show(found)
+    assert [panel.get_title() for panel in figure.axes] == list(dict.fromkeys(found.quantity))
 
 
 def test_changes_are_counted_by_quantity_with_their_threshold():

@@ -23,15 +23,15 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = "oDs^vPX<>ph*dH8"
 HATCHES = ("", "///", "...")
 MIB = 2**20
-STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
+_STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
 Styles = dict[str, dict[str, Any]]
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every plot that the table has data for into `folder`; returns the paths."""
     folder.mkdir(exist_ok=True)
-    with plt.rc_context(STYLE):
-        return [_save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
+    with style():
+        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
 
 
 def show(table: pd.DataFrame, name: str) -> Any:
@@ -39,7 +39,7 @@ def show(table: pd.DataFrame, name: str) -> Any:
 
     Raises CaseError, naming the plots that the table has data for, when it is none of them.
     """
-    with plt.rc_context(STYLE):
+    with style():
         figures = {found: still(figure) for found, figure in _drawn(table)}
     check_choice("plot", name, figures)
     return figures[name]
@@ -64,8 +64,14 @@ def styles(names: Iterable[str]) -> Styles:
     }
 
 
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+def style() -> Any:
+    """A context in which figures look like those of this package."""
+    return plt.rc_context(_STYLE)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write and close a figure; the same figure gives the same bytes."""
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
     return path
 

@@ -34,7 +34,7 @@ def drawn(tmp_path, records):
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """Fewer pixels, sooner."""
-    monkeypatch.setitem(plots.STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
     yield
     plt.close("all")  # so that one failure is not blamed on the next
 
