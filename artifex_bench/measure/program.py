@@ -100,7 +100,8 @@ def build(case: RematCase) -> Program:
 
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
         def run(name: str, x: Any) -> Any:
-            return _run(params["stacks"][name], rest["stacks"][name], x, plan)
+            with jax.named_scope(name):  # so that profiles can tell the stacks, and the parts of layers, apart
+                return _run(params["stacks"][name], rest["stacks"][name], x, plan)
 
         graph, model_rest = rest["model"]
         return nnx.merge(graph, params["model"], model_rest).loss(batch, run)
@@ -173,9 +174,17 @@ def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
     unrolled = isinstance(params, list)
     stack = list(zip(params, rest, strict=True)) if unrolled else (params, rest)
     first = stack[0] if unrolled else jax.tree.map(lambda a: a[0], stack)
-    parts = {name: lambda state, x, name=name: merged(state)[name](x) for name in merged(first)}
+    parts = {name: _scoped(name, lambda state, x, name=name: merged(state)[name](x)) for name in merged(first)}
     depth = len(stack) if unrolled else len(jax.tree.leaves(stack)[0])
     return run_stack(parts, stack, x, depth, plan)
+
+
+def _scoped(name: str, part: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def scoped(state: Any, x: Any) -> Any:
+        with jax.named_scope(name):
+            return part(state, x)
+
+    return scoped
 
 
 def check_tags(program: Program, jaxpr_names: set[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     draw = import_module(view_of(table).PLOTS).draw
     with plt.rc_context(_STYLE):
         return [_save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
+
+
+def styled_save(draw: Callable[[], Any], path: Path) -> Path:
+    """Draw one figure in the style of all, and write it."""
+    with plt.rc_context(_STYLE):
+        return _save(draw(), path)
 
 
 def styles(names: Iterable[str]) -> Styles:
