@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from artifex_bench import progress, runner, store
+from artifex_bench import progress, runner
 from artifex_bench.case import RematCase, label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
@@ -53,8 +53,8 @@ def tell(records: list[Record], folder: Path) -> None:
         written += profile.write(record, case_folder(folder, record))
         written += sorted((case_folder(folder, record) / "trace").rglob("*perfetto_trace.json.gz"))
     if len(records) == 2 and all(profile.rows(record, profile.BUFFERS) for record in records):
-        grids.append(profile.comparison(*records))
-        written += profile.write_comparison(*records, folder)
+        grids.append(profile.comparison(records[0], records[1]))
+        written += profile.write_comparison(records[0], records[1], folder)
     progress.show_grids(grids)
     for path in written:
         print(path)

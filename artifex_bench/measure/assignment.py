@@ -71,11 +71,9 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "FileLocation": {"file_name_id": (1, "int64"), "line": (3, "int64")},
     "Frame": {"file_location_id": (1, "int64"), "parent_frame_id": (2, "int64")},
 }
-_ELEMENTS = dict(
-    enumerate(
-        ("-", "pred", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64")
-        + ("f16", "f32", "f64", "tuple", "-", "c64", "bf16", "token", "c128")
-    )
+_ELEMENTS = (  # by the number that XLA gives a type
+    *("", "pred", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "tuple"),
+    *("", "c64", "bf16", "token", "c128", "f8e5m2", "f8e4m3fn"),
 )
 
 
@@ -173,7 +171,8 @@ def shape_at(instruction: Instruction, index: tuple[int, ...]) -> str:
         shape = shape.tuple_shapes[one]
     if shape.tuple_shapes:
         return f"tuple of {len(shape.tuple_shapes)}"
-    element = _ELEMENTS.get(shape.element_type, f"type {shape.element_type} ")
+    number = shape.element_type
+    element = _ELEMENTS[number] if number < len(_ELEMENTS) else f"type {number} "
     return f"{element}[{','.join(map(str, shape.dimensions))}]"
 
 

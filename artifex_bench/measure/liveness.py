@@ -1,7 +1,7 @@
 """When each value of a compiled program is alive, and what its memory holds at any moment of it.
 
-Time is the order in which a scheduled program runs its instructions, a loop's body counted once, in its place before the
-loop itself: the time that XLA's own analysis of live ranges has (`hlo_live_range.h`).
+Time is the order in which a scheduled program runs its instructions, a loop's body counted once, in its place before
+the loop itself: the time that XLA's own analysis of live ranges has (`hlo_live_range.h`).
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ def _positions(start: Position, users: dict[int, list[Instruction]], assignment:
 
 def _passes_on(user: Instruction, position: Position) -> bool:
     """Whether a user only hands the value on, so that whoever reads it there counts; the tuple itself it does read."""
-    return (
-        user.opcode in _PASS_ON or user.opcode == "tuple" or (user.opcode == "get-tuple-element" and position[1] != ())
-    )
+    element = user.opcode == "get-tuple-element" and position[1] != ()
+    return element or user.opcode == "tuple" or user.opcode in _PASS_ON
 
 
 def _passed_on(user: Instruction, position: Position) -> Iterator[Position]:

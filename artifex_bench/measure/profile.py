@@ -144,7 +144,5 @@ def _trace(program: Program, compiled: Compiled, steps: int, folder: Path) -> Me
             with jax.profiler.StepTraceAnnotation(program.timed.__name__, step_num=number):
                 state = step(state)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [str(path.relative_to(folder)) for path in files]
-    return Measurement(
-        TRACE, "bytes", tuple(path.stat().st_size for path in files), "jax.profiler", detail={"rows": names}
-    )
+    names = {"rows": [str(path.relative_to(folder)) for path in files]}
+    return Measurement(TRACE, "bytes", tuple(path.stat().st_size for path in files), "jax.profiler", detail=names)

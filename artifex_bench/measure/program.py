@@ -171,20 +171,19 @@ def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
         params, (graph, rest) = state
         return _parts(nnx.merge(graph, params, rest))
 
+    def part(name: str) -> Callable[[Arrays, Any], Any]:
+        def scoped(state: Arrays, x: Any) -> Any:
+            with jax.named_scope(name):
+                return merged(state)[name](x)
+
+        return scoped
+
     unrolled = isinstance(params, list)
     stack = list(zip(params, rest, strict=True)) if unrolled else (params, rest)
     first = stack[0] if unrolled else jax.tree.map(lambda a: a[0], stack)
-    parts = {name: _scoped(name, lambda state, x, name=name: merged(state)[name](x)) for name in merged(first)}
+    parts = {name: part(name) for name in merged(first)}
     depth = len(stack) if unrolled else len(jax.tree.leaves(stack)[0])
     return run_stack(parts, stack, x, depth, plan)
-
-
-def _scoped(name: str, part: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def scoped(state: Any, x: Any) -> Any:
-        with jax.named_scope(name):
-            return part(state, x)
-
-    return scoped
 
 
 def check_tags(program: Program, jaxpr_names: set[str]) -> None:

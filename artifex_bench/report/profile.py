@@ -18,6 +18,8 @@ PEAK_HEADINGS = ("bytes", "share", "buffers", "scope", "operation", "pass", "sha
 PEAK_LEFT = (3, 4, 5, 6, 7)
 RESIDUAL_HEADINGS = ("bytes", "share", "values", "scope", "operation", "name", "shape", "dtype", "source")
 RESIDUAL_LEFT = (3, 4, 5, 6, 7, 8)
+_PEAK_COLUMNS = ("scope", "operation", "phase", "shape", "source")
+_RESIDUAL_COLUMNS = ("scope", "operation", "name", "shape", "dtype", "source")
 ABSENT = units.ABSENT
 Row = Mapping[str, Any]
 Group = dict[str, Any]  # a row with `count`, its bytes summed
@@ -52,8 +54,7 @@ def tables(record: Record) -> Iterator[Grid]:
     found, live = rows(record, BUFFERS), record.get(LIVE)
     strategy = record.case.strategy if isinstance(record.case, RematCase) else ""
     if found and live is not None:
-        columns = ("scope", "operation", "phase", "shape", "source")
-        lines = _top(grouped(found), columns, total="compiled peak")
+        lines = _top(grouped(found), _PEAK_COLUMNS, total="compiled peak")
         at = live.detail["at"]
         words = " ".join(filter(None, (at["phase"], at["scope"], at["operation"], at["source"])))
         moment = f"at instruction {live.detail['moment'] + 1} of {len(live.values)}: {words}"
@@ -62,8 +63,7 @@ def tables(record: Record) -> Iterator[Grid]:
         yield f"{strategy}: compiled peak {units.size(peak)}", PEAK_HEADINGS, PEAK_LEFT, [], [taken.note]
     saves = rows(record, RESIDUALS)
     if (taken := record.get(RESIDUALS)) is not None:
-        columns = ("scope", "operation", "name", "shape", "dtype", "source")
-        lines = _top(grouped(saves), columns, total="residuals", limit=TOP // 2) if saves else []
+        lines = _top(grouped(saves), _RESIDUAL_COLUMNS, total="residuals", limit=TOP // 2) if saves else []
         title = f"{strategy}: saved by autodiff for the backward pass, {units.size(saved)}"
         yield title, RESIDUAL_HEADINGS, RESIDUAL_LEFT, lines, [taken.note] if taken.note else []
 

@@ -1,4 +1,4 @@
-"""What a compiled program's memory is made of: read from real programs compiled here, held against XLA's own account."""
+"""What a compiled program's memory is made of: read from programs compiled here, held against XLA's own account."""
 
 from __future__ import annotations
 

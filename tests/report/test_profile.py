@@ -17,14 +17,7 @@ def row(size, operation="exp", scope="layers/mlp", phase="forward", shape="f32[2
     return {"bytes": size, "scope": scope, "operation": operation, "phase": phase, "shape": shape, "source": source}
 
 
-LEFT_OVER = {
-    "bytes": 24,
-    "scope": "",
-    "operation": "reserved, not alive at the peak",
-    "phase": "",
-    "shape": "",
-    "source": "",
-}
+LEFT_OVER = row(24, "reserved, not alive at the peak", "", "", "", "")
 ROWS = [
     row(400, "params.layers.up.kernel", "", "argument", "f32[10,10]", ""),
     row(200, "params.layers.down.kernel", "", "argument", "f32[5,10]", ""),
@@ -35,7 +28,12 @@ ROWS = [
 ]
 PEAK = sum(one["bytes"] for one in ROWS)
 RESIDUAL = {
-    **{"bytes": 64, "shape": "[2,8]", "dtype": "float32", "scope": "layers", "operation": "exp", "name": "probs"},
+    "bytes": 64,
+    "shape": "[2,8]",
+    "dtype": "float32",
+    "scope": "layers",
+    "operation": "exp",
+    "name": "probs",
     "source": "me/model.py:8",
 }
 AT = {"scope": "layers/mlp", "operation": "add", "phase": "backward", "source": "me/model.py:9"}
