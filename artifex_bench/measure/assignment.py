@@ -136,9 +136,11 @@ class Assignment:
 def read(assignment: bytes, module: bytes) -> Assignment:
     """The assignment, from `memory_analysis().serialized_buffer_assignment_proto`, and the module that was compiled.
 
-    Raises ValueError when they are not of the same program.
+    Raises ValueError when they are not of the same program, or the program has no order.
     """
     buffers, program = _message("Assignment").FromString(assignment), _message("Module").FromString(module)
+    if program.entry_computation_id not in {entry.key for entry in program.schedule.sequences}:
+        raise ValueError("this compiler does not tell the order of the program")
     sources = _Sources(program.stack_frame_index)
     instructions = {
         one.id: _instruction(one, computation.id, sources)

@@ -70,6 +70,8 @@ class Origins:
         return 2 * stacked + (made.opcode not in _TELLS_LITTLE), made, stacked
 
     def _told(self, made: Instruction, stacked: bool, shape: str) -> Origin:
+        if shape.startswith("tuple"):
+            return Origin("", "table of pointers", "step", shape, "")
         after = ", stacked" if stacked else ""
         if made.opcode == "parameter" and made.computation == self._assignment.entry:
             return Origin("", f"copy of {argument(made)}{after}", "argument", shape, "")
@@ -117,6 +119,7 @@ def split(path: str) -> tuple[str, str, str]:
     """(scope, operation, phase) of an operation's path, e.g. ``jit(step)/jvp(layers)/while/body/attention/exp``."""
     if not path:
         return "", "", UNKNOWN
+    path = path.rpartition(";")[2]  # XLA joins the paths of operations that it makes one
     phase = "step"
     if "rematted_computation" in path:
         phase = "recomputed"

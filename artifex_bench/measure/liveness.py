@@ -7,7 +7,7 @@ the loop itself: the time that XLA's own analysis of live ranges has (`hlo_live_
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from artifex_bench.measure.assignment import Allocation, Assignment, Instruction, Position, Slice
@@ -101,30 +101,40 @@ def _passed_on(user: Instruction, position: Position) -> Iterator[Position]:
 
 def held(allocation: Allocation, time: Timeline, moment: int) -> list[Slice]:
     """The slices whose values are alive then, each byte once: of values in one place the latest counts."""
-    alive = [part for part in allocation.slices if time.alive(part.value, moment)]
-    alive.sort(key=lambda part: (part.offset, -part.size, -time.ranges[part.value][0]))
-    found: list[Slice] = []
-    end = 0
-    for part in alive:
-        start = max(part.offset, end)
-        stop = part.offset + part.size
-        if stop > start:
-            found.append(Slice(part.value, start, stop - start))
-            end = stop
-    return found
+    return _apart((part for part in allocation.slices if time.alive(part.value, moment)), time)
 
 
 def live_bytes(allocations: list[Allocation], time: Timeline) -> list[int]:
     """Bytes that are alive within the allocations at each moment, bytes shared by several values once."""
-    changes: dict[int, list[Allocation]] = defaultdict(list)
-    for allocation in allocations:
-        ranges = (time.ranges[part.value] for part in allocation.slices if part.value in time.ranges)
-        for moment in {edge for first, last in ranges for edge in (first, last + 1)}:
-            changes[moment].append(allocation)
-    now: dict[int, int] = {}
+    begin: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
+    end: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
+    for number, allocation in enumerate(allocations):
+        for part in allocation.slices:
+            if part.value in time.ranges:
+                first, last = time.ranges[part.value]
+                begin[first].append((number, part))
+                end[last + 1].append((number, part))
+    alive: list[set[Slice]] = [set() for _ in allocations]
+    sizes = [0] * len(allocations)
     found = []
     for moment in range(len(time.order)):
-        for allocation in changes[moment]:
-            now[id(allocation)] = sum(part.size for part in held(allocation, time, moment))
-        found.append(sum(now.values()))
+        for number, part in end[moment]:
+            alive[number].discard(part)
+        for number, part in begin[moment]:
+            alive[number].add(part)
+        for number in {number for number, _ in (*begin[moment], *end[moment])}:
+            sizes[number] = sum(part.size for part in _apart(alive[number], time))
+        found.append(sum(sizes))
+    return found
+
+
+def _apart(parts: Iterable[Slice], time: Timeline) -> list[Slice]:
+    """The slices cut so that none share a byte: of those that begin together the longest, then the latest."""
+    found: list[Slice] = []
+    end = 0
+    for part in sorted(parts, key=lambda part: (part.offset, -part.size, -time.ranges[part.value][0])):
+        start, stop = max(part.offset, end), part.offset + part.size
+        if stop > start:
+            found.append(Slice(part.value, start, stop - start))
+            end = stop
     return found

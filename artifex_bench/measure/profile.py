@@ -68,12 +68,15 @@ def describe_residual(residual: jaxprs.Residual) -> dict[str, Any]:
 def _memory(compiled: Compiled) -> Iterator[Measurement]:
     """The buffers at the peak and the bytes alive over the program, where the compiler tells its assignment."""
     assignment = getattr(compiled.step.memory_analysis(), "serialized_buffer_assignment_proto", None)
-    if not assignment:
+    try:
+        if not assignment:
+            raise ValueError("this compiler does not tell its buffer assignment")
+        module = compiled.step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
+        rows, curve, detail = attribute(read(assignment, module), compiled.peak)
+    except ValueError as error:
         for name in (BUFFERS, LIVE):
-            yield Measurement(name, "bytes", note="this compiler does not tell its buffer assignment")
+            yield Measurement(name, "bytes", note=str(error))
         return
-    module = compiled.step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
-    rows, curve, detail = attribute(read(assignment, module), compiled.peak)
     source = "compiled.memory_analysis().serialized_buffer_assignment_proto"
     yield Measurement(BUFFERS, "bytes", tuple(row["bytes"] for row in rows), source, detail={"rows": rows})
     yield Measurement(LIVE, "bytes", tuple(curve), source, detail=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench.measure import profile
 from artifex_bench.measure.assignment import Allocation, Slice, read, shape_at
 from artifex_bench.measure.liveness import Timeline, held, live_bytes, timeline
 from artifex_bench.targets import attached
@@ -108,6 +110,28 @@ def test_an_assignment_of_another_program_is_refused():
     with pytest.raises(ValueError, match="names instructions that the program does not have"):
         read(one.memory_analysis().serialized_buffer_assignment_proto, module.as_serialized_hlo_module_proto())
     assert other is not one
+
+
+def test_a_program_without_an_order_is_refused():
+    one = compiled(CASES[0]).step
+    with pytest.raises(ValueError, match="does not tell the order of the program"):
+        read(one.memory_analysis().serialized_buffer_assignment_proto, b"")
+
+
+def test_a_compiler_that_does_not_tell_its_assignment_is_a_note():
+    silent = SimpleNamespace(memory_analysis=lambda: SimpleNamespace(serialized_buffer_assignment_proto=None))
+    found = list(profile._memory(SimpleNamespace(step=silent, peak=5)))
+    assert [one.probe for one in found] == [profile.BUFFERS, profile.LIVE]
+    assert {one.note for one in found} == {"this compiler does not tell its buffer assignment"}
+
+
+@pytest.mark.parametrize("less", [-100, 100])
+def test_a_peak_that_is_not_the_sum_is_told_with_the_difference(less):
+    """On GPU and TPU the peak is the compiler's own number."""
+    peak = compiled(CASES[0]).peak - less
+    rows, _, _ = profile.attribute(of(CASES[0]), peak)
+    assert sum(row["bytes"] for row in rows) == peak
+    assert [row["bytes"] for row in rows if row["operation"] == "not attributed"][-1:] == [-less]
 
 
 def test_shapes_are_those_of_the_program():

@@ -20,6 +20,7 @@ PATHS = [
     ("jit(step)/transpose(jvp(jvp(layers)))/checkpoint/layers/mlp/mul", ("layers/mlp", "mul", "backward")),
     ("jit(step)/jvp(layers/attention)/jit(softmax)/max", ("layers/attention", "max", "forward")),
     ("jit(step)/transpose(jvp(layers))/while", ("layers", "", "backward")),
+    ("jit(step)/jvp()/mul;jit(step)/transpose(jvp(layers))/neg", ("layers", "neg", "backward")),
     ("jit(step)/jvp(jit(take))", ("", "", "forward")),
     ("jit(f)/jvp()/BSHK,BTHK->BHST/dot_general", ("BSHK,BTHK->BHST", "dot_general", "forward")),
 ]
