@@ -123,15 +123,14 @@ def tags(jaxpr: core.ClosedJaxpr) -> set[str]:
 
 @dataclass(frozen=True)
 class Residual:
-    """A value that the forward pass keeps: its type, bytes, and the equation that makes it (None: none is known).
+    """A value that the forward pass keeps: its type, bytes, and the tag that `checkpoint_name` gives it (or "").
 
-    `scopes` are the name stacks around that equation, the outermost first; `name` is a tag of `checkpoint_name`.
+    `equations` is the one that makes it, after the loops and calls it lies in, the outermost first.
     """
 
     aval: Any
     bytes: int
-    equation: Any
-    scopes: tuple[str, ...]
+    equations: tuple[Any, ...]
     name: str
 
 
@@ -160,24 +159,22 @@ def residuals(function: Callable[..., Any], differentiated: Any, *others: Any) -
     return [Residual(var.aval, _bytes(var.aval), *_maker(jaxpr, var)) for var in saved]
 
 
-def _maker(jaxpr: Any, var: Any) -> tuple[Any, tuple[str, ...], str]:
-    """(equation, name stacks, tag): within loops and calls, and before names and what only moves the value."""
-    scopes: list[str] = []
+def _maker(jaxpr: Any, var: Any) -> tuple[tuple[Any, ...], str]:
+    """(equations, tag): into loops and calls, and before names and what only moves the value."""
+    found: list[Any] = []
     name = ""
-    found = None
     while True:
         eqn = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
         if eqn is None:  # an input of this program: what made it is the loop or call around it
-            return found, tuple(scopes), name
-        found = eqn
+            return tuple(found), name
         if eqn.primitive.name in _LOOK_THROUGH and not isinstance(eqn.invars[0], core.Literal):
             name = name or eqn.params.get("name", "")
             var = eqn.invars[0]
             continue
-        scopes.append(str(eqn.source_info.name_stack))
+        found.append(eqn)
         inner = list(_subjaxprs(eqn)) if eqn.primitive.name not in ("while", "cond") else []
         if len(inner) != 1 or len(inner[0].outvars) != len(eqn.outvars):
-            return eqn, tuple(scopes), name
+            return tuple(found), name
         jaxpr, var = inner[0], inner[0].outvars[eqn.outvars.index(var)]
 
 

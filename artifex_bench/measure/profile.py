@@ -55,14 +55,18 @@ def describe_residual(residual: jaxprs.Residual) -> dict[str, Any]:
         "shape": f"[{','.join(map(str, residual.aval.shape))}]",
         "dtype": str(residual.aval.dtype),
     }
-    if residual.equation is None:
+    if not residual.equations:
         return {**row, "scope": "", "operation": UNKNOWN, "name": residual.name, "source": ""}
-    operation = residual.equation.primitive.name
-    scope, operation, _ = split("/".join([*filter(None, residual.scopes), operation]))
-    traceback = residual.equation.source_info.traceback
-    frames = tuple((frame.file_name, frame.line_num) for frame in traceback.frames) if traceback else ()
-    operation = operation or "carry of a loop"
-    return {**row, "scope": scope, "operation": operation, "name": residual.name, "source": line(frames)}
+    stacks = (str(equation.source_info.name_stack) for equation in residual.equations)
+    scope, operation, _ = split("/".join([*filter(None, stacks), residual.equations[-1].primitive.name]))
+    # the lines of a jitted library function are its own: the call is the user's
+    source = next(filter(None, map(_source, reversed(residual.equations))), "")
+    return {**row, "scope": scope, "operation": operation or "carry of a loop", "name": residual.name, "source": source}
+
+
+def _source(equation: Any) -> str:
+    traceback = equation.source_info.traceback
+    return line(tuple((frame.file_name, frame.line_num) for frame in traceback.frames) if traceback else ())
 
 
 def _memory(compiled: Compiled) -> Iterator[Measurement]:
