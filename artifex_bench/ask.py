@@ -33,15 +33,38 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
         cases=grid(suite, preset, options),
         **how,
     )
-    now = datetime.datetime.now()
-    name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
+    return _folder(options, f"{options['suite']}-{preset}", request), request
+
+
+def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder made for a profile, and its request: one case, or two that differ in their strategy."""
+    given = {axis: options[axis] for axis in cases.axes(RematCase) if options.get(axis) is not None}
+    if options.get("compiler_default"):
+        given["compiler"] = "default"
+    for axis, values in given.items():
+        if axis != "strategy" and isinstance(values, list) and len(values) > 1:
+            raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
+    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
+    if len(found) > 2:
+        raise CaseError(f"strategy {given['strategy']}: a profile is of one strategy, or of two side by side")
+    for case in found:
+        strategies.check(case)
+    if ":" in found[0].model:
+        models.load(found[0].model)
+    how = {key: options[key] for key in HOW if options.get(key) is not None}
+    request = Request(suite="profile", cases=found, rounds=1, **{"steps": 3, **how})
+    return _folder(options, "profile", request), request
+
+
+def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
+    name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
     folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
-    return folder, request
+    return folder
 
 
 def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:

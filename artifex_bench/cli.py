@@ -88,6 +88,21 @@ def run(**options: Any) -> None:
     sys.exit(progress.run(request, folder))
 
 
+_PROFILE = {*cases.axes(cases.RematCase), "compiler_default", "steps", "timeout", "memory_limit", "out", "name"}
+
+
+@main.command(params=[option for option in run.params if option.name in _PROFILE])
+def profile(**options: Any) -> None:
+    """Show what one case's memory is made of: the buffers at its compiled peak, what autodiff saves, a trace.
+
+    One value an axis; of --strategy one, or two to see side by side what the second removes.
+    """
+    from artifex_bench import ask, profiling
+
+    folder, request = ask.profile(options)
+    sys.exit(profiling.run(request, folder))
+
+
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")

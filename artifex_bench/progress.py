@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,16 @@ def show_table(table: Any) -> None:
             console.print(note)
         console.print()
     console.print(told.LEGEND.strip())
+
+
+def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:
+    """Print tables of (title, headings, the columns of words, lines, notes)."""
+    console = _wide()
+    for title, headings, left, lines, notes in grids:
+        _print_grid(console, title, headings, left, lines)
+        for note in notes:
+            console.print(note)
+        console.print()
 
 
 def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everything: bool, form: str) -> None:

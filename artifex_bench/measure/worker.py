@@ -24,6 +24,7 @@ KINDS = {
     "checkpoint": "artifex_bench.measure.checkpoint",
     "fault": "artifex_bench.measure.fault",
 }
+PROFILE = "artifex_bench.measure.profile"
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -75,7 +76,7 @@ def measure(visit: Visit, send: Send) -> None:
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
     send({"environment": environment()})
-    for measurement in import_module(KINDS[visit.case.kind]).measure(visit):
+    for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
 
 
