@@ -21,9 +21,9 @@ pytestmark = pytest.mark.timeout(900)  # real compilations, and the machine may 
 
 
 def bench(*args, code=0):
-    """Run the command; what it printed on standard output and standard error."""
+    """Run the installed command; what it printed on standard output and standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", "from artifex_bench.cli import main; main()", *args],
+        [Path(sys.executable).with_name("artifex-bench"), *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
