@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from artifex_bench.report import units
+from artifex_bench.report import look, units
 from artifex_bench.report.views import view_of
 from artifex_bench.stats import pareto_front
-
-INK, MUTED, GRID, FRONT, CHOSEN = "#1F2933", "#5F6B7A", "#E4E7EB", "#0B5FA5", "#B54708"
-# For lines: at least 3 : 1 on white (WCAG 1.4.11), told apart by symbol and dash as well.
-LINES = ("#1F2933", "#0072B2", "#C14E00", "#00805D", "#B3518A", "#8C6D1F", "#5B4FC7", "#2E86C1")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon", "pentagon")
-DASHES = ("solid", "dash", "dot", "dashdot")
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 
 
 @dataclass(frozen=True)
@@ -120,15 +111,15 @@ def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: st
         x=(front[x.column] / x_size).tolist(),
         y=(front[y.column] / y_size).tolist(),
         mode="lines",
-        line={"shape": "hv", "color": MUTED, "width": 1, "dash": "dot"},
+        line={"shape": "hv", "color": look.MUTED, "width": 1, "dash": "dot"},
         hoverinfo="skip",
         showlegend=False,
     )
     labelled = _labels(picked, rows, front, plan)
     groups = (
-        ("other cases", rows.drop(index=front.index.union(picked.index)), "circle-open", MUTED, 9),
-        ("on the Pareto front", front.drop(index=picked.index, errors="ignore"), "circle", FRONT, 10),
-        ("recommended", picked, "diamond", CHOSEN, 13),
+        ("other cases", rows.drop(index=front.index.union(picked.index)), "circle-open", look.MUTED, 9),
+        ("on the Pareto front", front.drop(index=picked.index, errors="ignore"), "circle", look.FRONT, 10),
+        ("recommended", picked, "diamond", look.CHOSEN, 13),
     )
     for label, points, symbol, colour, size in groups:
         if points.empty:
@@ -155,11 +146,9 @@ def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: st
             hovertemplate="%{customdata[2]}<extra></extra>",
         )
     return figure.update_layout(
-        **_layout(420),
-        xaxis=_axis(f"{x.label} ({x_unit})", plan.scale, rows[x.column] / x_size),
-        yaxis=_axis(f"{y.label} ({y_unit})", plan.scale, rows[y.column] / y_size),
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        hovermode="closest",
+        **look.layout(420),
+        xaxis=look.axis(f"{x.label} ({x_unit})", plan.scale, rows[x.column] / x_size),
+        yaxis=look.axis(f"{y.label} ({y_unit})", plan.scale, rows[y.column] / y_size),
     )
 
 
@@ -167,7 +156,7 @@ def _labels(picked: pd.DataFrame, rows: pd.DataFrame, front: pd.DataFrame, plan:
     """Which cases of the front are named in the plot, and where: below the front, where nothing lies, and not too near
     to another; the recommended one first.
     """
-    across, up = (_places(rows[q.column], plan.scale).loc[front.index] for q in (plan.x, plan.y))
+    across, up = (look.places(rows[q.column], plan.scale).loc[front.index] for q in (plan.x, plan.y))
     found: dict[str, tuple[float, float]] = {}
     for name, x, y in sorted(
         zip(front.name, across, up, strict=True), key=lambda spot: spot[0] not in set(picked.name)
@@ -175,13 +164,6 @@ def _labels(picked: pd.DataFrame, rows: pd.DataFrame, front: pd.DataFrame, plan:
         if all(abs(x - other) > 0.25 or abs(y - height) > 0.08 for other, height in found.values()):
             found[name] = (x, y)
     return {name: "bottom left" if x > 0.35 else "bottom right" for name, (x, _) in found.items()}
-
-
-def _places(values: pd.Series[float], scale: str) -> pd.Series[float]:
-    """Where values lie along their axis, from 0 to 1."""
-    values = np.log(values) if scale == "log" else values
-    low = values.min() if scale == "log" else 0
-    return (values - low) / ((values.max() - low) or 1)
 
 
 def _ranked(title: str, rows: pd.DataFrame, quantity: Quantity, told: Told) -> go.Figure:
@@ -193,13 +175,13 @@ def _ranked(title: str, rows: pd.DataFrame, quantity: Quantity, told: Told) -> g
         x=(rows[quantity.column] / size).tolist(),
         y=rows.name.tolist(),
         mode="markers",
-        marker={"color": FRONT, "size": 10},
+        marker={"color": look.FRONT, "size": 10},
         customdata=[[title, name, told[title, name]] for name in rows.name],
         hovertemplate="%{customdata[2]}<extra></extra>",
     )
-    axis = _axis(f"{quantity.label} ({unit}), logarithmic", "log", rows[quantity.column] / size)
+    axis = look.axis(f"{quantity.label} ({unit}), logarithmic", "log", rows[quantity.column] / size)
     return figure.update_layout(
-        **_layout(120 + 26 * len(rows)), xaxis=axis, yaxis={"automargin": True, "gridcolor": GRID}, hovermode="closest"
+        **look.layout(120 + 26 * len(rows)), xaxis=axis, yaxis={"automargin": True, "gridcolor": look.GRID}
     )
 
 
@@ -219,35 +201,41 @@ def _scaling(table: pd.DataFrame, axis: str, plan: Plan) -> Iterator[tuple[str, 
 def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     unit, size = units.scale("bytes" if axis == "size" else "", rows[axis].max())
+    listed: set[str] = set()  # in the legend, each once
     for column, quantity in enumerate((plan.y, plan.x), start=1):
         y_unit, y_size = units.scale(quantity.unit, rows[quantity.column].max())
-        for i, (name, line) in enumerate(rows[rows[quantity.column].notna()].groupby("name", sort=False)):
+        for i, (name, line) in enumerate(rows.groupby("name", sort=False)):
+            if line[quantity.column].isna().all():
+                continue
             figure.add_scatter(
                 x=(line[axis] / size).tolist(),
-                y=(line[quantity.column] / y_size).tolist(),
+                y=[value if units.there(value) else None for value in line[quantity.column] / y_size],
                 name=escape(str(name)),
                 legendgroup=str(name),
-                showlegend=column == 1,
+                showlegend=name not in listed,
                 mode="lines+markers",
-                line={"color": LINES[i % len(LINES)], "dash": DASHES[i // len(LINES) % len(DASHES)], "width": 1.75},
-                marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8},
+                line={
+                    "color": look.LINES[i % len(look.LINES)],
+                    "dash": look.DASHES[i // len(look.LINES) % len(look.DASHES)],
+                    "width": 1.75,
+                },
+                marker={"symbol": look.SYMBOLS[i % len(look.SYMBOLS)], "size": 8},
                 hovertemplate=f"{escape(str(name))}<br>{axis} %{{x:.4~g}}{unit and f' {unit}'}: %{{y:.3~r}} {y_unit}"
                 "<extra></extra>",
                 row=1,
                 col=column,
             )
+            listed.add(str(name))
         figure.update_yaxes(
-            **_axis(f"{quantity.label} ({y_unit})", plan.scale, rows[quantity.column].dropna() / y_size),
+            **look.axis(f"{quantity.label} ({y_unit})", plan.scale, rows[quantity.column].dropna() / y_size),
             row=1,
             col=column,
         )
     ticks = sorted((rows[axis] / size).unique().tolist())
     shown = {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     title = f"{axis} ({unit})" if unit else axis
-    figure.update_xaxes(**_axis(title, plan.scale, rows[axis] / size) | shown | {"rangemode": "normal"})
-    return figure.update_layout(
-        **_layout(360), legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, hovermode="closest"
-    )
+    figure.update_xaxes(**look.axis(title, plan.scale, rows[axis] / size) | shown | {"rangemode": "normal"})
+    return figure.update_layout(**look.layout(360))
 
 
 def setting(axis: str, value: Any) -> str:
@@ -257,37 +245,3 @@ def setting(axis: str, value: Any) -> str:
     if axis in ("size", "chunk"):
         return units.size(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _axis(title: str, scale: str, values: pd.Series[float]) -> dict[str, Any]:
-    return {
-        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
-        "type": scale,
-        "rangemode": "tozero",
-        "gridcolor": GRID,
-        "zerolinecolor": GRID,
-        "linecolor": MUTED,
-        "ticks": "outside",
-        "tickcolor": MUTED,
-        "automargin": True,
-        **(_ticks(values) if scale == "log" else {}),
-    }
-
-
-def _ticks(values: pd.Series[float]) -> dict[str, Any]:
-    """Ticks of a logarithmic axis at 1, 2, 5 in plain numbers."""
-    powers = range(math.floor(math.log10(values.min())) - 1, math.ceil(math.log10(values.max())) + 1)
-    ticks = [first * 10.0**power for power in powers for first in (1, 2, 5)]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-
-
-def _layout(height: int) -> dict[str, Any]:
-    return {
-        "template": None,
-        "height": height,
-        "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
-        "font": {"family": FONT, "size": 13, "color": INK},
-        "paper_bgcolor": "#FFFFFF",
-        "plot_bgcolor": "#FFFFFF",
-        "hoverlabel": {"bgcolor": "#FFFFFF", "bordercolor": MUTED, "font": {"color": INK, "size": 13}, "align": "left"},
-    }

@@ -15,7 +15,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import CheckpointCase, FaultCase
 from artifex_bench.cli import main
 from artifex_bench.record import Measurement, Record, Verdict
-from artifex_bench.report import charts
+from artifex_bench.report import look
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.runner import Request
@@ -177,9 +177,9 @@ def test_colours_have_contrast(tmp_path):
     for text in ("ink", "muted", "link"):
         for ground in ("#ffffff", named["wash"]):
             assert contrast(named[text], ground) >= 4.5, text
-    for text in (charts.INK, charts.MUTED, charts.FRONT, charts.CHOSEN):
+    for text in (look.INK, look.MUTED, look.FRONT, look.CHOSEN):
         assert contrast(text, "#ffffff") >= 4.5, text
-    for line in charts.LINES:
+    for line in look.LINES:
         assert contrast(line, "#ffffff") >= 3, line
 
 
