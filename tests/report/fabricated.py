@@ -33,7 +33,7 @@ ENVIRONMENT = {"device": "fabricated", "versions": {"jax": "0.0"}, "memory_bytes
 def run(cases: int) -> list[Record]:
     """That many cases: the strategies over one shape after another, each with times and a peak of its own."""
     chance = random.Random(0)
-    shapes = [(depth, batch) for batch in range(1, cases) for depth in (2, 4, 8, 16, 32)]
+    shapes = [(depth, batch) for batch in range(1, cases + 1) for depth in (2, 4, 8, 16, 32)]
     points = itertools.islice(((shape, strategy) for shape in shapes for strategy in STRATEGIES), cases)
     return [visit(strategy, depth, batch, chance) for (depth, batch), strategy in points]
 

@@ -84,8 +84,9 @@ const watch = new IntersectionObserver((seen) => seen.filter((one) => one.isInte
 
 function drawNow(plot) {
   watch.unobserve(plot);
-  waiting.get(plot)?.();
+  const work = waiting.get(plot);
   waiting.delete(plot);
+  return work?.();
 }
 
 for (const [key, figures] of Object.entries(data.figures)) {
@@ -108,5 +109,5 @@ addEventListener("beforeprint", () => {
 
 // Told in milliseconds since the page was opened: the table works, and the first chart, if any, is drawn.
 const [first] = waiting.keys();
-if (first) drawNow(first);
+if (first) await drawNow(first);
 document.documentElement.dataset.readyAfter = Math.round(performance.now());
