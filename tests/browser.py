@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,13 @@ FLAGS = (
     "--hide-scrollbars",
     "--no-first-run",
 )
+# Becomes Chromium, which reads commands from descriptor 3 and answers on descriptor 4.
+AT_3_AND_4 = """
+import fcntl, os, sys
+for place, end in zip((3, 4), [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Page:
@@ -122,11 +130,13 @@ def opened() -> Iterator[Page]:
     assert COMMAND, MISSING
     ours, theirs = os.pipe(), os.pipe()  # what we read; what Chromium reads
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        # The pipe's protocol: Chromium reads commands from descriptor 3 and answers on descriptor 4.
         command = [COMMAND, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={home}", "about:blank"]
-        shell = ["sh", "-c", f'exec "$@" 3<&{theirs[0]} 4>&{ours[1]}', "sh", *command]
+        ends = (theirs[0], ours[1])
         with subprocess.Popen(
-            shell, pass_fds=(theirs[0], ours[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-S", "-c", AT_3_AND_4, *map(str, ends), *command],
+            pass_fds=ends,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ) as process:
             os.close(theirs[0])
             os.close(ours[1])
