@@ -106,16 +106,41 @@ def profile(**options: Any) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")
-def report(folder: Path, plots: bool) -> None:
+@click.option("--html", is_flag=True, help="Write page.html as well: all of it in one file that works from disk.")
+@click.option("--memory-budget", type=Bytes(), help="That the page's recommendation keeps: see advise.")
+@click.option("--time-budget", type=MULTIPLE, help="The same.  [default, without a memory budget: 1.1x]")
+@click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
+def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run anew, from its records alone."""
     store.manifest(folder)
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if given and not html:
+        raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
     from artifex_bench import progress
     from artifex_bench.report.build import build
 
     table, written = build(folder, plots)
+    if html:
+        written.append(_page(folder, table, given))
     progress.show_table(table)
     for path in written:
         click.echo(path)
+
+
+def _page(folder: Path, table: Any, budgets: dict[str, Any]) -> Path:
+    from artifex_bench import advise as advice
+
+    try:
+        from artifex_bench.report import page
+    except ImportError as error:
+        raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
+    usual: dict[str, Any] = {"remat": {"time_budget": 1.1}, "checkpoint": {"mtbf_seconds": 4 * 3600.0}}
+    budgets = budgets or usual.get(table.kind.iloc[0], {})
+    found = advice.advise(table, **budgets) if budgets else []
+    try:
+        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html")
+    except OSError as error:
+        raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """VIEWS: kind of case -> the module that tells its runs.
 
 Such a module has `rows(by_case)` for the table of all columns; TITLE, HEADINGS, LEFT (the columns of words), LEGEND and
-`grouped(table)` -> (title, lines of cells, notes) for the table that decides; `outcome(record)` for progress lines; and
-PLOTS, the module whose `draw(table)` yields (name, figure).
+`grouped(table)` -> (title, lines of cells, notes) for the table that decides, `shapes(table)` -> (title, rows) for the
+same groups; `outcome(record)` for progress lines; and PLOTS, the module whose `draw(table)` yields (name, figure).
 """
 
 from __future__ import annotations
