@@ -9,8 +9,8 @@ from typing import Any
 
 import suites
 from artifex_bench import case as cases
-from artifex_bench import models, runner, savers, store
-from artifex_bench.case import Case, CaseError, RematCase
+from artifex_bench import models, runner, savers, store, targets
+from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
@@ -63,6 +63,8 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
     given: dict[str, Any] = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"
+    if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
+        given["target"] = [ATTACHED if target == "cpu" else target for target in given["target"]]
     for axis in given:
         if axis not in cases.axes(kind):
             raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
@@ -77,6 +79,8 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
         remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
     for case in remat:
         strategies.check(case)
+    for target in dict.fromkeys(case.target for case in remat):
+        targets.check(target)
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
     return cases.with_references(remat)

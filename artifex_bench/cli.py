@@ -54,6 +54,9 @@ def main() -> None:
 @click.option("--layers", type=Listed(), help="scan, unroll.")
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
+@click.option(
+    "--target", type=Listed(), help="cpu (what is attached), or a device to compile for, e.g. cpu,tpu:v5e,gpu:h100."
+)
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
 @click.option("--mode", type=Listed(), help="sync, async.")

@@ -15,7 +15,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
-from artifex_bench.report.views import view, view_of
+from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
@@ -93,18 +93,19 @@ class _Shown:
 
 
 def _outcome(record: Record) -> str:
-    return view(record.case.kind).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
 
 
 def show_table(table: Any) -> None:
     """Print the tables of a run."""
-    told, console = view_of(table), _wide()
-    for title, lines, notes in told.grouped(table):
-        _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
-        for note in notes:
-            console.print(note)
-        console.print()
-    console.print(told.LEGEND.strip())
+    console = _wide()
+    for told, rows in parts(table):
+        for title, lines, notes in told.grouped(rows):
+            _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
+            for note in notes:
+                console.print(note)
+            console.print()
+        console.print(told.LEGEND.strip())
 
 
 def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everything: bool, form: str) -> None:

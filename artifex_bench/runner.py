@@ -34,7 +34,10 @@ class Request:
     backend: str = "local"
 
     def visits(self, folder: Path) -> list[Visit]:
-        """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all."""
+        """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
+
+        What is only compiled is visited once: a second time would give the same.
+        """
         how: dict[str, Any] = {
             "steps": self.steps,
             "timeout": self.timeout,
@@ -42,7 +45,8 @@ class Request:
             "cache": str((folder / CACHE).resolve()),
             "scratch": str((folder / SCRATCH).resolve()),
         }
-        return [Visit(case, number, **how) for number in range(self.rounds) for case in self.cases]
+        timed = [case for case in self.cases if cases.runs(case)]
+        return [Visit(case, n, **how) for n in range(self.rounds) for case in (timed if n else self.cases)]
 
 
 def to_json(request: Request) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def sweep(request: Request, folder: Path, measure: Measure, show: Show) -> list[
             record = measure(visit, log)
             record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
             store.append(folder, record)
-            if record.status in ("ok", "skipped"):
-                log.unlink(missing_ok=True)
+            if record.status in ("ok", "skipped") and (cases.runs(visit.case) or not log.stat().st_size):
+                log.unlink(missing_ok=True)  # what a compiler of another device says besides is kept
             done[record.key] = record
             show(visit, record)
         for left_over in (CACHE, SCRATCH):

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from artifex_bench.report.views import view_of
+from artifex_bench.report.views import parts
 
 # Okabe & Ito 2008: told apart with any colour vision; markers and line styles carry the same in black and white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
@@ -31,9 +31,12 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     usable = table[table.status == "ok"] if not table.empty else table
     if usable.empty:
         return []
-    draw = import_module(view_of(table).PLOTS).draw
     with plt.rc_context(_STYLE):
-        return [_save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
+        return [
+            _save(figure, folder / f"{name}.png")
+            for view, rows in parts(usable)
+            for name, figure in import_module(view.PLOTS).draw(rows)
+        ]
 
 
 def styles(names: Iterable[str]) -> Styles:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from artifex_bench.report.views import view_of
+from artifex_bench.report.views import parts
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -20,9 +20,11 @@ def markdown(table: pd.DataFrame) -> str:
     """The table that decides as Markdown, a section for each group of cases."""
     from tabulate import tabulate
 
-    view = view_of(table)
-    parts = [f"# {view.TITLE}\n", view.LEGEND]
-    for title, lines, notes in view.grouped(table):
-        parts.append(f"\n## {title}\n\n{tabulate(lines, view.HEADINGS, tablefmt='github', disable_numparse=True)}\n")
-        parts += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
-    return "\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
+    text = []
+    for view, rows in parts(table):
+        text += [f"# {view.TITLE}\n", view.LEGEND]
+        for title, lines, notes in view.grouped(rows):
+            grid = tabulate(lines, view.HEADINGS, tablefmt="github", disable_numparse=True)
+            text.append(f"\n## {title}\n\n{grid}\n")
+            text += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
+    return "\n".join(part.strip("\n") for part in text if part.strip()) + "\n"
