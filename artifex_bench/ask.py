@@ -33,6 +33,7 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
         cases=grid(suite, preset, options),
         **how,
     )
+    _check_installed(request)
     now = datetime.datetime.now()
     name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
@@ -52,9 +53,16 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
     folder: Path = options["resume"]
     try:
-        return folder, runner.from_json(store.manifest(folder))
+        request = runner.from_json(store.manifest(folder))
     except (KeyError, TypeError, ValueError) as error:
         raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
+    _check_installed(request)
+    return folder, request
+
+
+def _check_installed(request: Request) -> None:
+    for target in dict.fromkeys(getattr(case, "target", ATTACHED) for case in request.cases):
+        targets.check_installed(target)
 
 
 def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -79,8 +87,8 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
         remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
     for case in remat:
         strategies.check(case)
-    for target in dict.fromkeys(case.target for case in remat):
-        targets.check(target)
+    for target in {case.target for case in remat if not cases.runs(case)}:
+        targets.describe(target)
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
     return cases.with_references(remat)

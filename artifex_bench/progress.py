@@ -23,14 +23,14 @@ from artifex_bench.visit import Visit
 def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     console = Console(stderr=True, markup=False)  # names of folders may hold brackets
-    measure = BACKENDS[request.backend].measure
+    backend = BACKENDS[request.backend]
     left = runner.left(request, folder, store.load(folder))
     console.print(
         f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True
     )
     try:
         with _Shown(console, len(left), request.rounds) as shown:
-            records = runner.sweep(request, folder, measure, shown)
+            records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
     except KeyboardInterrupt:
         console.print(
             f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True

@@ -70,6 +70,11 @@ class Template:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
 
+    def kill(self) -> None:
+        """Kill the template process, from any thread; its worker dies with it."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """End the template process."""
         if self._socket is not None:

@@ -12,7 +12,7 @@ from jax.extend import core
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import jaxprs
+from artifex_bench.measure import jaxprs, remembered
 from artifex_bench.measure.probes import absent, take, tree_bytes
 from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.roofline import Estimate, estimate
@@ -82,7 +82,8 @@ def trace(program: Program) -> Traced:
 class Compiled:
     """The step (or the gradient, where the case asks for that alone) compiled for its target.
 
-    `step` is None where the compiler refused the program for its memory: then `peak` is what it asked for.
+    `step` is None where the compiler refused the program for its memory (`peak` is what it asked for then), and where
+    a device that is not there has been compiled for before (`from_cache`).
     """
 
     step: Any | None
@@ -102,6 +103,9 @@ def compile_step(program: Program, target: Target) -> Compiled:
     start = time.perf_counter()
     lowered = jax.jit(program.timed, donate_argnums=program.donated).lower(*target.place(shapes))
     lower_seconds = time.perf_counter() - start
+    kept = remembered.path(lowered.as_text(), target.description, options) if target.description else None
+    if kept is not None and (figures := remembered.read(kept)):
+        return Compiled(None, lower_seconds, 0.0, True, options, **figures)
     step, flops = None, None
     with _CacheHits() as cache:
         start = time.perf_counter()
@@ -119,6 +123,8 @@ def compile_step(program: Program, target: Target) -> Compiled:
     if step is not None:
         peak, parts = attached.compiled_peak(target.platform, step.memory_analysis())
         flops = (step.cost_analysis() or {}).get("flops")
+    if kept is not None:
+        remembered.write(kept, {"peak": peak, "parts": parts, "flops": flops})
     return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops)
 
 
@@ -181,7 +187,7 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
 
     def step(carry: Any) -> Any:
         state, batch, _ = carry
-        assert compiled.step is not None  # else its compiler would have raised
+        assert compiled.step is not None  # only of a device that is not there
         result = jax.block_until_ready(compiled.step(state, batch))
         return (result[0], batch, result) if program.donated else (state, batch, result)
 

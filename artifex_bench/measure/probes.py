@@ -62,7 +62,7 @@ def tree_bytes(tree: Any) -> int:
 
 def _compile_seconds(compiled: Compiled) -> Taken:
     if compiled.from_cache:
-        return [], "the compiled program came from the cache that the rounds share", {}
+        return [], "what was compiled came from the cache", {}
     return [compiled.compile_seconds], "wall clock", {"options": compiled.options}
 
 

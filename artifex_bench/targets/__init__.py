@@ -64,7 +64,7 @@ def describe(target: str) -> Description:
     return descriptions()[target]
 
 
-def check(target: str) -> None:
+def check_installed(target: str) -> None:
     """Raise CaseError unless there is such a target, with all that it takes to compile for it."""
     if target == ATTACHED:
         return
