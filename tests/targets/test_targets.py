@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from pathlib import Path
+
 import pytest
 
 from artifex_bench import targets
@@ -38,3 +41,15 @@ def test_a_missing_compiler_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setattr(targets, "COMPILERS", {"tpu": ("tpu-aot", ("no-such-package",))})
     with pytest.raises(CaseError, match=r"pip install 'artifex-bench\[tpu-aot\]'.*\(no-such-package missing\)"):
         targets.check_installed("tpu:v5e")
+
+
+def test_the_pinned_compilers_are_those_of_the_pinned_jax():
+    def pins(name):
+        lines = (Path(__file__).parents[2] / name).read_text().splitlines()
+        return dict(line.split("==") for line in lines if "==" in line)
+
+    compilers, jax = pins("requirements-aot.txt"), pins("requirements.txt")["jax"]
+    assert compilers["jax-cuda12-plugin"] == compilers["jax-cuda12-pjrt"] == jax
+    assert set(compilers) == {package for _, packages in targets.COMPILERS.values() for package in packages}
+    wanted = next(r for r in importlib.metadata.requires("jax") if r.startswith("libtpu"))
+    assert compilers["libtpu"].startswith(wanted.partition("==")[2].partition("*")[0])
