@@ -30,8 +30,7 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     target = rows.target.iloc[0]
     if time is not None:
         raise CaseError(f"target {target!r}: a time budget needs measured times, and there nothing was run")
-    limits = [limit for limit in (rows.capacity_bytes.min(), memory) if there(limit)]
-    budget = min(limits, default=float("inf"))
+    budget = min(float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit))
     question = f"the shortest estimated step with a compiled peak of {units.size(budget)} at most"
     fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget))}
     ranked = list(rows[~rows.strategy.isin(fell)].sort_values(["estimated_step_seconds", PEAK]).itertuples())

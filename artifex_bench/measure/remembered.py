@@ -5,6 +5,7 @@ A file for each under $ARTIFEX_BENCH_CACHE, or artifex-bench in the user's cache
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -40,4 +41,5 @@ def write(kept: Path, figures: dict[str, Any]) -> None:
         draft.write_text(json.dumps(figures))
         os.replace(draft, kept)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -48,6 +48,7 @@ def find(name: str) -> Target:
 
 
 def _tpu(description: Description) -> Any:
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # one process at a time may use a TPU, any number its compiler
     return topologies.get_topology_desc(platform="tpu", **description.topology).devices[0]
 
 
