@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
+from artifex_bench.case import ATTACHED
 from artifex_bench.report.planned import front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels
 from artifex_bench.report.remat import SHAPE, shape_title, shapes
@@ -19,16 +21,16 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """(name, figure) of every plot that the table has data for."""
     known = table[table.compiled_peak_bytes.notna() & table.estimated_step_seconds.notna()]
     if not known.empty:
-        yield "absent_tradeoff", _tradeoff(known, styles(table.strategy.unique()))
+        yield "absent_tradeoff", _tradeoff(known, styles(known.strategy.unique()))
     if known.target.nunique() > 1:
-        yield "absent_fronts", _fronts(known, styles(table.target.unique()))
+        yield "absent_fronts", _fronts(known, styles(known.target.unique()))
 
 
 def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     """Estimated step time against compiled peak for each target, with its capacity."""
-    groups = list(shapes(table))
-    figure, panels = titled_panels([title for title, _ in groups])
-    for panel, (_, rows) in zip(panels, groups, strict=True):
+    groups = [rows for _, rows in shapes(table)]
+    figure, panels = titled_panels([f"{rows.target.iloc[0]}, {_model(rows)}" for rows in groups])
+    for panel, rows in zip(panels, groups, strict=True):
         best = front(rows)
         for row in rows.itertuples():
             style = looks[str(row.strategy)]
@@ -55,6 +57,12 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     return figure
 
 
+def _model(rows: pd.DataFrame) -> str:
+    """The shape without its target, in lines that fit a panel."""
+    name, _, sizes = shape_title({**rows.iloc[0], "target": ATTACHED}).partition(": ")
+    return f"{name}: {textwrap.fill(sizes, 52)}"
+
+
 def _mark_capacity(panel: Any, capacity: float) -> None:
     """The capacity as a line, or as a word where it is far beyond what is drawn."""
     if capacity < panel.get_xlim()[1] * 1.3:
@@ -68,8 +76,7 @@ def _fronts(table: pd.DataFrame, looks: Styles) -> Any:
     """The Pareto fronts of one shape on several targets."""
     columns = [axis for axis in (*SHAPE, "seed") if axis != "target"]
     groups = [rows for _, rows in table.groupby(columns, sort=False, dropna=False) if rows.target.nunique() > 1]
-    titles = [shape_title({**rows.iloc[0], "target": "attached"}) for rows in groups]
-    figure, panels = titled_panels(titles, wide=5.6)
+    figure, panels = titled_panels([_model(rows) for rows in groups], wide=5.6)
     lines = itertools.cycle(("-", "--", ":", "-."))
     dashes = {name: next(lines) for name in looks}
     for panel, rows in zip(panels, groups, strict=True):
