@@ -12,6 +12,7 @@ from artifex_bench.case import CaseError, RematCase
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
 from artifex_bench.report.frame import frame
+from artifex_bench.report.units import there
 
 
 def benchmark_checkpointing(
@@ -65,7 +66,7 @@ def measure(request: runner.Request) -> list[Record]:
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
-    return {
+    figures = {
         "time_per_step": row["step_seconds"],
         "time_ratio": row["time_ratio"],
         "loss": loss,
@@ -75,3 +76,4 @@ def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
         "memory_ratio": row["compiled_peak_ratio"],
         "verdict": row["verdict"],
     }
+    return {name: value if there(value) else None for name, value in figures.items()}

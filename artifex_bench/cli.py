@@ -114,9 +114,17 @@ def report(folder: Path, plots: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Show what is the same as well.")
 @click.option("--threshold", multiple=True, metavar="QUANTITY=SHARE", help="E.g. step_seconds=0.2; may be repeated.")
 @click.option("--format", "form", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the ratios into this file: .png, .svg or .pdf.")
 @click.option("--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one.")
 def compare(
-    base: Path, new: Path, across: bool, everything: bool, threshold: tuple[str, ...], form: str, fail_on: str | None
+    base: Path,
+    new: Path,
+    across: bool,
+    everything: bool,
+    threshold: tuple[str, ...],
+    form: str,
+    plot: Path | None,
+    fail_on: str | None,
 ) -> None:
     """Hold the run in NEW against that in BASE: what became slower or larger, and how sure that is."""
     from artifex_bench import compare as comparison
@@ -125,8 +133,22 @@ def compare(
     records = store.load(base), store.load(new)
     found = comparison.compare(*records, across=across, thresholds=dict(map(_threshold, threshold)))
     progress.show_comparison(found, comparison.differences(*records), everything, form)
+    if plot is not None:
+        _draw(found, plot)
     failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
     sys.exit(1 if failing & set(found.change) else 0)
+
+
+def _draw(found: Any, path: Path) -> None:
+    from artifex_bench.report import comparison_plot
+
+    kinds = (".png", ".svg", ".pdf")
+    if path.suffix not in kinds:
+        raise CaseError(f"--plot {str(path)!r}: must end in {', '.join(kinds)}")
+    try:
+        click.echo(comparison_plot.write(found, path), err=True)
+    except OSError as error:
+        raise CaseError(f"--plot {str(path)!r}: cannot be written: {error.strerror}") from error
 
 
 def _threshold(text: str) -> tuple[str, float]:

@@ -26,7 +26,7 @@ PRESETS: dict[str, Grids] = {
     "asv": (
         {
             "model": "transformer",
-            "strategy": ("none", "all", "every-2", "dots_with_no_batch_dims_saveable"),
+            "strategy": ("none", "all", "dots_with_no_batch_dims_saveable"),
             "depth": (2, 4),
             "width": 128,
             "batch": 4,
@@ -58,7 +58,7 @@ PRESETS: dict[str, Grids] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
     "quick": {"rounds": 3, "steps": 15},
-    "asv": {"rounds": 2, "steps": 15},
+    "asv": {"rounds": 6, "steps": 10},
     "full": {"rounds": 5, "steps": 20},
 }
 DEFAULT = "quick"

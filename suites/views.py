@@ -1,12 +1,14 @@
 """Suites as asv and pytest-benchmark see them: one sweep measures every case in fresh processes; they get its figures.
 
 Both time a function themselves, in a process that all parameters share. What is timed here is a clock that stands still
-but for the seconds that were measured: so they store the raw samples, with their own statistics on them.
+but for the seconds that were measured: so they store those, with their own statistics on them. asv, which tests for a
+difference as if samples were independent, is given one sample a process: the median of its steps.
 """
 
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +35,9 @@ class Clock:
 
 
 def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
-    """A class of asv benchmarks over the strategies, depths and batches of one grid of a suite's preset."""
+    """A class of asv benchmarks over the strategies, depths and batches of one grid of a suite's preset, with the name
+    of the model.
+    """
 
     class View:
         params = tuple(as_list(axis, grid[axis]) for axis in AXES)
@@ -50,9 +54,10 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
             if found is None:
                 raise NotImplementedError("it did not end well: `artifex-bench run` shows why")
             self.row = found
-            self.repeat = len(found["step_seconds"])
+            medians = [statistics.median(steps) for steps in found["step_seconds"]]
+            self.repeat = len(medians)
             if getattr(self, "key", None) != key:  # asv sets up again before every sample
-                self.key, self.steps = key, itertools.cycle(found["step_seconds"])
+                self.key, self.steps = key, itertools.cycle(medians)
 
         def time_step(self, cache: Any, *key: Any) -> None:
             self.timer.pass_by(next(self.steps))
@@ -66,18 +71,18 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
         def track_residual_bytes(self, cache: Any, *key: Any) -> float:
             return self.row["residual_bytes"]
 
-        def track_compile_seconds(self, cache: Any, *key: Any) -> float:
-            return self.row["compile_seconds"]
-
+    View.__name__ = View.__qualname__ = grid["model"].capitalize()  # what asv calls it
     View.setup_cache.timeout = 3600  # type: ignore[attr-defined]
     for name in vars(View):
         if name.startswith("track_"):
-            getattr(View, name).unit = name.rpartition("_")[2]  # bytes, seconds
+            getattr(View, name).unit = name.rpartition("_")[2]  # bytes
     return View
 
 
 def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
-    """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now."""
+    """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
+    one list a process.
+    """
     import suites
     from artifex_bench import ask, benchmark
     from artifex_bench.report.frame import by_case, frame, groups
@@ -89,7 +94,7 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     found: dict[str, dict[Key, Row]] = {}
     for visits, row in zip(by_case(records).values(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
-            steps = [second for group in groups(visits, "step_seconds") for second in group]
+            steps = groups(visits, "step_seconds")
             figures = {str(name): value for name, value in row.items()} | {"step_seconds": steps}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

@@ -49,6 +49,16 @@ def test_python_in_the_readme_is_python_and_imports_what_is_there(block):
         exec(compile(ast.Module([node], []), "README", "exec"), {})
 
 
+def test_python_in_the_page_on_checkpointing_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "checkpointing.md").read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "checkpointing.md", "exec"), names)
+    told = capsys.readouterr().out
+    assert "step 2" in told and "save every" in told
+
+
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_every_file_that_the_readme_links_is_there(path):
     assert (ROOT / path).exists()

@@ -22,7 +22,7 @@ from tests.build import measured, record
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist
 KEY = ("all", 2, 4)
-STEPS = (0.25, 0.5, 1.0)
+STEPS = ((0.25, 0.5, 1.0), (2.0, 4.0, 8.0))  # of two processes
 BYTES = {"compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
 ROW = {
     "step_seconds": list(STEPS),
@@ -31,15 +31,15 @@ ROW = {
     "recomputed_flops": 5.0,
     "time_ratio": float("nan"),
 }
-CACHE = {"transformer": {KEY: {**ROW, "compile_seconds": 2.0}}, "mlp": {}}
+CACHE = {"transformer": {KEY: ROW}, "mlp": {}}
 
 
-def test_asv_times_the_seconds_that_were_measured():
+def test_asv_times_the_median_step_of_every_process():
     """As asv does it: set up again before every sample, one call a sample, the view's own timer."""
     view = Transformer()
     timer = timeit.Timer(lambda: view.time_step(CACHE, *KEY), lambda: view.setup(CACHE, *KEY), timer=view.timer)
-    assert timer.repeat(repeat=3, number=1) == list(STEPS)
-    assert view.repeat == 3
+    assert timer.repeat(repeat=3, number=1) == [0.5, 4.0, 0.5]
+    assert view.repeat == len(STEPS)
 
 
 def test_asv_tracks_bytes_with_their_unit():
@@ -48,8 +48,7 @@ def test_asv_tracks_bytes_with_their_unit():
     assert view.track_peak_bytes(CACHE, *KEY) == 9
     assert view.track_measured_peak_bytes(CACHE, *KEY) == 8
     assert view.track_residual_bytes(CACHE, *KEY) == 7
-    assert view.track_compile_seconds(CACHE, *KEY) == 2
-    assert (Transformer.track_peak_bytes.unit, Transformer.track_compile_seconds.unit) == ("bytes", "seconds")
+    assert Transformer.track_peak_bytes.unit == "bytes"
 
 
 def test_asv_skips_a_case_that_did_not_end_well():
@@ -83,7 +82,7 @@ def test_a_sweep_becomes_figures_by_case(monkeypatch):
     found = views.measured("remat", "asv")
     assert set(found) == {"transformer", "mlp"}
     none = found["transformer"]["none", 2, 4]
-    assert none["step_seconds"] == [*measured()[6].values] * asked[0].rounds  # raw, of every round
+    assert none["step_seconds"] == [measured()[6].values] * asked[0].rounds  # raw, of every round
     assert none["compiled_peak_bytes"] == 5000
     assert len(found["transformer"]) + len(found["mlp"]) == len(asked[0].cases) - 1
 
@@ -102,24 +101,38 @@ bench_remat.measured = lambda *_: CACHE
 """
 
 
-def test_pytest_benchmark_is_handed_the_same(tmp_path):
-    """The real plugin, on figures that are given."""
-    plugin = tmp_path / "given.py"
-    plugin.write_text(CONFTEST)
-    out = tmp_path / "out.json"
-    how = ["--benchmark-only", f"--benchmark-json={out}", "-k", "transformer-all-2-4", "-p", "no:xdist", "-p", "given"]
+def given(folder, *how):
+    """pytest-benchmark itself, on figures that are given."""
+    (folder / "given.py").write_text(CONFTEST)
+    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "given"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how],
+        [sys.executable, "-m", "pytest", "-q", "--benchmark-only", f"--benchmark-storage={folder}", *plugins, *how],
         cwd=ROOT,
-        env={**OUTSIDE, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env={**OUTSIDE, "PYTHONPATH": f"{folder}:{ROOT}"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_pytest_benchmark_is_handed_the_same(tmp_path):
+    out = tmp_path / "out.json"
+    given(tmp_path, f"--benchmark-json={out}", "-k", "transformer-all-2-4")
     (found,) = json.loads(out.read_text())["benchmarks"]
-    assert found["stats"]["data"] == list(STEPS)
+    assert found["stats"]["data"] == [*STEPS[0], *STEPS[1]]
     assert found["group"] == "transformer, depth 2, batch 4"
     assert found["extra_info"]["compiled_peak_bytes"] == 9
+    assert found["extra_info"]["verdict"] == "effective"
+
+
+def test_pytest_benchmark_compares_with_what_was_saved_and_draws(tmp_path):
+    given(tmp_path, "--benchmark-save=before", "-k", "all")
+    told = given(tmp_path, "--benchmark-compare", f"--benchmark-histogram={tmp_path / 'steps'}", "-k", "all")
+    assert "before" in told
+    assert "NOW" in told
+    (drawn,) = tmp_path.glob("steps*.svg")
+    assert "transformer-all-2-4" in drawn.read_text()
 
 
 def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():

@@ -8,9 +8,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 
 from artifex_bench.report.checkpoint import shapes
-from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, titled_panels
+from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, readable_log, titled_panels
 
 RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
 
@@ -46,7 +47,9 @@ def _latency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
             panel.barh(_names(rows), seconds, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
             start = start + seconds.to_numpy()
         panel.axvline(rows.raw_write_seconds.median(), color="k", linestyle="--", label="raw write and sync")
-        panel.set_xlabel("seconds a save")
+        panel.set_xlabel("time a save takes")
+        panel.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        panel.xaxis.set_major_formatter(ticker.EngFormatter("s"))
         panel.invert_yaxis()
         panel.grid(axis="y", visible=False)
     figure.subplots_adjust(wspace=0.7)
@@ -69,7 +72,7 @@ def _efficiency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
             high = np.nan_to_num(rows[f"{column}_high"].to_numpy(float) - middle).clip(0)
             panel.errorbar(
                 middle,
-                np.arange(len(rows)) + 0.15 * (2 * i - 1),
+                np.arange(len(rows)) + len(rows) / 100 * (2 * i - 1),
                 xerr=(low, high),
                 linestyle="none",
                 marker=MARKERS[i],
@@ -79,7 +82,7 @@ def _efficiency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
             )
         panel.set_yticks(range(len(rows)), _names(rows))
         panel.invert_yaxis()
-        panel.set_xscale("log")
+        readable_log(panel.xaxis)
         panel.axvline(1, color="k", linestyle="--")
         panel.set_xlabel("times the raw limit (1 is the machine's)")
     figure.subplots_adjust(wspace=0.7)
@@ -100,8 +103,8 @@ def _scaling(table: pd.DataFrame, axis: str) -> Any | None:
     figure, panels = plt.subplots(1, 2, figsize=(9.2, 3.4), gridspec_kw={"wspace": 0.3})
     scale, unit = (MIB, " (MiB)") if axis == "size" else (1, "")
     for panel, column, limit, label in (
-        (panels[0], "committed_seconds", "raw_write_seconds", "seconds until committed"),
-        (panels[1], "restore_seconds", "raw_read_seconds", "seconds to restore"),
+        (panels[0], "committed_seconds", "raw_write_seconds", "time until committed"),
+        (panels[1], "restore_seconds", "raw_read_seconds", "time to restore"),
     ):
         for i, (name, mode, rows) in enumerate(lines):
             told = f"{name}, {mode}"
@@ -109,7 +112,7 @@ def _scaling(table: pd.DataFrame, axis: str) -> Any | None:
         rows = lines[0][2]
         panel.plot(rows[axis] / scale, rows[limit], color="k", linestyle="--", label="raw limit")
         panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
+        readable_log(panel.yaxis, "s")
         panel.set_xticks(sorted(table[axis].unique() / scale), [f"{v / scale:g}" for v in sorted(table[axis].unique())])
         panel.set_xlabel(axis + unit)
         panel.set_ylabel(label)

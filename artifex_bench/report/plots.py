@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib import ticker
 
 from artifex_bench.report.views import parts
 
@@ -31,9 +32,9 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     usable = table[table.status == "ok"] if not table.empty else table
     if usable.empty:
         return []
-    with plt.rc_context(_STYLE):
+    with style():
         return [
-            _save(figure, folder / f"{name}.png")
+            save(figure, folder / f"{name}.png")
             for view, rows in parts(usable)
             for name, figure in import_module(view.PLOTS).draw(rows)
         ]
@@ -45,8 +46,14 @@ def styles(names: Iterable[str]) -> Styles:
     }
 
 
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+def style() -> Any:
+    """A context in which figures look like those of this package."""
+    return plt.rc_context(_STYLE)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write and close a figure; the same figure gives the same bytes."""
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
     return path
 
@@ -62,6 +69,14 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
+
+
+def readable_log(axis: Any, unit: str | None = None) -> None:
+    """A logarithmic axis with ticks at 1, 2, 5 in plain numbers: with the unit ("60 ms"), or as multiples ("2x")."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.EngFormatter(unit) if unit else ticker.StrMethodFormatter("{x:g}x"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def legend_below(figure: Any, styles: Styles, note: str, line: Any = "none") -> None:

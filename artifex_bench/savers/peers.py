@@ -135,11 +135,15 @@ class TorchDcp(_OneCall):
 
     def read(self, template: Any) -> dict[str, Any]:
         import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.api import CheckpointException
 
         leaves = jax.tree_util.tree_leaves_with_path(template)
         blank = {jax.tree_util.keystr(path): np.empty(leaf.shape, leaf.dtype) for path, leaf in leaves}
         tensors = _tensors(blank)
-        dcp.load(tensors, checkpoint_id=str(self._path), no_dist=True)
+        try:
+            dcp.load(tensors, checkpoint_id=str(self._path), no_dist=True)
+        except CheckpointException as error:  # no Exception: it would get past whoever handles those
+            raise RuntimeError(f"torch DCP cannot read {self._path}") from error
         return _from_bits({name: tensor.numpy() for name, tensor in tensors.items()}, template)
 
 

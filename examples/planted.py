@@ -1,0 +1,172 @@
+"""What the comparisons raise on equal programs, and what they find of planted changes: false alarms and power.
+
+    python examples/planted.py compare --pairs 20
+    python examples/planted.py asv --tries 5
+
+Both work on copies of this project. `slow` is a copy whose steps wait for a share of their own time, `memory` one whose
+training state carries a buffer of that share of each case's compiled peak. `compare` runs the smoke suite of the
+original twice, of `slow` and of `memory`, in turn, and holds each against the first with `artifex-bench compare`. `asv`
+commits the copies and lets `asv continuous` judge them, and commits that change nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHANGES = ("regression", "improvement")
+RUN = (sys.executable, "-c", "from artifex_bench.cli import main; main()")
+STEP = "        result = jax.block_until_ready(compiled.step(state, batch))\n"
+Done = subprocess.CompletedProcess[str]
+FUTURE = "from __future__ import annotations\n"
+STATE = "        return state, model_class.batch(case, "
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    """Put `new` in the place of `old`, which must be there once."""
+    text = file.read_text()
+    if text.count(old) != 1:
+        raise SystemExit(f"{file.name} holds {text.count(old)} times what is to be changed: mend this script")
+    file.write_text(text.replace(old, new))
+
+
+def plant_slowdown(tree: Path, share: float) -> None:
+    """Have every step wait for that share of its own time."""
+    waiting = (
+        "        planted = time.perf_counter()\n"
+        + STEP
+        + f"        planted += {1 + share} * (time.perf_counter() - planted)\n"
+        + "        while time.perf_counter() < planted:\n"
+        + "            pass\n"
+    )
+    edit(tree / "artifex_bench" / "measure" / "phases.py", STEP, waiting)
+
+
+def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
+    """Have every case's state carry a buffer of that share of its peak; `peaks` are bytes by case id."""
+    program = tree / "artifex_bench" / "measure" / "program.py"
+    sizes = {case: int(share * peak) for case, peak in peaks.items()}
+    carried = f'        state["planted"] = jax.numpy.zeros({sizes}[case_id(case)], "uint8")\n'
+    edit(program, STATE, carried + STATE)
+    kept = '{**state, "params": params, "optimizer": optimizer}'
+    edit(program, kept, kept[:-1] + ', "planted": state["planted"].at[0].add(1)}')
+    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.case import case_id\n")
+
+
+def call(tree: Path, *arguments: str) -> Done:
+    """Run the `artifex-bench` of that copy; SystemExit with what it said where it ends otherwise than expected."""
+    return command(tree, [*RUN, *arguments], {**os.environ, "PYTHONPATH": str(tree)})
+
+
+def command(
+    tree: Path, words: list[str], environment: dict[str, str] | None = None, ok: tuple[int, ...] = (0,)
+) -> Done:
+    done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True)
+    if done.returncode not in ok:
+        raise SystemExit(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def peaks_of(run: Path) -> dict[str, int]:
+    """Compiled peaks, in bytes, by case id."""
+    from artifex_bench import store
+    from artifex_bench.case import case_id
+
+    measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load(run))
+    return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}
+
+
+def copy(tree: Path) -> Path:
+    for part in ("artifex_bench", "suites"):
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return tree
+
+
+def compare_pairs(scratch: Path, pairs: int, slowdown: float, memory: float) -> None:
+    """Print how many of the pairs `artifex-bench compare` calls a regression, of each kind."""
+    trees = {name: copy(scratch / name) for name in ("base", "slow", "memory")}
+    smoke = ("run", "remat", "--preset", "smoke", "--rounds", "5", "--steps", "10", "--out")
+    call(trees["base"], *smoke, str(scratch), "--name", "first")
+    plant_slowdown(trees["slow"], slowdown)
+    plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
+    kinds = {"equal programs": "base", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
+    found: Counter[tuple[str, str]] = Counter()
+    alarmed: Counter[str] = Counter()
+    for pair in range(pairs):
+        base = scratch / f"{pair}-a"
+        call(trees["base"], *smoke, str(scratch), "--name", base.name)
+        for kind, tree in kinds.items():
+            new = scratch / f"{pair}-{tree}-b"
+            call(trees[tree], *smoke, str(scratch), "--name", new.name)
+            told = call(trees["base"], "compare", str(base), str(new), "--format", "json").stdout
+            changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
+            alarmed[kind] += bool(changed)
+            found.update((kind, quantity) for quantity in changed)
+        print(f"pair {pair + 1}/{pairs}", flush=True)
+    for kind in kinds:
+        each = ", ".join(f"{quantity} in {n}" for (of, quantity), n in sorted(found.items()) if of == kind)
+        print(f"{kind}: a change in {alarmed[kind]} of {pairs} pairs" + (f" ({each})" if each else ""))
+
+
+def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None:
+    """Print what `asv continuous` reports of planted commits, and of commits that change nothing."""
+    tree = scratch / "project"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
+    asv = [sys.executable, "-m", "asv"]
+    command(tree, [*asv, "machine", "--yes", "--machine", "here"])
+    call(tree, "run", "remat", "--preset", "asv", "--rounds", "1", "--steps", "0", "--out", str(scratch), "--name", "p")
+    peaks = peaks_of(scratch / "p")
+    base = commit(tree, "base", lambda: None)
+    commits = {f"nothing changed, try {i + 1}": commit(tree, f"equal-{i}", lambda: None) for i in range(tries)}
+    commits[f"steps {slowdown:.0%} slower"] = commit(tree, "slow", lambda: plant_slowdown(tree, slowdown))
+    commits[f"memory {memory:.0%} more"] = commit(tree, "memory", lambda: plant_memory(tree, memory, peaks))
+    for kind, head in commits.items():
+        shutil.rmtree(tree / ".asv" / "results", ignore_errors=True)
+        done = command(tree, [*asv, "continuous", "--machine", "here", base, head], ok=(0, 1))
+        lines = done.stdout.splitlines()
+        rows = [line.strip() for line in lines if line.startswith("|") and ".t" in line]
+        if done.returncode and not rows:
+            raise SystemExit(f"asv continuous failed:\n{done.stdout}{done.stderr}")
+        print(f"{kind}: exit code {done.returncode}, {len(rows)} benchmarks reported", *rows, sep="\n  ", flush=True)
+
+
+def commit(tree: Path, name: str, change: Callable[[], None]) -> str:
+    """A branch `name` off main with that change; returns the commit."""
+    git = ["git", "-C", str(tree), "-c", "user.name=planted", "-c", "user.email=planted@example.org"]
+    subprocess.run([*git, "checkout", "--quiet", "-B", name, "origin/HEAD"], check=True)
+    change()
+    subprocess.run([*git, "commit", "--quiet", "--all", "--allow-empty", "-m", name], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    subprocess.run([*git, "checkout", "--quiet", "-B", "main", "origin/HEAD"], check=True)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tools = parser.add_subparsers(dest="tool", required=True)
+    with_compare = tools.add_parser("compare")
+    with_compare.add_argument("--pairs", type=int, default=20)
+    with_asv = tools.add_parser("asv")
+    with_asv.add_argument("--tries", type=int, default=5)
+    for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):
+        tool.add_argument("--slowdown", type=float, default=slowdown, help="share of a step's time")
+        tool.add_argument("--memory", type=float, default=memory, help="share of the compiled peak")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if chosen.tool == "compare":
+            compare_pairs(Path(scratch), chosen.pairs, chosen.slowdown, chosen.memory)
+        else:
+            asv_tries(Path(scratch), chosen.tries, chosen.slowdown, chosen.memory)
+
+
+if __name__ == "__main__":
+    main()
