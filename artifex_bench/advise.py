@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.case import CaseError
+from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
 from artifex_bench.report.units import there
@@ -41,21 +41,33 @@ def advise(
     memory_budget: int | None = None,
     time_budget: float | None = None,
     mtbf_seconds: float | None = None,
+    target: str | None = None,
 ) -> list[Advice]:
     """Advice for each group of cases in a run's table (`load_run`).
 
     remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
     multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
-    meets both. checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least
-    time, and its interval (Daly 2006).
+    meets both. Cases compiled for a device that is not attached have its capacity as their budget, and an estimate in
+    the place of a time; `target` leaves out all but those of that name.
+
+    checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least time, and
+    its interval (Daly 2006).
 
     Raises CaseError where the budget for that kind of run is missing, or it is of a kind that no advice is given for.
     """
     kind = table.kind.iloc[0] if len(table) else "empty"
     if kind == "remat":
-        if memory_budget is None and time_budget is None:
+        from artifex_bench.advise_planned import fitting, of_target
+
+        table = table if target is None else of_target(table, target)
+        if memory_budget is None and time_budget is None and (table.target == ATTACHED).any():
             raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
-        return [_strategy(title, rows, memory_budget, time_budget) for title, rows in remat.shapes(table)]
+        return [
+            _strategy(title, rows, memory_budget, time_budget)
+            if rows.target.iloc[0] == ATTACHED
+            else fitting(title, rows, memory_budget, time_budget)
+            for title, rows in remat.shapes(table)
+        ]
     if kind == "checkpoint":
         if mtbf_seconds is None:
             raise CaseError("a checkpoint run needs the mean time between failures: give --mtbf (4h, 30min, 900s)")

@@ -9,6 +9,7 @@ from artifex_bench.measure.probes import PROBES
 from artifex_bench.models import MODELS
 from artifex_bench.remat.strategies import ARGUMENTS, PARTS, POLICIES, STRATEGIES
 from artifex_bench.savers import SAVERS
+from artifex_bench.targets import descriptions
 
 
 def sections() -> dict[str, dict[str, str]]:
@@ -25,6 +26,10 @@ def sections() -> dict[str, dict[str, str]]:
             "<strategy>/<policy>": "both, e.g. segments-sqrt/dots_saveable",
         },
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
+        "targets": {
+            "cpu": "the attached device, whatever it is: cases are run on it",
+            **{name: f"{found.chip}: cases are compiled for it, not run" for name, found in descriptions().items()},
+        },
         "suites": {name: _presets(name) for name in suites.SUITES},
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
         "faults": dict.fromkeys(FAULTS, "of one file of a checkpoint, in a random place"),

@@ -54,6 +54,9 @@ def main() -> None:
 @click.option("--layers", type=Listed(), help="scan, unroll.")
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
+@click.option(
+    "--target", type=Listed(), help="cpu (what is attached), or a device to compile for, e.g. cpu,tpu:v5e,gpu:h100."
+)
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
 @click.option("--mode", type=Listed(), help="sync, async.")
@@ -78,9 +81,10 @@ def main() -> None:
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
 def run(**options: Any) -> None:
-    """Measure the cases of SUITE (remat, chen, checkpoint, fault): one fresh process a visit, one record a visit.
+    """Measure the cases of SUITE (remat, remat-absent, chen, checkpoint, fault).
 
-    Axes take lists (--depth 4,8) and replace those of the preset; every combination is a case.
+    Every visit is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
+    preset; every combination is a case.
     """
     from artifex_bench import ask, progress
 
@@ -204,6 +208,9 @@ def _threshold(text: str) -> tuple[str, float]:
 @click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")
 @click.option(
     "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures, e.g. 4h: how and how often to save."
+)
+@click.option(
+    "--target", help="E.g. tpu:v5e, which the run was compiled for: what fits its memory, by estimated steps."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:

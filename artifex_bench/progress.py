@@ -16,7 +16,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
-from artifex_bench.report.views import view, view_of
+from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
@@ -24,14 +24,14 @@ from artifex_bench.visit import Visit
 def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     console = Console(stderr=True, markup=False)  # names of folders may hold brackets
-    measure = BACKENDS[request.backend].measure
+    backend = BACKENDS[request.backend]
     left = runner.left(request, folder, store.load(folder))
     console.print(
         f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True
     )
     try:
         with _Shown(console, len(left), request.rounds) as shown:
-            records = runner.sweep(request, folder, measure, shown)
+            records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
     except KeyboardInterrupt:
         console.print(
             f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True
@@ -94,18 +94,19 @@ class _Shown:
 
 
 def _outcome(record: Record) -> str:
-    return view(record.case.kind).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
 
 
 def show_table(table: Any) -> None:
     """Print the tables of a run."""
-    told, console = view_of(table), _wide()
-    for title, lines, notes in told.grouped(table):
-        _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
-        for note in notes:
-            console.print(note)
-        console.print()
-    console.print(told.LEGEND.strip())
+    console = _wide()
+    for told, rows in parts(table):
+        for title, lines, notes in told.grouped(rows):
+            _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
+            for note in notes:
+                console.print(note)
+            console.print()
+        console.print(told.LEGEND.strip())
 
 
 def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:

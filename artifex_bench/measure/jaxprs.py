@@ -99,6 +99,35 @@ def _operation_flops(eqn: Any, name: str) -> float:
     return float(out)
 
 
+@dataclass(frozen=True)
+class Product:
+    """A matrix product or convolution that runs `times` times: FLOPs of one, bytes of its operands and its result."""
+
+    times: int
+    flops: float
+    bytes: int
+    dtype: str
+
+
+def products(jaxpr: core.ClosedJaxpr) -> Iterator[Product]:
+    """Every matrix product and convolution of a program, counted as `flops` counts."""
+    return _products(_live(jaxpr), 1)
+
+
+def _products(jaxpr: Any, times: int) -> Iterator[Product]:
+    for eqn in jaxpr.eqns:
+        name = eqn.primitive.name
+        if name in ("dot_general", "conv_general_dilated"):
+            moved = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars))
+            yield Product(times, _operation_flops(eqn, name), moved, str(eqn.invars[0].aval.dtype))
+            continue
+        inner = list(_subjaxprs(eqn))
+        if name == "cond":
+            inner = [max(inner, key=lambda branch: _flops(branch, loops_once=False))]
+        for sub in inner:
+            yield from _products(sub, times * (eqn.params["length"] if name == "scan" else 1))
+
+
 def _subjaxprs(eqn: Any) -> Iterator[Any]:
     """The programs inside an equation (jit, scan, remat, custom derivatives, branches)."""
     for value in eqn.params.values():

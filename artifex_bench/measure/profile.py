@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 
+from artifex_bench import targets
 from artifex_bench.case import RematCase
 from artifex_bench.measure import jaxprs
 from artifex_bench.measure.assignment import Allocation, Assignment, Slice, read
 from artifex_bench.measure.attribution import UNKNOWN, Origin, Origins, line, split
 from artifex_bench.measure.liveness import Timeline, held, live_bytes, timeline
-from artifex_bench.measure.phases import Compiled, compile_step, refuse_offload, trace
+from artifex_bench.measure.phases import compile_step, refuse_offload, trace
 from artifex_bench.measure.probes import take
 from artifex_bench.measure.program import Program, build
 from artifex_bench.record import Measurement
@@ -30,13 +31,15 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     """
     assert isinstance(visit.case, RematCase) and visit.profile is not None
     program = build(visit.case)
-    refuse_offload(program)
+    target = targets.find(visit.case.target)
+    refuse_offload(program, target.platform)
     yield from take("traced", trace(program))
     yield _residuals(program)
-    compiled = compile_step(program)
+    compiled = compile_step(program, target)
+    assert compiled.step is not None  # as it is of what is attached
     yield from take("compiled", compiled)
-    yield from _memory(compiled)
-    yield _trace(program, compiled, visit.steps, Path(visit.profile))
+    yield from _memory(compiled.step, compiled.peak)
+    yield _trace(program, compiled.step, visit.steps, Path(visit.profile))
 
 
 def _residuals(program: Program) -> Measurement:
@@ -69,14 +72,14 @@ def _source(equation: Any) -> str:
     return line(tuple((frame.file_name, frame.line_num) for frame in traceback.frames) if traceback else ())
 
 
-def _memory(compiled: Compiled) -> Iterator[Measurement]:
+def _memory(step: Any, peak: int) -> Iterator[Measurement]:
     """The buffers at the peak and the bytes alive over the program, where the compiler tells its assignment."""
-    assignment = getattr(compiled.step.memory_analysis(), "serialized_buffer_assignment_proto", None)
+    assignment = getattr(step.memory_analysis(), "serialized_buffer_assignment_proto", None)
     try:
         if not assignment:
             raise ValueError("this compiler does not tell its buffer assignment")
-        module = compiled.step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
-        rows, curve, detail = attribute(read(assignment, module), compiled.peak)
+        module = step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
+        rows, curve, detail = attribute(read(assignment, module), peak)
     except ValueError as error:
         for name in (BUFFERS, LIVE):
             yield Measurement(name, "bytes", note=str(error))
@@ -133,14 +136,14 @@ def _owner(allocation: Allocation, assignment: Assignment, time: Timeline) -> in
     return next(filter(for_it, values), values[0])
 
 
-def _trace(program: Program, compiled: Compiled, steps: int, folder: Path) -> Measurement:
+def _trace(program: Program, compiled: Any, steps: int, folder: Path) -> Measurement:
     """Run a step unseen, then `steps` under JAX's profiler: what XProf and Perfetto open is in the folder."""
     if not steps:
         return Measurement(TRACE, "bytes", note="compile only: no steps were asked for")
     state, batch = jax.block_until_ready(program.initialize())
 
     def step(state: Any) -> Any:
-        result = jax.block_until_ready(compiled.step(state, batch))
+        result = jax.block_until_ready(compiled(state, batch))
         return result[0] if program.donated else state
 
     state = step(state)

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from artifex_bench import visit as visits
+from artifex_bench.case import ATTACHED
 from artifex_bench.visit import Visit
 
 # kind of case -> the module whose `measure` yields its measurements
@@ -66,15 +67,19 @@ def measure(visit: Visit, send: Send) -> None:
     """Take every probe of the visit, phase by phase."""
     import jax
 
+    from artifex_bench import targets
     from artifex_bench.measure.environment import environment
 
-    if visit.cache is not None:
+    target = getattr(visit.case, "target", ATTACHED)
+    if target != ATTACHED:
+        targets.find(target)  # before JAX starts a device
+    elif visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     devices = getattr(visit.case, "devices", 1)
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
-    send({"environment": environment()})
+    send({"environment": environment(targets.compiler_versions(target))})
     for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
 

@@ -24,7 +24,7 @@ from artifex_bench.record import Record
 from artifex_bench.report import units
 from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
 from artifex_bench.report.frame import frame
-from artifex_bench.report.views import view_of
+from artifex_bench.report.views import parts
 
 if TYPE_CHECKING:
     from artifex_bench.advise import Advice
@@ -44,8 +44,7 @@ class Line:
 
 def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path) -> Path:
     """Write the page of a run called `name`; `advice` is what it opens with (none: it says so). Returns the path."""
-    table = frame(records)
-    view = view_of(table)
+    (view, table), *others = parts(frame(records))
     varying = _varying(table, view)
     lines = list(_lines(table, view, varying))
     headings = [*varying, *view.HEADINGS]
@@ -59,7 +58,7 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
         name=name,
         kind=table.kind.iloc[0],
         title=view.TITLE,
-        facts=_facts(records, table),
+        facts=[*_facts(records, table), *(f"{len(rows)} cases more: table.md" for _, rows in others)],
         advice=advice,
         tradeoffs=[chart for chart in drawn if not chart.key.startswith("scaling")],
         scalings=[chart for chart in drawn if chart.key.startswith("scaling")],

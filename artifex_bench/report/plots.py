@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.case import check_choice
-from artifex_bench.report.views import view_of
+from artifex_bench.report.views import parts
 
 # Okabe & Ito 2008: told apart with any colour vision; markers and line styles carry the same in black and white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
@@ -55,7 +55,8 @@ def still(figure: Any) -> Any:
 def _drawn(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     usable = table[table.status == "ok"] if not table.empty else table
     if not usable.empty:
-        yield from import_module(view_of(table).PLOTS).draw(usable)
+        for view, rows in parts(usable):
+            yield from import_module(view.PLOTS).draw(rows)
 
 
 def styles(names: Iterable[str]) -> Styles:
