@@ -11,7 +11,7 @@ import jax
 from jax.extend import core
 
 from artifex_bench.case import RematCase
-from artifex_bench.measure import jaxprs
+from artifex_bench.measure import budget, jaxprs
 from artifex_bench.measure.probes import absent, take
 from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.sketch import sketch
@@ -31,6 +31,11 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     program = build(visit.case)
     refuse_offload(program)
     first = visit.round == 0
+    if program.plan.budget is not None:
+        settled = budget.settle(program, lambda one: compile_step(one).peak, budget.attached_target())
+        program = settled.program
+        if first:
+            yield from take("settled", settled)
     if first:
         yield from take("traced", trace(program))
     compiled = compile_step(program)

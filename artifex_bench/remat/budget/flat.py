@@ -8,9 +8,9 @@ from typing import Any
 
 from jax.extend import core, source_info_util
 
-# Calls that are dissolved: jit is none of the layer's business, and an inner checkpoint's choice is made anew. Custom
-# derivatives that are still whole here are not differentiated (those that are have been replaced by their rules).
-_CALLS = frozenset(["jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"])
+CHECKPOINTS = frozenset(["remat2", "checkpoint"])  # within a layer they are dissolved as well: its choice is made anew
+# Custom derivatives that a traced derivative still holds are not differentiated: they are left whole.
+_CALLS = frozenset(["jit", "pjit", "closed_call", "core_call"])
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,16 @@ class Flat:
     outs: tuple[Atom, ...]
     active_outs: tuple[bool, ...]
 
-    def run(self, args: Sequence[Any], mark: Callable[[Ref, Any], Any] = lambda _, value: value) -> list[Any]:
+    def run(
+        self,
+        args: Sequence[Any],
+        mark: Callable[[Ref, Any], Any] = lambda _, value: value,
+        bind: Callable[[int, list[Any]], list[Any] | None] = lambda *_: None,
+    ) -> list[Any]:
         """The program's outputs; each operation's are passed through `mark` before anything uses them.
 
-        Source lines stay those of the first tracing.
+        `bind(index, inputs)` may give another way to run an operation, or None. Source lines stay those of the first
+        tracing.
         """
         values: dict[Ref, Any] = {Ref(-1, i): arg for i, arg in enumerate(args)}
 
@@ -60,17 +66,25 @@ class Flat:
                 source_info_util.user_context(eqn.source_info.traceback, name_stack=names),
                 eqn.ctx.manager,
             ):
-                given = eqn.primitive.bind(*map(read, op.ins), **eqn.primitive.get_bind_params(eqn.params))
-                for out, value in enumerate(given if eqn.primitive.multiple_results else [given]):
+                ins = list(map(read, op.ins))
+                given = bind(index, ins)
+                if given is None:
+                    given = eqn.primitive.bind(*ins, **eqn.primitive.get_bind_params(eqn.params))
+                    given = given if eqn.primitive.multiple_results else [given]
+                for out, value in enumerate(given):
                     values[Ref(index, out)] = mark(Ref(index, out), value)
         return [read(atom) for atom in self.outs]
 
 
-def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = ()) -> Flat:
-    """The program with its calls dissolved; `active` marks inputs (none where it is left out)."""
+def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = (), checkpoints: bool = False) -> Flat:
+    """The program with its calls dissolved (`checkpoints`: but for those); `active` marks inputs (none if left out)."""
+    calls = _CALLS if checkpoints else _CALLS | CHECKPOINTS
     ops: list[Op] = []
     flags = list(active) or [False] * len(closed.jaxpr.invars)
     is_active = {Ref(-1, i): flag for i, flag in enumerate(flags)}
+
+    def entered(atom: Atom) -> bool:
+        return isinstance(atom, Ref) and is_active.get(atom, False)
 
     def walk(jaxpr: Any, consts: Sequence[Any], args: Sequence[Atom]) -> list[Atom]:
         known: dict[Any, Atom] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
@@ -80,23 +94,20 @@ def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = ()) -> Flat:
 
         for eqn in jaxpr.eqns:
             ins = tuple(map(read, eqn.invars))
-            if eqn.primitive.name in _CALLS:
+            if eqn.primitive.name in calls:
                 inner, inner_consts = _inner(eqn)
                 outs = walk(inner, inner_consts, ins)
             else:
-                given = _active_outs(eqn, [_hashable(atom) and is_active.get(atom, False) for atom in ins])
-                outs = [Ref(len(ops), i) for i in range(len(eqn.outvars))]
-                is_active.update(zip(outs, given, strict=True))
+                given = _active_outs(eqn, list(map(entered, ins)))
+                refs = [Ref(len(ops), i) for i in range(len(eqn.outvars))]
+                is_active.update(zip(refs, given, strict=True))
+                outs = [*refs]
                 ops.append(Op(eqn, ins, tuple(given)))
             known.update(zip(eqn.outvars, outs, strict=True))
         return [read(var) for var in jaxpr.outvars]
 
     outs = walk(closed.jaxpr, closed.consts, [Ref(-1, i) for i in range(len(closed.jaxpr.invars))])
-    return Flat(tuple(ops), tuple(outs), tuple(_hashable(atom) and is_active.get(atom, False) for atom in outs))
-
-
-def _hashable(atom: Atom) -> bool:
-    return isinstance(atom, Ref)
+    return Flat(tuple(ops), tuple(outs), tuple(map(entered, outs)))
 
 
 def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from jax.extend import source_info_util
@@ -97,10 +98,10 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates) -> Graph:
     kept: set[int] = set()
     wanted = list(needed)
     while wanted:
-        op = wanted.pop().op
-        if op not in kept:
-            kept.add(op)
-            wanted += _passive_inputs(derivative.ops[op], derivative)
+        at = wanted.pop().op
+        if at not in kept:
+            kept.add(at)
+            wanted += _passive_inputs(derivative.ops[at], derivative)
     values: list[Value] = []
     index: dict[Ref, int] = {}
     steps = []
@@ -133,9 +134,16 @@ def _value(name: str, op: int, eqn: Any, out: int, label: str | None, rates: Rat
         2 * size / rates.bytes_per_second,
         label or own or eqn.primitive.name,
         aval.str_short(short_dtypes=True),
-        source_info_util.summarize(eqn.source_info),
+        _line(eqn),
         savable=hasattr(aval.dtype, "itemsize") and "key<" not in str(aval.dtype),
     )
+
+
+def _line(eqn: Any) -> str:
+    """``models/transformer.py:64 (Block.mlp)``: a file is told by its own name and its folder's."""
+    path, _, place = source_info_util.summarize(eqn.source_info).partition(":")
+    line, _, function = place.partition(" ")
+    return f"{'/'.join(PurePath(path).parts[-2:])}:{line.partition(':')[0]} {function}".rstrip(": ")
 
 
 def joined(graphs: Sequence[Graph], counts: Sequence[int]) -> Graph:
