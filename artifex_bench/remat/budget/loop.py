@@ -13,7 +13,7 @@ from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
 from artifex_bench.remat.budget.plan import BudgetPlan, Tried, describe
 from artifex_bench.remat.budget.pool import Candidate, kind_of, named_candidate, pool
-from artifex_bench.remat.budget.size import Budget, BudgetError, in_mib
+from artifex_bench.remat.budget.size import Budget, BudgetError, readable
 from artifex_bench.remat.budget.stacks import Fine, Plain, planned, stacks_of
 
 COMPILES = 6
@@ -47,7 +47,7 @@ def meet(
         derivatives[stack] = (prefix, derivative)  # of those of a loop the last: the fixpoint
 
     nothing = {stack.name: ((stack.depth, Fine(frozenset())),) for stack in stacks}
-    jax.make_jaxpr(jax.grad(planned(function, nothing, seen), argnums))(*args)
+    jax.make_jaxpr(_differentiated(planned(function, nothing, seen), argnums))(*args)
     kinds = [kind_of(stack, *derivatives[stack.name], rates) for stack in stacks if stack.name in derivatives]
     untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in derivatives}
     if not kinds:
@@ -57,6 +57,20 @@ def meet(
     found = search.run(budget, plain)
     groups = {**untouched, **found.candidate.groups}
     return planned(function, groups), describe(found, search.tried, search.limit, budget, target, kinds)
+
+
+def _differentiated(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
+    """The function, its derivative traced on the way: results of any form will do."""
+    chosen = [argnums] if isinstance(argnums, int) else list(argnums)
+
+    def run(*args: Any) -> Any:
+        def of_chosen(*values: Any) -> Any:
+            given = dict(zip(chosen, values, strict=True))
+            return function(*(given.get(i, arg) for i, arg in enumerate(args)))
+
+        return jax.vjp(of_chosen, *(args[i] for i in chosen))[0]
+
+    return run
 
 
 @dataclass
@@ -86,8 +100,8 @@ class _Search:
         if best is None:
             lean = min(self.tried, key=lambda t: t.peak)
             raise BudgetError(
-                f"budget {budget.text}: {in_mib(self.limit)} is not enough: the least peak found in "
-                f"{len(self.tried)} compilations is {in_mib(lean.peak)}"
+                f"budget {budget.text}: {readable(self.limit)} is not enough: the least peak found in "
+                f"{len(self.tried)} compilations is {readable(lean.peak)}"
             )
         return best
 

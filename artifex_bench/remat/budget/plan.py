@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.remat.budget.pool import Candidate, Kind
-from artifex_bench.remat.budget.size import Budget, in_mib
+from artifex_bench.remat.budget.size import Budget, readable
 from artifex_bench.remat.budget.stacks import Choice, Plain
 from artifex_bench.remat.strategies import Policy
 
@@ -71,10 +71,10 @@ class BudgetPlan:
 
     def __str__(self) -> str:
         lines = [
-            f"budget {self.budget} on {self.target}: {in_mib(self.budget_bytes)}; compiled peak "
-            f"{in_mib(self.compiled_peak)}"
-            + (f" (predicted {in_mib(self.predicted_peak)})" if self.predicted_peak else ""),
-            f"  {len(self.compiled)} compilations, the least peak {in_mib(self.least_peak)}; computed again: "
+            f"budget {self.budget} on {self.target}: {readable(self.budget_bytes)}; compiled peak "
+            f"{readable(self.compiled_peak)}"
+            + (f" (predicted {readable(self.predicted_peak)})" if self.predicted_peak else ""),
+            f"  {len(self.compiled)} compilations, the least peak {readable(self.least_peak)}; computed again: "
             f"{self.extra_flops / 1e9:.3g} GFLOP a step",
         ]
         for group in self.groups:
@@ -85,9 +85,9 @@ class BudgetPlan:
 
 def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
     total = sum(value.bytes for value in values)
-    lines = [f"    {what}: {len(values)} values, {in_mib(total)} a layer"]
+    lines = [f"    {what}: {len(values)} values, {readable(total)} a layer"]
     largest = sorted(values, key=lambda value: -value.bytes)
-    lines += [f"      {v.label} {v.shape}, {in_mib(v.bytes)}, {v.line}" for v in largest[:SHOWN]]
+    lines += [f"      {v.label} {v.shape}, {readable(v.bytes)}, {v.line}" for v in largest[:SHOWN]]
     return lines + ([f"      and {len(largest) - SHOWN} smaller ones"] if len(largest) > SHOWN else [])
 
 

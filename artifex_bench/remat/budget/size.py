@@ -41,5 +41,9 @@ def budget(given: Any) -> Budget:
     return Budget(text, bytes=int(size))
 
 
-def in_mib(size: float) -> str:
-    return f"{size / 2**20:.4g} MiB" if size < 9999.5 * 2**20 else f"{size / 2**30:.4g} GiB"
+def readable(size: float) -> str:
+    """In the unit that reads best."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.4g} {name}"
+    return f"{size:.0f} B"

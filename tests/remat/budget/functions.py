@@ -26,7 +26,7 @@ def layer(w, x, key):
     h = jax.nn.gelu(x @ w)
     h = checkpoint_name(jax.nn.softmax(kernel(h)), "probs")
     h, sums = jax.lax.scan(lambda c, _: (jnp.tanh(c @ w), c.sum()), h, None, length=3)
-    h = jnp.where(jax.random.bernoulli(key, 0.7, h.shape), h / 0.7, 0)
+    h = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), 0.7, h.shape), h / 0.7, 0)
     return x + jax.jit(lambda h: jax.nn.relu(h) * jnp.exp(h))(h) + sums.mean()
 
 
