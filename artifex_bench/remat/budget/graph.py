@@ -93,7 +93,8 @@ class Graph:
 
 def graph_of(prefix: str, derivative: Flat, rates: Rates) -> Graph:
     """The graph of a layer's derivative, cut down to what its backward pass can want."""
-    labels = {op.ins[0]: op.eqn.params["name"] for op in derivative.ops if op.eqn.primitive.name == "name"}
+    named = (op for op in derivative.ops if op.eqn.primitive.name == "name" and isinstance(op.ins[0], Ref))
+    labels = {op.ins[0]: op.eqn.params["name"] for op in named}
     needed = {atom for op in derivative.ops if any(op.active) for atom in _passive_inputs(op, derivative)}
     kept: set[int] = set()
     wanted = list(needed)

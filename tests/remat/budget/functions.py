@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-WIDTH, DEPTH, BATCH = 8, 4, 6
+WIDTH, DEPTH, BATCH = 8, 3, 6
 
 
 @jax.custom_vjp
