@@ -7,7 +7,7 @@ from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES
 from artifex_bench.models import MODELS
-from artifex_bench.remat.strategies import ARGUMENTS, PARTS, POLICIES, STRATEGIES
+from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
 from artifex_bench.savers import SAVERS
 from artifex_bench.targets import descriptions
 
@@ -22,6 +22,7 @@ def sections() -> dict[str, dict[str, str]]:
         "strategies": {
             **{name: strategy.summary for name, strategy in STRATEGIES.items()},
             PARTS: "one part of every layer: attention-only, mlp-only",
+            BUDGET: "what every layer saves, chosen to meet a budget: a fraction (0.5) or bytes (120MiB)",
             "<policy>": "every layer, saving what a policy says",
             "<strategy>/<policy>": "both, e.g. segments-sqrt/dots_saveable",
         },

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "options": set(),
     "store": {"case", "record"},
     "models": {"case"},
-    "remat": {"case", "record", "models"},
+    "remat": {"case", "record", "models", "options"},
     "targets": {"case", "record"},
     "savers": {"case", "checkpointing"},
     "checkpointing": set(),

@@ -70,17 +70,18 @@ def _live(jaxpr: core.ClosedJaxpr) -> core.Jaxpr:
 
 
 def _flops(jaxpr: Any, loops_once: bool) -> float:
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
-        name = eqn.primitive.name
-        if name == "cond":
-            total += max(inner, default=0.0)
-        elif inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
-            total += sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
-        else:
-            total += _operation_flops(eqn, name)
-    return total
+    return sum(equation_flops(eqn, loops_once) for eqn in jaxpr.eqns)
+
+
+def equation_flops(eqn: Any, loops_once: bool = False) -> float:
+    """Of one equation, with what is inside it, counted as `flops` does."""
+    inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
+    name = eqn.primitive.name
+    if name == "cond":
+        return max(inner, default=0.0)
+    if inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
+        return sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
+    return _operation_flops(eqn, name)
 
 
 def _operation_flops(eqn: Any, name: str) -> float:

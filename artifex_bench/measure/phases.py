@@ -12,7 +12,7 @@ from jax.extend import core
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import jaxprs, remembered
+from artifex_bench.measure import budget, jaxprs, remembered
 from artifex_bench.measure.probes import absent, take, tree_bytes
 from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.roofline import Estimate, estimate
@@ -34,6 +34,11 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     program = build(visit.case)
     refuse_offload(program, target.platform)
     first = visit.round == 0
+    if program.plan.budget is not None:
+        settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
+        program = settled.program
+        if first:
+            yield from take("settled", settled)
     traced = trace(program) if first else None
     if traced is not None:
         yield from take("traced", traced)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from artifex_bench.record import Measurement
 
 if TYPE_CHECKING:
+    from artifex_bench.measure.budget import Settled
     from artifex_bench.measure.phases import Compiled, Planned, Ran, Traced
 
 Taken = tuple[list[float], str, dict[str, Any]]  # values, source (or why there are none), detail
@@ -50,6 +51,11 @@ def _gradient_flops(traced: Traced) -> Taken:
 
     once = flops(traced.gradient, loops_once=True)
     return [flops(traced.gradient)], "jaxpr", {"counting_loops_once": once}
+
+
+def _budget(settled: Settled) -> Taken:
+    plan = settled.plan.to_json()
+    return [settled.plan.budget_bytes], f"{settled.plan.budget}, met in {len(plan['compiled'])} compilations", plan
 
 
 def tree_bytes(tree: Any) -> int:
@@ -112,6 +118,7 @@ def _sketch(ran: Ran) -> Taken:
 
 
 PROBES = {
+    "budget_bytes": Probe("bytes", "settled", "what the strategy's budget came to; the plan that meets it", _budget),
     "residual_bytes": Probe(
         "bytes", "traced", "what autodiff saves for the backward pass", _from_jaxpr(lambda t: t.residual_bytes)
     ),

@@ -37,6 +37,7 @@ gradients agree with strategy none within the tolerance of the dtype.
 
 # Taken once, from the first round that has them: they are the same in every process.
 ONCE = (
+    "budget_bytes",
     "residual_bytes",
     "compiled_peak_bytes",
     "parameter_bytes",
