@@ -120,7 +120,7 @@ def test_a_program_without_an_order_is_refused():
 
 def test_a_compiler_that_does_not_tell_its_assignment_is_a_note():
     silent = SimpleNamespace(memory_analysis=lambda: SimpleNamespace(serialized_buffer_assignment_proto=None))
-    found = list(profile._memory(SimpleNamespace(step=silent, peak=5)))
+    found = list(profile._memory(silent, 5))
     assert [one.probe for one in found] == [profile.BUFFERS, profile.LIVE]
     assert {one.note for one in found} == {"this compiler does not tell its buffer assignment"}
 

@@ -38,10 +38,12 @@ KNOWN_TO_ASV = (
 UNKNOWN_TO_ASV = (
     *("samples", "verdict", "verdict_reason", "agrees", "agreement_reason", "gradient_flops", "recomputed_flops"),
     *("first_step_seconds", "forward_seconds", "compile_seconds", "other_cpu_share", "parameter_bytes"),
+    *("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"),
 )
 UNKNOWN_TO_PYTEST = [
     *(name + end for name in ("first_step_seconds", "forward_seconds") for end in ("", "_low", "_high")),
     *("measured_peak_bytes_low", "measured_peak_bytes_high"),
+    *("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"),
 ]
 
 
