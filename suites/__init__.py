@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-SUITES = ("remat", "chen", "checkpoint", "fault")
+SUITES = ("remat", "chen", "papers", "checkpoint", "fault")
 
 
 def load(name: str) -> Any:
