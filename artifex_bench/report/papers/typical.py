@@ -33,6 +33,8 @@ def times(wanted: str) -> Callable[[pd.DataFrame], Iterator[Found]]:
                 f"95 % interval {interval(row.time_ratio_low, row.time_ratio_high)}; {again:.0%} of the FLOPs are "
                 f"done again, and {row.residual_ratio:.2f}x of the residuals go through memory"
             )
+            if row.contended or none.contended:
+                why += "; contended: others used the processors in a round"
             yield Found(where, QUOTED[wanted][0], row.time_ratio, why)
 
     return find
@@ -46,8 +48,9 @@ def memory(wanted: str) -> Callable[[pd.DataFrame], Iterator[Found]]:
             state = (none.parameter_bytes + none.optimizer_bytes) / none.compiled_peak_bytes
             share = none.residual_bytes / none.compiled_peak_bytes
             why = (
-                f"of the peak of none {share:.0%} are residuals, of which {row.residual_ratio:.2f}x are left; "
-                f"{state:.0%} are parameters and optimizer state, which no strategy touches"
+                f"residuals come to {share:.0%} of the peak of none, {row.residual_ratio:.2f}x of them are left; "
+                f"parameters and optimizer state come to {state:.0%}, "
+                f"which no strategy touches (not all are alive at once)"
             )
             yield Found(where, QUOTED[wanted][1], row.compiled_peak_ratio, why)
 
