@@ -71,7 +71,7 @@ def test_a_layer_as_the_paper_has_it_agrees():
     found = told(table)
     assert starting(found, "a layer keeps")[2] == "agrees"
     assert starting(found, "selective recomputation leaves 34")[:3] == ("34 s b h", "34 s b h", "agrees")
-    assert starting(found, "it saves 70 %")[:3] == ("22.7%", "22.7%", "agrees")
+    assert starting(found, "selective recomputation saves")[:3] == ("22.7%", "22.7%", "agrees")
 
 
 @pytest.mark.parametrize(("extra", "verdict"), [(0, "agrees"), (2 * A * S * S * B, "differs")])
