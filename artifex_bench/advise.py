@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.case import CaseError
+from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
 from artifex_bench.report.units import there
@@ -41,21 +41,33 @@ def advise(
     memory_budget: int | None = None,
     time_budget: float | None = None,
     mtbf_seconds: float | None = None,
+    target: str | None = None,
 ) -> list[Advice]:
     """Advice for each group of cases in a run's table (`load_run`).
 
     remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
     multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
-    meets both. checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least
-    time, and its interval (Daly 2006).
+    meets both. Cases compiled for a device that is not attached have its capacity as their budget, and an estimate in
+    the place of a time; `target` leaves out all but those of that name.
+
+    checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least time, and
+    its interval (Daly 2006).
 
     Raises CaseError where the budget for that kind of run is missing, or it is of a kind that no advice is given for.
     """
     kind = table.kind.iloc[0] if len(table) else "empty"
     if kind == "remat":
-        if memory_budget is None and time_budget is None:
+        from artifex_bench.advise_planned import fitting, of_target
+
+        table = table if target is None else of_target(table, target)
+        if memory_budget is None and time_budget is None and (table.target == ATTACHED).any():
             raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
-        return [_strategy(title, rows, memory_budget, time_budget) for title, rows in remat.shapes(table)]
+        return [
+            _strategy(title, rows, memory_budget, time_budget)
+            if rows.target.iloc[0] == ATTACHED
+            else fitting(title, rows, memory_budget, time_budget)
+            for title, rows in remat.shapes(table)
+        ]
     if kind == "checkpoint":
         if mtbf_seconds is None:
             raise CaseError("a checkpoint run needs the mean time between failures: give --mtbf (4h, 30min, 900s)")
@@ -181,7 +193,7 @@ def _name(row: Any) -> str:
 def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
     fell = {_name(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
-    plans = [_Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
+    plans = [Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
     if not plans:
         return Advice(title, wanted, None, "all fell", None, "", "", fell)
     best, *others = sorted(plans, key=lambda plan: plan.lost)
@@ -199,7 +211,7 @@ def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A way to save with its best interval, and the share of the time that is lost with it."""
 
     row: Any
@@ -208,7 +220,7 @@ class _Plan:
     lost: float
 
     @classmethod
-    def of(cls, row: Any, mtbf: float) -> _Plan:
+    def of(cls, row: Any, mtbf: float) -> Plan:
         cost = float(max(row.blocking_seconds, row.lost_seconds if there(row.lost_seconds) else 0))
         interval = young_daly_interval(cost, mtbf, row.restore_seconds)
         return cls(row, cost, interval, lost_share(interval, cost, mtbf, row.restore_seconds))

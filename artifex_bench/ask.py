@@ -9,8 +9,8 @@ from typing import Any
 
 import suites
 from artifex_bench import case as cases
-from artifex_bench import models, runner, savers, store
-from artifex_bench.case import Case, CaseError, RematCase
+from artifex_bench import models, runner, savers, store, targets
+from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
@@ -33,15 +33,41 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
         cases=grid(suite, preset, options),
         **how,
     )
-    now = datetime.datetime.now()
-    name = options["name"] or f"{options['suite']}-{preset}-{now:%Y%m%d-%H%M%S}"
+    _check_installed(request)
+    return _folder(options, f"{options['suite']}-{preset}", request), request
+
+
+def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder made for a profile, and its request: one case, or two that differ in their strategy."""
+    given = {axis: options[axis] for axis in cases.axes(RematCase) if options.get(axis) is not None}
+    if options.get("compiler_default"):
+        given["compiler"] = "default"
+    for axis, values in given.items():
+        if axis != "strategy" and isinstance(values, list) and len(values) > 1:
+            raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
+    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
+    if found[0].target != ATTACHED:
+        raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the device that is attached")
+    if len(found) > 2:
+        raise CaseError(f"strategy {given['strategy']}: a profile is of one strategy, or of two side by side")
+    for case in found:
+        strategies.check(case)
+    if ":" in found[0].model:
+        models.load(found[0].model)
+    how = {key: options[key] for key in HOW if options.get(key) is not None}
+    request = Request(suite="profile", cases=found, rounds=1, **{"steps": 3, **how})
+    return _folder(options, "profile", request), request
+
+
+def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
+    name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
     folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
-    return folder, request
+    return folder
 
 
 def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -52,9 +78,16 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
         raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
     folder: Path = options["resume"]
     try:
-        return folder, runner.from_json(store.manifest(folder))
+        request = runner.from_json(store.manifest(folder))
     except (KeyError, TypeError, ValueError) as error:
         raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
+    _check_installed(request)
+    return folder, request
+
+
+def _check_installed(request: Request) -> None:
+    for target in dict.fromkeys(getattr(case, "target", ATTACHED) for case in request.cases):
+        targets.check_installed(target)
 
 
 def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -63,6 +96,8 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
     given: dict[str, Any] = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"
+    if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
+        given["target"] = [ATTACHED if target == "cpu" else target for target in given["target"]]
     for axis in given:
         if axis not in cases.axes(kind):
             raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
@@ -77,6 +112,8 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
         remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
     for case in remat:
         strategies.check(case)
+    for target in {case.target for case in remat if not cases.runs(case)}:
+        targets.describe(target)
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
     return cases.with_references(remat)

@@ -19,6 +19,7 @@ MODES = ("sync", "async")
 RESTORES = ("same", "reshard", "partial")
 CACHES = ("warm", "cold")
 CONTENTS = ("random", "trained", "zeros")
+ATTACHED = "attached"  # the target that every machine has: the device that JAX finds there
 
 
 class CaseError(ValueError):
@@ -31,6 +32,7 @@ class RematCase:
 
     ``depth`` counts layers, ``width`` is the hidden size, ``batch`` the sequences or samples a step,
     ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
+    ``target`` names the device that it is compiled for, and run on if that is the attached one.
     """
 
     kind: ClassVar[str] = "remat"
@@ -50,6 +52,7 @@ class RematCase:
     optimizer: str = "adam"
     compiler: str = "faithful"
     seed: int = 0
+    target: str = ATTACHED
 
     def __post_init__(self) -> None:
         for axis in ("depth", "width", "batch", "sequence", "heads"):
@@ -60,7 +63,7 @@ class RematCase:
         check_choice("step", self.step, STEPS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("compiler", self.compiler, COMPILERS)
-        for axis in self.leading:
+        for axis in (*self.leading, "target"):
             _check_name(axis, getattr(self, axis))
 
 
@@ -207,6 +210,11 @@ def label(case: Case) -> str:
     told = (*case.sizes, *(axis for axis in changed_fields(case) if axis not in (*case.leading, *case.sizes)))
     names = (str(getattr(case, axis)) for axis in case.leading)
     return " ".join([*names, *(f"{axis}={value}" for axis in told if (value := getattr(case, axis)) is not None)])
+
+
+def runs(case: Case) -> bool:
+    """Whether the case is run here, or only compiled for a device that is not there."""
+    return getattr(case, "target", ATTACHED) == ATTACHED
 
 
 def reference(case: Case) -> Case:

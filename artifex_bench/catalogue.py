@@ -7,8 +7,9 @@ from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES
 from artifex_bench.models import MODELS
-from artifex_bench.remat.strategies import ARGUMENTS, PARTS, POLICIES, STRATEGIES
+from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
 from artifex_bench.savers import SAVERS
+from artifex_bench.targets import descriptions
 
 
 def sections() -> dict[str, dict[str, str]]:
@@ -21,10 +22,15 @@ def sections() -> dict[str, dict[str, str]]:
         "strategies": {
             **{name: strategy.summary for name, strategy in STRATEGIES.items()},
             PARTS: "one part of every layer: attention-only, mlp-only",
+            BUDGET: "what every layer saves, chosen to meet a budget: a fraction (0.5) or bytes (120MiB)",
             "<policy>": "every layer, saving what a policy says",
             "<strategy>/<policy>": "both, e.g. segments-sqrt/dots_saveable",
         },
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
+        "targets": {
+            "cpu": "the attached device, whatever it is: cases are run on it",
+            **{name: f"{found.chip}: cases are compiled for it, not run" for name, found in descriptions().items()},
+        },
         "suites": {name: _presets(name) for name in suites.SUITES},
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
         "faults": dict.fromkeys(FAULTS, "of one file of a checkpoint, in a random place"),

@@ -54,6 +54,9 @@ def main() -> None:
 @click.option("--layers", type=Listed(), help="scan, unroll.")
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
+@click.option(
+    "--target", type=Listed(), help="cpu (what is attached), or a device to compile for, e.g. cpu,tpu:v5e,gpu:h100."
+)
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
 @click.option("--mode", type=Listed(), help="sync, async.")
@@ -78,9 +81,10 @@ def main() -> None:
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
 def run(**options: Any) -> None:
-    """Measure the cases of SUITE (remat, chen, papers, checkpoint, fault): a fresh process and a record a visit.
+    """Measure the cases of SUITE (remat, remat-absent, chen, papers, checkpoint, fault).
 
-    Axes take lists (--depth 4,8) and replace those of the preset; every combination is a case.
+    Every visit is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
+    preset; every combination is a case.
     """
     from artifex_bench import ask, progress
 
@@ -88,19 +92,59 @@ def run(**options: Any) -> None:
     sys.exit(progress.run(request, folder))
 
 
+_PROFILE = {*cases.axes(cases.RematCase), "compiler_default", "steps", "timeout", "memory_limit", "out", "name"}
+
+
+@main.command(params=[option for option in run.params if option.name in _PROFILE])
+def profile(**options: Any) -> None:
+    """Show what one case's memory is made of: the buffers at its compiled peak, what autodiff saves, a trace.
+
+    One value an axis; of --strategy one, or two to see side by side what the second removes.
+    """
+    from artifex_bench import ask, profiling
+
+    folder, request = ask.profile(options)
+    sys.exit(profiling.run(request, folder))
+
+
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")
-def report(folder: Path, plots: bool) -> None:
+@click.option("--html", is_flag=True, help="Write page.html as well: all of it in one file that works from disk.")
+@click.option("--memory-budget", type=Bytes(), help="That the page's recommendation keeps: see advise.")
+@click.option("--time-budget", type=MULTIPLE, help="The same.  [default, without a memory budget: 1.1x]")
+@click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
+def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run anew, from its records alone."""
     store.manifest(folder)
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if given and not html:
+        raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
     from artifex_bench import progress
     from artifex_bench.report.build import build
 
     table, written = build(folder, plots)
+    if html:
+        written.append(_page(folder, table, given))
     progress.show_table(table)
     for path in written:
         click.echo(path)
+
+
+def _page(folder: Path, table: Any, budgets: dict[str, Any]) -> Path:
+    from artifex_bench import advise as advice
+
+    try:
+        from artifex_bench.report import page
+    except ImportError as error:
+        raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
+    usual: dict[str, Any] = {"remat": {"time_budget": 1.1}, "checkpoint": {"mtbf_seconds": 4 * 3600.0}}
+    budgets = budgets or usual.get(table.kind.iloc[0], {})
+    found = advice.advise(table, **budgets) if budgets else []
+    try:
+        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html")
+    except OSError as error:
+        raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
 
 @main.command()
@@ -110,9 +154,17 @@ def report(folder: Path, plots: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Show what is the same as well.")
 @click.option("--threshold", multiple=True, metavar="QUANTITY=SHARE", help="E.g. step_seconds=0.2; may be repeated.")
 @click.option("--format", "form", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the ratios into this file: .png, .svg or .pdf.")
 @click.option("--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one.")
 def compare(
-    base: Path, new: Path, across: bool, everything: bool, threshold: tuple[str, ...], form: str, fail_on: str | None
+    base: Path,
+    new: Path,
+    across: bool,
+    everything: bool,
+    threshold: tuple[str, ...],
+    form: str,
+    plot: Path | None,
+    fail_on: str | None,
 ) -> None:
     """Hold the run in NEW against that in BASE: what became slower or larger, and how sure that is."""
     from artifex_bench import compare as comparison
@@ -121,8 +173,22 @@ def compare(
     records = store.load(base), store.load(new)
     found = comparison.compare(*records, across=across, thresholds=dict(map(_threshold, threshold)))
     progress.show_comparison(found, comparison.differences(*records), everything, form)
+    if plot is not None:
+        _draw(found, plot)
     failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
     sys.exit(1 if failing & set(found.change) else 0)
+
+
+def _draw(found: Any, path: Path) -> None:
+    from artifex_bench.report import comparison_plot
+
+    kinds = (".png", ".svg", ".pdf")
+    if path.suffix not in kinds:
+        raise CaseError(f"--plot {str(path)!r}: must end in {', '.join(kinds)}")
+    try:
+        click.echo(comparison_plot.write(found, path), err=True)
+    except OSError as error:
+        raise CaseError(f"--plot {str(path)!r}: cannot be written: {error.strerror}") from error
 
 
 def _threshold(text: str) -> tuple[str, float]:
@@ -142,6 +208,9 @@ def _threshold(text: str) -> tuple[str, float]:
 @click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")
 @click.option(
     "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures, e.g. 4h: how and how often to save."
+)
+@click.option(
+    "--target", help="E.g. tpu:v5e, which the run was compiled for: what fits its memory, by estimated steps."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:

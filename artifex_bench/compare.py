@@ -15,7 +15,7 @@ from artifex_bench.record import Record
 from artifex_bench.report import units
 from artifex_bench.report.frame import by_case, groups
 from artifex_bench.report.units import there
-from artifex_bench.stats import bootstrap_ratios, pooled_median
+from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
 
 LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
 
@@ -68,12 +68,12 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each case and quantity that both runs have: `case`, `label`, `quantity`, medians `base` and `new`,
     `ratio` with its bootstrap 95 % interval (`ratio_low`, `ratio_high`), `p` (None where it is exact or there are too
-    few samples), `change` and `reason`.
+    few rounds), `change` and `reason`.
 
     `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
-    significant (two-stage bootstrap over processes and steps, 5 % over all rows by Holm 1979); `same` otherwise, or
-    `unsure` beyond the threshold without significance. A case that is ok in one run and fell in the other is a row of
-    its own, with the quantity `status`.
+    significant (Welch's t test on the logarithms of the rounds' medians, 5 % over all rows by Holm 1979); `same`
+    otherwise, or `unsure` beyond the threshold without significance. A case that is ok in one run and fell in the other
+    is a row of its own, with the quantity `status`.
 
     Raises CaseError when the runs share no case, or their environments differ and `across` is not set.
     """
@@ -121,7 +121,7 @@ def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exac
     ratios = None if exact or not base else bootstrap_ratios(other, one)
     if ratios is not None:
         row["ratio_low"], row["ratio_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
-        row["p"] = min(1.0, 2 * (1 + min((ratios <= 1).sum(), (ratios >= 1).sum())) / (1 + ratios.size))
+        row["p"] = welch(other, one)
     return row
 
 
@@ -143,7 +143,7 @@ def _judge(rows: list[dict[str, Any]]) -> None:
         elif exact or id(row) in significant:
             row["change"], row["reason"] = beyond, "exact" if exact else f"p {row['p']:.2g}"
         else:
-            why = f"p {row['p']:.2g} is not significant" if row["p"] is not None else "too few samples to tell"
+            why = f"p {row['p']:.2g} is not significant" if row["p"] is not None else "too few rounds to tell"
             row["change"], row["reason"] = "unsure", why
 
 
@@ -167,3 +167,18 @@ def cells(row: Any) -> list[str]:
     ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
     spread = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, spread, row.change, row.reason]
+
+
+def counts(found: pd.DataFrame) -> pd.DataFrame:
+    """How many rows of `compare` there are of each change, a line a quantity, with its threshold."""
+    table = pd.crosstab(found.quantity, found.change)
+    thresholds = [f"{QUANTITIES[name].threshold:.0%}" if name in QUANTITIES else units.ABSENT for name in table.index]
+    table.insert(0, "threshold", thresholds)
+    return table
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """Rows of `compare` in words, as a Markdown table."""
+    from tabulate import tabulate
+
+    return tabulate([cells(row) for row in found.itertuples()], HEADINGS, "github", disable_numparse=True)

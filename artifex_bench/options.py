@@ -31,15 +31,21 @@ class Listed(click.ParamType):
             self.fail(f"{value!r}: must be whole numbers separated by commas", param, ctx)
 
 
+def in_bytes(text: str) -> float | None:
+    """The bytes that a size such as 8GiB, 16GB or 512 means, or None where it is no size."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    unit = _UNITS.get(found[2].upper()) if found else None
+    return float(found[1]) * unit if found and unit else None
+
+
 class Bytes(click.ParamType):
     """A size: 8GiB, 512MiB, 16GB, or bytes."""
 
     name = "SIZE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
-        size = float(found[1]) * _UNITS.get(found[2].upper(), 0) if found else 0
-        if not 1 <= size < 2**63:  # more than the system can count
+        size = in_bytes(str(value))
+        if size is None or not 1 <= size < 2**63:  # more than the system can count
             self.fail(f"{value!r}: must be a size such as 8GiB, 512MiB or 16GB", param, ctx)
         return int(size)
 

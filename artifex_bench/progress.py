@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
-from artifex_bench.report.views import view, view_of
+from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
@@ -23,14 +24,14 @@ from artifex_bench.visit import Visit
 def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     console = Console(stderr=True, markup=False)  # names of folders may hold brackets
-    measure = BACKENDS[request.backend].measure
+    backend = BACKENDS[request.backend]
     left = runner.left(request, folder, store.load(folder))
     console.print(
         f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True
     )
     try:
         with _Shown(console, len(left), request.rounds) as shown:
-            records = runner.sweep(request, folder, measure, shown)
+            records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
     except KeyboardInterrupt:
         console.print(
             f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True
@@ -93,18 +94,29 @@ class _Shown:
 
 
 def _outcome(record: Record) -> str:
-    return view(record.case.kind).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
 
 
 def show_table(table: Any) -> None:
     """Print the tables of a run."""
-    told, console = view_of(table), _wide()
-    for title, lines, notes in told.grouped(table):
-        _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
+    console = _wide()
+    for told, rows in parts(table):
+        for title, lines, notes in told.grouped(rows):
+            _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
+            for note in notes:
+                console.print(note)
+            console.print()
+        console.print(told.LEGEND.strip())
+
+
+def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:
+    """Print tables of (title, headings, the columns of words, lines, notes)."""
+    console = _wide()
+    for title, headings, left, lines, notes in grids:
+        _print_grid(console, title, headings, left, lines)
         for note in notes:
             console.print(note)
         console.print()
-    console.print(told.LEGEND.strip())
 
 
 def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everything: bool, form: str) -> None:
@@ -113,16 +125,14 @@ def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everythin
         print(found.to_csv(index=False) if form == "csv" else found.to_json(orient="records", indent=1))
         return
     shown = found if everything else found[found.change != "same"]
-    lines = [comparison.cells(row) for row in shown.itertuples()]
     counts = found.change.value_counts()
     title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
     notes = [f"the runs differ in {name}: {one} and {other}" for name, (one, other) in differing.items()]
     if form == "markdown":
-        from tabulate import tabulate
-
-        print("\n\n".join([title, *notes, tabulate(lines, comparison.HEADINGS, "github", disable_numparse=True)]))
+        print("\n\n".join([title, *notes, comparison.markdown(shown)]))
         return
     console = _wide()
+    lines = [comparison.cells(row) for row in shown.itertuples()]
     _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
     for note in notes:
         console.print(note)

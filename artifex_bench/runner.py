@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,10 @@ class Request:
     backend: str = "local"
 
     def visits(self, folder: Path) -> list[Visit]:
-        """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all."""
+        """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
+
+        What is only compiled comes before them, once: a second time would give the same.
+        """
         how: dict[str, Any] = {
             "steps": self.steps,
             "timeout": self.timeout,
@@ -42,7 +48,9 @@ class Request:
             "cache": str((folder / CACHE).resolve()),
             "scratch": str((folder / SCRATCH).resolve()),
         }
-        return [Visit(case, number, **how) for number in range(self.rounds) for case in self.cases]
+        compiled = [Visit(case, **how) for case in self.cases if not cases.runs(case)]
+        timed = [case for case in self.cases if cases.runs(case)]
+        return compiled + [Visit(case, number, **how) for number in range(self.rounds) for case in timed]
 
 
 def to_json(request: Request) -> dict[str, Any]:
@@ -55,31 +63,65 @@ def from_json(data: dict[str, Any]) -> Request:
     return Request(**{**data, "cases": tuple(cases.from_json(case) for case in data["cases"])})
 
 
-def sweep(request: Request, folder: Path, measure: Measure, show: Show) -> list[Record]:
+def sweep(
+    request: Request, folder: Path, measure: Measure, show: Show, stop: Callable[[], None] = lambda: None
+) -> list[Record]:
     """Make every visit of the request that has no record yet; returns all records of the run.
 
     A case that did not end `ok` in one round is not visited again. Whatever interrupts the sweep, each record
-    made so far is on disk, and the same call goes on where it was.
+    made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
+    at once, and `stop` ends those that are under way; timed ones are alone.
     """
     with store.locked(folder):
         store.repair(folder)
         done = {record.key: record for record in store.load(folder)}
-        for visit in request.visits(folder):
+
+        def keep(visit: Visit, record: Record) -> None:
+            record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
+            store.append(folder, record)
+            done[record.key] = record
+            show(visit, record)
+
+        visits = request.visits(folder)
+        compiled = [visit for visit in visits if not cases.runs(visit.case) and visit.key not in done]
+        with contextlib.closing(_together(compiled, folder, measure, stop)) as records:
+            for visit in compiled:
+                show(visit, None)
+                keep(visit, next(records))
+        for visit in visits:
             if visit.key in done or _fell(visit, done):
                 continue
             show(visit, None)
-            log = store.log_path(folder, visit.key)
             store.clear(folder / SCRATCH)
-            record = measure(visit, log)
-            record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
-            store.append(folder, record)
-            if record.status in ("ok", "skipped"):
-                log.unlink(missing_ok=True)
-            done[record.key] = record
-            show(visit, record)
+            keep(visit, _logged(visit, folder, measure))
         for left_over in (CACHE, SCRATCH):
             shutil.rmtree(folder / left_over, ignore_errors=True)
     return list(done.values())
+
+
+def _logged(visit: Visit, folder: Path, measure: Measure) -> Record:
+    """The record of a visit. Its log goes where it ended well, but for what the compiler of another device says."""
+    log = store.log_path(folder, visit.key)
+    record = measure(visit, log)
+    if record.status in ("ok", "skipped") and (cases.runs(visit.case) or not log.stat().st_size):
+        log.unlink(missing_ok=True)
+    return record
+
+
+def _together(
+    visits: Sequence[Visit], folder: Path, measure: Measure, stop: Callable[[], None]
+) -> Generator[Record, None, None]:
+    """The records of visits that time nothing, in their order, a visit on each core."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for made in [pool.submit(_logged, visit, folder, measure) for visit in visits]:
+            yield made.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def left(request: Request, folder: Path, records: Sequence[Record]) -> list[Visit]:

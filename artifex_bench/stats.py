@@ -67,6 +67,23 @@ def bootstrap_ratios(above: Sequence[Sequence[float]], below: Sequence[Sequence[
     return np.asarray(next(resampled) / next(resampled))
 
 
+def welch(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float | None:
+    """Two-sided p of a difference between two sides of rounds: Welch's t test on the logarithms of the rounds' medians.
+
+    A round counts as one sample: those of one process are not independent. None where a side has fewer than two rounds,
+    or a value is not above zero.
+    """
+    from scipy import stats  # slow to import
+
+    medians = [np.array([np.median(group) for group in side]) for side in (one, other)]
+    if min(map(len, medians)) < 2 or min(side.min() for side in medians) <= 0:
+        return None
+    logs = [np.log(side) for side in medians]
+    if max(np.ptp(side) for side in logs) == 0:
+        return float(logs[0][0] == logs[1][0])
+    return float(stats.ttest_ind(*logs, equal_var=False).pvalue)
+
+
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points that no other point beats in both coordinates (less is better), by the first.
 

@@ -17,7 +17,8 @@ class Visit:
 
     Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
     of the compile cache that the rounds share (None: no cache), `scratch` the one for files that are written to be
-    measured (None: the system's own).
+    measured (None: the system's own). `profile` is the folder that a profile's trace goes to (None: no profile, the
+    case is measured).
     """
 
     case: Case
@@ -27,6 +28,7 @@ class Visit:
     memory_limit: int | None = None
     cache: str | None = None
     scratch: str | None = None
+    profile: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:

@@ -108,7 +108,7 @@ def compare_pairs(scratch: Path, pairs: int, slowdown: float, memory: float) -> 
             new = scratch / f"{pair}-{tree}-b"
             call(trees[tree], *smoke, str(scratch), "--name", new.name)
             told = call(trees["base"], "compare", str(base), str(new), "--format", "json").stdout
-            changed = {row["quantity"] for row in json.loads(told)["rows"] if row["change"] in CHANGES}
+            changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
             alarmed[kind] += bool(changed)
             found.update((kind, quantity) for quantity in changed)
         print(f"pair {pair + 1}/{pairs}", flush=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-SUITES = ("remat", "chen", "papers", "checkpoint", "fault")
+SUITES = ("remat", "remat-absent", "chen", "papers", "checkpoint", "fault")
 
 
 def load(name: str) -> Any:
     """The suite's module: it holds KIND (of its cases), PRESETS (name -> grids), SETTINGS and DEFAULT."""
-    return importlib.import_module(f"suites.{name}")
+    return importlib.import_module(f"suites.{name.replace('-', '_')}")

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from artifex_bench.case import as_list
+from artifex_bench.report.units import there
 from suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row, measured
 
 CLOCK = Clock()
-TOLD = ("verdict", "compiled_peak_bytes", "measured_peak_bytes", "residual_bytes", "recomputed_flops", "time_ratio")
+TOLD = (
+    *("case", "verdict", "verdict_reason", "agrees", "agreement_reason", "other_cpu_share"),
+    *("compiled_peak_bytes", "measured_peak_bytes", "measured_peak_source", "residual_bytes", "recomputed_flops"),
+    *("parameter_bytes", "optimizer_bytes", "gradient_flops", "trace_seconds", "compile_seconds", "time_ratio"),
+)
 
 
 def points() -> Iterator[Any]:
@@ -35,7 +40,8 @@ def test_step(benchmark: Any, figures: dict[str, dict[Key, Row]], model: str, ke
     if row is None:
         pytest.skip("it did not end well: `artifex-bench run` shows why")
     benchmark.group = ", ".join([model, *(f"{axis} {value}" for axis, value in zip(AXES[1:], key[1:], strict=True))])
-    benchmark.extra_info.update({name: row[name] for name in TOLD if row[name] == row[name]})
+    benchmark.extra_info.update({name: row[name] for name in TOLD if there(row[name])})
+    benchmark.extra_info["steps_of_processes"] = list(map(len, row["step_seconds"]))
     steps = list(itertools.chain.from_iterable(row["step_seconds"]))
     passing = iter(steps)
     benchmark.pedantic(lambda: CLOCK.pass_by(next(passing)), rounds=len(steps), iterations=1)

@@ -8,11 +8,14 @@ difference as if samples were independent, is given one sample a process: the me
 from __future__ import annotations
 
 import itertools
+import json
 import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from artifex_bench.case import as_list
+from artifex_bench import case as cases
+from artifex_bench.case import RematCase, as_list
+from artifex_bench.remat import strategies
 
 AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them
 Key = tuple[Any, ...]
@@ -40,6 +43,7 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
     """
 
     class View:
+        version = fixed(grid)  # asv holds results of differing versions apart
         params = tuple(as_list(axis, grid[axis]) for axis in AXES)
         param_names = AXES
         timeout = 1800
@@ -79,6 +83,12 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
     return View
 
 
+def fixed(grid: Mapping[str, Any]) -> str:
+    """The axes of a grid's cases that asv's parameters do not tell, as JSON."""
+    case = strategies.fit(RematCase(**{axis: value for axis, value in grid.items() if axis not in AXES}))
+    return json.dumps({axis: value for axis, value in cases.to_json(case).items() if axis not in AXES})
+
+
 def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
     one list a process.
@@ -89,12 +99,11 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     from artifex_bench.runner import Request
 
     module = suites.load(suite)
-    cases = ask.grid(module, preset, {})
-    records = benchmark.measure(Request(suite, cases, **module.SETTINGS[preset]))
+    records = benchmark.measure(Request(suite, ask.grid(module, preset, {}), **module.SETTINGS[preset]))
     found: dict[str, dict[Key, Row]] = {}
-    for visits, row in zip(by_case(records).values(), frame(records).to_dict("records"), strict=True):
+    for (case, visits), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
-            steps = groups(visits, "step_seconds")
-            figures = {str(name): value for name, value in row.items()} | {"step_seconds": steps}
+            figures = {str(name): value for name, value in row.items()}
+            figures |= {"case": cases.to_json(case), "step_seconds": groups(visits, "step_seconds")}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

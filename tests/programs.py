@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from artifex_bench import targets
 from artifex_bench.case import RematCase
 from artifex_bench.measure import phases
 from artifex_bench.measure.program import Program, build
@@ -35,7 +36,7 @@ def plain(case: RematCase) -> phases.Traced:
 @functools.cache
 def compiled(case: RematCase) -> phases.Compiled:
     """The case compiled as the worker compiles it."""
-    return phases.compile_step(program(case))
+    return phases.compile_step(program(case), targets.find(case.target))
 
 
 @functools.cache

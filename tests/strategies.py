@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from artifex_bench.case import COMPILERS, DTYPES, LAYERS, OPTIMIZERS, STEPS, RematCase
+from artifex_bench.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, STEPS, RematCase
 from artifex_bench.record import STATUSES, Agreement, Measurement, Record, Verdict
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
@@ -35,6 +35,7 @@ cases = st.builds(
     optimizer=st.sampled_from(OPTIMIZERS),
     compiler=st.sampled_from(COMPILERS),
     seed=st.integers(0, 2**32 - 1),
+    target=st.sampled_from((ATTACHED, "tpu:v5e", "gpu:h100")),
 )
 measurements = st.one_of(
     st.builds(Measurement, words, words, st.lists(numbers, min_size=1, max_size=4).map(tuple), words, detail=details),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import suites
-from artifex_bench import ask, cli, runner, store
+from artifex_bench import ask, cli, runner, store, targets
 from artifex_bench import case as cases
 from artifex_bench.case import CaseError
 
@@ -115,10 +115,21 @@ def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
 
 
 @pytest.mark.parametrize("suite", suites.SUITES)
-def test_the_default_preset(tmp_path, suite):
+def test_the_default_preset(tmp_path, monkeypatch, suite):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")  # whatever compilers are installed here
     _, request = ask.new({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
     module = suites.load(suite)
     assert request.cases == ask.grid(module, module.DEFAULT, {})
+
+
+def test_going_on_without_the_compiler_that_it_takes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    options = {**NOTHING, "suite": "remat-absent", "preset": "smoke", "out": tmp_path}
+    folder, request = ask.new(options)
+    assert ask.resume({**NOTHING, "resume": folder}) == (folder, request)
+    monkeypatch.setattr(targets, "_version", lambda package: None)
+    with pytest.raises(CaseError, match="its compiler is not installed"):
+        ask.resume({**NOTHING, "resume": folder})
 
 
 @pytest.mark.parametrize("name", ["a/b", "/abs", "a/", "..", ".", "../up", "n" * 256, "é" * 128])

@@ -87,9 +87,9 @@ def test_unknown_choices_are_refused_with_the_valid_ones(axis, valid):
     assert str(raised.value) == f"unknown {axis} 'nope': valid are {valid}"
 
 
-@pytest.mark.parametrize("axis", ["model", "strategy"])
+@pytest.mark.parametrize("axis", ["model", "strategy", "target"])
 @pytest.mark.parametrize("value", ["", "  ", None, 3])
-def test_models_and_strategies_have_names(axis, value):
+def test_models_strategies_and_targets_have_names(axis, value):
     with pytest.raises(CaseError, match=f"{axis} {value!r}"):
         RematCase(**{axis: value})
 
@@ -101,7 +101,7 @@ def test_distinct_cases_have_distinct_ids(one, other):
 
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
-    other |= {"optimizer": "sgd", "compiler": "default"}
+    other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e"}
     changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
     assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 
@@ -127,6 +127,12 @@ def test_ids_stay_what_they_were():
     """Stored records are found by these."""
     assert cases.case_id(RematCase()) == "transformer.none.f43abb3290"
     assert cases.case_id(RematCase(strategy="all", depth=8)) == "transformer.all.22b30fc593"
+
+
+def test_what_is_attached_runs_and_all_else_is_compiled():
+    assert cases.runs(RematCase()) and cases.runs(cases.CheckpointCase())
+    assert not cases.runs(RematCase(target="tpu:v5e"))
+    assert cases.reference(RematCase(target="tpu:v5e", strategy="all")) == RematCase(target="tpu:v5e")
 
 
 @given(made.cases)

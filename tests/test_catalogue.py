@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import suites
-from artifex_bench import ask, catalogue, models
+from artifex_bench import ask, catalogue, models, targets
 from artifex_bench import case as cases
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES
@@ -20,6 +20,7 @@ def test_every_table_is_shown():
         (models.MODELS, "models"),
         (STRATEGIES, "strategies"),
         (suites.SUITES, "suites"),
+        (targets.descriptions(), "targets"),
         (PROBES, "probes"),
         (BACKENDS, "backends"),
     ):

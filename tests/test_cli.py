@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import suites
-from artifex_bench import catalogue, models, runner, store
+from artifex_bench import catalogue, models, runner, store, targets
 from artifex_bench.cli import main
 from artifex_bench.execution import BACKENDS, Backend
 from artifex_bench.remat.strategies import POLICIES, names
@@ -93,6 +93,7 @@ WRONG = [
     (("--dtype", "float64"), "unknown dtype 'float64': valid are float32, bfloat16"),
     (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
     (("--step", "half"), "unknown step 'half': valid are train, gradient"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are attached, {', '.join(targets.descriptions())}"),
     (("--optimizer", "lion"), "unknown optimizer 'lion': valid are adam, adamw, sgd"),
     (("--memory-limit", "lots"), "'--memory-limit': 'lots': must be a size such as 8GiB, 512MiB or 16GB"),
     (("--memory-limit", "0"), "'--memory-limit': '0': must be a size such as 8GiB, 512MiB or 16GB"),
@@ -128,6 +129,19 @@ def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tm
     )
     assert log == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_whose_compiler_is_not_installed_is_one_line_that_says_what_to_install(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0" if package == "jax-cuda12-plugin" else None)
+    log = fake()
+    assert refused(*SMOKE, "--out", tmp_path, "--target", "cpu,tpu:v5e") == (
+        "target 'tpu:v5e': its compiler is not installed: pip install 'artifex-bench[tpu-aot]', or make aot in a clone "
+        "(libtpu missing)"
+    )
+    assert "(jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12 missing)" in refused(*SMOKE, "--target", "gpu:h100")
+    assert log == []
+    assert call(*SMOKE, "--out", tmp_path, "--target", "cpu").exit_code == 0
+    assert {one.case.target for one in store.load(tmp_path / "run")} == {"attached"}
 
 
 def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake, plots, tmp_path):

@@ -80,7 +80,7 @@ def test_a_small_change_of_what_does_not_vary_is_always_found():
 def test_beyond_the_threshold_without_significance_is_unsure():
     found = compare(run(1, rounds=1, steps=1), run(2, rounds=1, steps=1, time=1.5))
     row = found[found.quantity == "step_seconds"].iloc[0]
-    assert (row.change, row.reason) == ("unsure", "too few samples to tell")
+    assert (row.change, row.reason) == ("unsure", "too few rounds to tell")
 
 
 def test_thresholds_can_be_chosen_by_quantity():
@@ -147,6 +147,20 @@ def test_as_data_it_is_whole(folders):
     assert len(rows) == len(table) == 2 * 3
     assert {row["quantity"] for row in rows} <= set(QUANTITIES)
     assert "| regression" in call(base, slow, "--format", "markdown").output
+
+
+def test_the_ratios_are_drawn(folders, tmp_path):
+    for name in ("ratios.png", "ratios.svg"):
+        done = call(*folders[:2], "--plot", str(tmp_path / name))
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("file", "why"), [("ratios.bmp", "must end in"), ("missing/ratios.png", "cannot be written")])
+def test_a_plot_that_cannot_be_made_is_one_clear_line(folders, tmp_path, file, why):
+    done = call(*folders[:2], "--plot", str(tmp_path / file))
+    assert done.exit_code == 2
+    assert why in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_what_is_the_same_is_shown_when_asked(folders):

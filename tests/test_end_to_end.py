@@ -21,9 +21,9 @@ pytestmark = pytest.mark.timeout(900)  # real compilations, and the machine may 
 
 
 def bench(*args, code=0):
-    """Run the command; what it printed on standard output and standard error."""
+    """Run the installed command; what it printed on standard output and standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", "from artifex_bench.cli import main; main()", *args],
+        [Path(sys.executable).with_name("artifex-bench"), *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -51,6 +51,22 @@ def test_a_run_measures_time_and_three_kinds_of_memory(smoke):
     assert table.agrees["all"] is True or table.agrees["all"] == 1
     assert "transformer: depth 2" in printed
     assert "effective" in printed
+
+
+def test_a_budget_stands_in_a_sweep_beside_other_strategies(tmp_path):
+    asked = ["--model", "transformer,mlp", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
+    printed, _ = bench("run", "remat", *asked, *SMALL, "--out", str(tmp_path), "--name", "budget", code=1)
+    records = {(r.case.model, r.case.strategy): r for r in store.load(tmp_path / "budget")}
+    for model in ("transformer", "mlp"):
+        met = records[model, "budget-0.5"]
+        assert met.status == "ok" and met.agreement.ok
+        assert met.value("compiled_peak_bytes") <= met.value("budget_bytes")
+        assert len(met.get("budget_bytes").detail["compiled"]) <= 6
+        missed = records[model, "budget-1KiB"]
+        assert missed.status == "failed"
+        assert "BudgetError: budget 1KiB: 1 KiB is not enough: the least peak found in" in missed.reason
+    assert records["transformer", "budget-0.5"].verdict.name == "effective"
+    assert "budget-0.5" in printed
 
 
 def test_a_run_leaves_tables_plots_and_nothing_else(smoke):

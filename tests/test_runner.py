@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -45,6 +46,60 @@ def test_visits_go_round_a_b_c_a_b_c(folder):
     assert log == [f"measure {visit}" for visit in VISITS]
     assert named(found) == VISITS
     assert store.load(folder) == found
+
+
+ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
+
+
+def test_what_is_only_compiled_is_visited_once(folder):
+    request = dataclasses.replace(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
+    found = [(visit.case.target, visit.case.strategy, visit.round) for visit in request.visits(folder)]
+    assert sorted(found) == [
+        *[("attached", "all", 0), ("attached", "all", 1), ("attached", "none", 0), ("attached", "none", 1)],
+        *[("tpu:v5e", "all", 0), ("tpu:v5e", "none", 0)],
+    ]
+
+
+def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
+    """Each of two visits waits for the other to begin; the second is done first."""
+    request = dataclasses.replace(REQUEST, cases=ABSENT)
+    meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
+
+    def measure(visit, path):
+        path.write_text("")
+        meeting.wait()
+        if visit.case.strategy == "none":
+            assert finished.wait(60)
+        finished.set()
+        return record(visit.case, round=visit.round)
+
+    if os.cpu_count() == 1:
+        pytest.skip("one core compiles one program at a time")
+    assert [one.case.strategy for one in sweep(request, folder, measure, ignore)] == ["none", "all"]
+    assert named(store.load(folder)) == ["none 0", "all 0"]
+
+
+def test_an_interruption_ends_the_visits_that_are_under_way(folder):
+    stopped = threading.Event()
+
+    def measure(visit, path):
+        if visit.case.strategy == "none":
+            raise KeyboardInterrupt
+        assert stopped.wait(60)
+        return record(visit.case, "failed")
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
+    assert store.load(folder) == []
+
+
+def test_what_another_devices_compiler_says_is_kept(folder):
+    def measure(visit, path):
+        path.write_text("" if visit.case.strategy == "none" else "noise")
+        return record(visit.case, round=visit.round)
+
+    sweep(dataclasses.replace(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
+    assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
 
 
 def test_each_record_is_on_disk_before_the_next_visit_begins(folder):

@@ -13,10 +13,13 @@ from artifex_bench.visit import Visit
 
 @dataclass(frozen=True)
 class Backend:
-    """`measure(visit, log)`; `log` is the file that keeps what the process prints."""
+    """`measure(visit, log)`, from any thread; `log` is the file that keeps what the process prints. `stop()` ends the
+    visits that other threads have under way.
+    """
 
     summary: str
     measure: Callable[[Visit, Path], Record]
+    stop: Callable[[], None] = lambda: None
 
 
-BACKENDS = {"local": Backend("a fresh process on this machine for every visit", local.measure)}
+BACKENDS = {"local": Backend("a fresh process on this machine for every visit", local.measure, local.stop)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import json
 import os
 import re
 import selectors
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,9 +62,21 @@ def _fork(stdin: int, stdout: int, stderr: int) -> Process:
     return _template().fork(stdin, stdout, stderr)
 
 
-@functools.cache
+_own = threading.local()  # a template serves one visit at a time, so that each thread has its own
+_templates: list[Template] = []
+
+
 def _template() -> Template:
-    return Template(_environment())
+    if not hasattr(_own, "template"):
+        _own.template = Template(_environment())
+        _templates.append(_own.template)
+    return _own.template
+
+
+def stop() -> None:
+    """Kill every worker, whichever thread it works for: their visits end at once, as failed ones."""
+    for template in _templates:
+        template.kill()
 
 
 def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:

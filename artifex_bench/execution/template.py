@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 
 from artifex_bench.measure.template import NUMBER, PARENT
@@ -36,6 +37,7 @@ class Template:
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the template
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
         """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
@@ -46,7 +48,11 @@ class Template:
             socket.send_fds(self._socket, [b"."], [stdin, stdout, stderr])
         pid = self.answer()
         if pid is None:
-            raise ChildProcessError("the process that workers are forked from ended before it could fork one")
+            said = self._last_line()
+            raise ChildProcessError(
+                "the process that workers are forked from ended before it could fork one"
+                + (f": {said}" if said else "")
+            )
         return Forked(self, pid)
 
     def answer(self) -> int | None:
@@ -57,6 +63,17 @@ class Template:
             if len(data) == NUMBER.size:
                 return int(NUMBER.unpack(data)[0])
         return None
+
+    def _last_line(self) -> str:
+        """The last that the template printed: importing JAX prints much that concerns nobody."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:500] if lines else ""
+
+    def kill(self) -> None:
+        """Kill the template process, from any thread; its worker dies with it."""
+        if self._process is not None:
+            self._process.kill()
 
     def close(self) -> None:
         """End the template process."""
@@ -74,6 +91,7 @@ class Template:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "artifex_bench.measure.template"],
                 stdin=theirs.fileno(),
+                stderr=self._errors,
                 env={**self._environment, PARENT: str(os.getpid())},
                 start_new_session=True,  # so that Ctrl-C reaches the parent alone
             )

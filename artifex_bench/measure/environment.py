@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ _PACKAGES = ("artifex-bench", "jax", "jaxlib", "flax", "optax", "numpy")
 _FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "LIBTPU_INIT_ARGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "OMP_NUM_THREADS")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, device, machine and flags, as plain JSON values; nothing that names a person or a place."""
+def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Versions, device, machine and flags, as plain JSON values; nothing that names a person or a place.
+
+    `compilers` are packages with their versions that matter besides.
+    """
     device = jax.local_devices()[0]
     return {
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {**{name: importlib.metadata.version(name) for name in _PACKAGES}, **(compilers or {})},
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.local_device_count(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -48,6 +49,7 @@ _FREE = frozenset(
     ]
 )
 _VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name"])  # the same bytes under another shape
+_LOOK_THROUGH = frozenset(["name", "reduce_precision", "reshape", "squeeze", "expand_dims", "copy"])
 
 
 def flops(jaxpr: core.ClosedJaxpr, loops_once: bool = False) -> float:
@@ -68,17 +70,18 @@ def _live(jaxpr: core.ClosedJaxpr) -> core.Jaxpr:
 
 
 def _flops(jaxpr: Any, loops_once: bool) -> float:
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
-        name = eqn.primitive.name
-        if name == "cond":
-            total += max(inner, default=0.0)
-        elif inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
-            total += sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
-        else:
-            total += _operation_flops(eqn, name)
-    return total
+    return sum(equation_flops(eqn, loops_once) for eqn in jaxpr.eqns)
+
+
+def equation_flops(eqn: Any, loops_once: bool = False) -> float:
+    """Of one equation, with what is inside it, counted as `flops` does."""
+    inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
+    name = eqn.primitive.name
+    if name == "cond":
+        return max(inner, default=0.0)
+    if inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
+        return sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
+    return _operation_flops(eqn, name)
 
 
 def _operation_flops(eqn: Any, name: str) -> float:
@@ -95,6 +98,35 @@ def _operation_flops(eqn: Any, name: str) -> float:
     if name.startswith(("reduce", "arg", "cum")):
         return float(math.prod(eqn.invars[0].aval.shape))
     return float(out)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product or convolution that runs `times` times: FLOPs of one, bytes of its operands and its result."""
+
+    times: int
+    flops: float
+    bytes: int
+    dtype: str
+
+
+def products(jaxpr: core.ClosedJaxpr) -> Iterator[Product]:
+    """Every matrix product and convolution of a program, counted as `flops` counts."""
+    return _products(_live(jaxpr), 1)
+
+
+def _products(jaxpr: Any, times: int) -> Iterator[Product]:
+    for eqn in jaxpr.eqns:
+        name = eqn.primitive.name
+        if name in ("dot_general", "conv_general_dilated"):
+            moved = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars))
+            yield Product(times, _operation_flops(eqn, name), moved, str(eqn.invars[0].aval.dtype))
+            continue
+        inner = list(_subjaxprs(eqn))
+        if name == "cond":
+            inner = [max(inner, key=lambda branch: _flops(branch, loops_once=False))]
+        for sub in inner:
+            yield from _products(sub, times * (eqn.params["length"] if name == "scan" else 1))
 
 
 def _subjaxprs(eqn: Any) -> Iterator[Any]:
@@ -119,12 +151,30 @@ def tags(jaxpr: core.ClosedJaxpr) -> set[str]:
     return set(walk(jaxpr.jaxpr))
 
 
+@dataclass(frozen=True)
+class Residual:
+    """A value that the forward pass keeps: its type, bytes, and the tag that `checkpoint_name` gives it (or "").
+
+    `equations` is the one that makes it, after the loops and calls it lies in, the outermost first.
+    """
+
+    aval: Any
+    bytes: int
+    equations: tuple[Any, ...]
+    name: str
+
+
 def residual_bytes(function: Callable[..., Any], differentiated: Any, *others: Any) -> int:
-    """Bytes that the forward pass keeps for the backward pass, arguments apart.
+    """Bytes that the forward pass keeps for the backward pass, arguments apart: those of `residuals`."""
+    return sum(residual.bytes for residual in residuals(function, differentiated, *others))
+
+
+def residuals(function: Callable[..., Any], differentiated: Any, *others: Any) -> list[Residual]:
+    """What the forward pass keeps for the backward pass, arguments apart, in the order it is kept.
 
     `function(differentiated, *others)` is traced through `jax.vjp`; what its pullback closes over are the
-    residuals (what `jax.ad_checkpoint.print_saved_residuals` prints, here as bytes). An argument that is only
-    reshaped is still an argument; a value saved twice counts once.
+    residuals (what `jax.ad_checkpoint.print_saved_residuals` prints). An argument that is only reshaped is still an
+    argument; a value saved twice counts once.
     """
 
     def pullback(differentiated: Any, others: Any) -> Any:
@@ -135,8 +185,27 @@ def residual_bytes(function: Callable[..., Any], differentiated: Any, *others: A
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in _VIEWS and eqn.invars[0] in arguments:
             arguments.update(eqn.outvars)
-    saved = {var for var in jaxpr.outvars if not isinstance(var, core.Literal)} - arguments
-    return sum(_bytes(var.aval) for var in saved)
+    saved = dict.fromkeys(var for var in jaxpr.outvars if not isinstance(var, core.Literal) and var not in arguments)
+    return [Residual(var.aval, _bytes(var.aval), *_maker(jaxpr, var)) for var in saved]
+
+
+def _maker(jaxpr: Any, var: Any) -> tuple[tuple[Any, ...], str]:
+    """(equations, tag): into loops and calls, and before names and what only moves the value."""
+    found: list[Any] = []
+    name = ""
+    while True:
+        eqn = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
+        if eqn is None:  # an input of this program: what made it is the loop or call around it
+            return tuple(found), name
+        if eqn.primitive.name in _LOOK_THROUGH and not isinstance(eqn.invars[0], core.Literal):
+            name = name or eqn.params.get("name", "")
+            var = eqn.invars[0]
+            continue
+        found.append(eqn)
+        inner = list(_subjaxprs(eqn)) if eqn.primitive.name not in ("while", "cond") else []
+        if len(inner) != 1 or len(inner[0].outvars) != len(eqn.outvars):
+            return tuple(found), name
+        jaxpr, var = inner[0], inner[0].outvars[eqn.outvars.index(var)]
 
 
 def _bytes(aval: Any) -> int:

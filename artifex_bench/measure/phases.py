@@ -10,15 +10,17 @@ from typing import Any
 import jax
 from jax.extend import core
 
+from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import jaxprs
-from artifex_bench.measure.probes import absent, take
+from artifex_bench.measure import budget, jaxprs, remembered
+from artifex_bench.measure.probes import absent, take, tree_bytes
 from artifex_bench.measure.program import Program, build, check_tags
+from artifex_bench.measure.roofline import Estimate, estimate
 from artifex_bench.measure.sketch import sketch
 from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.timing import CpuShare, time_steps
 from artifex_bench.record import Measurement
-from artifex_bench.targets import attached
+from artifex_bench.targets import Description, Target, attached
 from artifex_bench.visit import Visit
 
 
@@ -28,13 +30,25 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     Without timed steps nothing is run. Later rounds only repeat the timing: what a program is does not change.
     """
     assert isinstance(visit.case, RematCase)
+    target = targets.find(visit.case.target)
     program = build(visit.case)
-    refuse_offload(program)
+    refuse_offload(program, target.platform)
     first = visit.round == 0
-    if first:
-        yield from take("traced", trace(program))
-    compiled = compile_step(program)
+    if program.plan.budget is not None:
+        settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
+        program = settled.program
+        if first:
+            yield from take("settled", settled)
+    traced = trace(program) if first else None
+    if traced is not None:
+        yield from take("traced", traced)
+    compiled = compile_step(program, target)
     yield from take("compiled", compiled)
+    if target.description is not None:
+        if traced is not None:
+            yield from take("planned", plan(program, traced, target.description))
+        yield from absent("ran", f"{visit.case.target} is not attached: the step was compiled for it and not run")
+        return
     if not visit.steps:
         yield from absent("ran", "compile only: no steps were asked for")
         return
@@ -44,9 +58,9 @@ def measure(visit: Visit) -> Iterator[Measurement]:
         yield from take("split", time_forward(program, compiled.options, visit.steps))
 
 
-def refuse_offload(program: Program) -> None:
-    """Raise Skip when the strategy offloads residuals and the attached device has nowhere to put them."""
-    why = attached.why_no_offload(jax.default_backend())
+def refuse_offload(program: Program, platform: str) -> None:
+    """Raise Skip when the strategy offloads residuals and such a device has nowhere to put them."""
+    why = attached.why_no_offload(platform)
     if program.plan.policy is not None and program.plan.policy.offloads() and why:
         raise Skip(why)
 
@@ -71,9 +85,13 @@ def trace(program: Program) -> Traced:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The step (or the gradient, where the case asks for that alone) compiled for the attached device."""
+    """The step (or the gradient, where the case asks for that alone) compiled for its target.
 
-    step: Any
+    `step` is None where the compiler refused the program for its memory (`peak` is what it asked for then), and where
+    a device that is not there has been compiled for before (`from_cache`).
+    """
+
+    step: Any | None
     trace_seconds: float
     compile_seconds: float
     from_cache: bool
@@ -83,18 +101,35 @@ class Compiled:
     flops: float | None
 
 
-def compile_step(program: Program) -> Compiled:
+def compile_step(program: Program, target: Target) -> Compiled:
     """Trace, lower and compile what will be timed, from shapes alone."""
-    options = attached.compiler_options(jax.default_backend(), program.case.compiler)
+    options = target.options(program.case.compiler)
+    shapes = program.abstract()
     start = time.perf_counter()
-    lowered = jax.jit(program.timed, donate_argnums=program.donated).lower(*program.abstract())
+    lowered = jax.jit(program.timed, donate_argnums=program.donated).lower(*target.place(shapes))
     lower_seconds = time.perf_counter() - start
+    kept = remembered.path(lowered.as_text(), target.description, options) if target.description else None
+    if kept is not None and (figures := remembered.read(kept)):
+        return Compiled(None, lower_seconds, 0.0, True, options, **figures)
+    step, flops = None, None
     with _CacheHits() as cache:
         start = time.perf_counter()
-        step = lowered.compile(compiler_options=options)
+        try:
+            step = lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            needed = target.needed(str(error))
+            if needed is None:
+                raise
+            peak, parts = (
+                needed,
+                {"argument_bytes": tree_bytes(shapes), "formula": "the compiler's out-of-memory error"},
+            )
         compile_seconds = time.perf_counter() - start
-    peak, parts = attached.compiled_peak(jax.default_backend(), step.memory_analysis())
-    flops = (step.cost_analysis() or {}).get("flops")
+    if step is not None:
+        peak, parts = attached.compiled_peak(target.platform, step.memory_analysis())
+        flops = (step.cost_analysis() or {}).get("flops")
+    if kept is not None:
+        remembered.write(kept, {"peak": peak, "parts": parts, "flops": flops})
     return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops)
 
 
@@ -111,6 +146,26 @@ class _CacheHits:
 
     def _listen(self, event: str, **_: Any) -> None:
         self.hit = self.hit or event == "/jax/compilation_cache/cache_hits"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a description says of a device that is not there, and an estimate of the step by it (None: no roofline)."""
+
+    description: Description
+    estimate: Estimate | None
+
+
+def plan(program: Program, traced: Traced, description: Description) -> Planned:
+    """Hold the traced program against the roofline of a device that is not there.
+
+    The roofline knows nothing of the way to host memory: a program that takes it has no estimate.
+    """
+    if program.plan.policy is not None and program.plan.policy.offloads():
+        return Planned(description, None)
+    state = {name: traced.state[name] for name in ("params", "optimizer")}
+    updated = 2 * tree_bytes(state) if program.case.step == "train" else 0
+    return Planned(description, estimate(traced.gradient, updated, description.peak_flops, description.bandwidth))
 
 
 @dataclass(frozen=True)
@@ -137,6 +192,7 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
 
     def step(carry: Any) -> Any:
         state, batch, _ = carry
+        assert compiled.step is not None  # only of a device that is not there
         result = jax.block_until_ready(compiled.step(state, batch))
         return (result[0], batch, result) if program.donated else (state, batch, result)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from artifex_bench.record import Measurement
 
 if TYPE_CHECKING:
-    from artifex_bench.measure.phases import Compiled, Ran, Traced
+    from artifex_bench.measure.budget import Settled
+    from artifex_bench.measure.phases import Compiled, Planned, Ran, Traced
 
 Taken = tuple[list[float], str, dict[str, Any]]  # values, source (or why there are none), detail
 
@@ -52,7 +53,13 @@ def _gradient_flops(traced: Traced) -> Taken:
     return [flops(traced.gradient)], "jaxpr", {"counting_loops_once": once}
 
 
-def _tree_bytes(tree: Any) -> int:
+def _budget(settled: Settled) -> Taken:
+    plan = settled.plan.to_json()
+    return [settled.plan.budget_bytes], f"{settled.plan.budget}, met in {len(plan['compiled'])} compilations", plan
+
+
+def tree_bytes(tree: Any) -> int:
+    """The bytes of all arrays of a pytree, or of their shapes."""
     import jax
 
     leaves = jax.tree.leaves(tree)
@@ -61,7 +68,7 @@ def _tree_bytes(tree: Any) -> int:
 
 def _compile_seconds(compiled: Compiled) -> Taken:
     if compiled.from_cache:
-        return [], "the compiled program came from the cache that the rounds share", {}
+        return [], "what was compiled came from the cache", {}
     return [compiled.compile_seconds], "wall clock", {"options": compiled.options}
 
 
@@ -73,6 +80,19 @@ def _compiled_flops(compiled: Compiled) -> Taken:
     if compiled.flops is None:
         return [], "this compiler reports no cost analysis", {}
     return [compiled.flops], "compiled.cost_analysis(), which counts a loop's body once", {}
+
+
+def _capacity(planned: Planned) -> Taken:
+    return [planned.description.capacity_bytes], planned.description.capacity_source, {}
+
+
+def _estimated_step(planned: Planned) -> Taken:
+    described, found = planned.description, planned.estimate
+    if found is None:
+        return [], "the roofline holds no transfers to host memory and back", {}
+    detail: dict[str, Any] = {"product_flops": found.flops, "bytes": found.bytes, "bandwidth": described.bandwidth}
+    detail |= {"peak_flops": dict(described.peak_flops), "peaks": described.roofline_source}
+    return [found.seconds], "an estimate, not a measurement: roofline of every matrix product and of the update", detail
 
 
 def _seconds(value: Callable[[Any], list[float]]) -> Callable[[Any], Taken]:
@@ -98,6 +118,7 @@ def _sketch(ran: Ran) -> Taken:
 
 
 PROBES = {
+    "budget_bytes": Probe("bytes", "settled", "what the strategy's budget came to; the plan that meets it", _budget),
     "residual_bytes": Probe(
         "bytes", "traced", "what autodiff saves for the backward pass", _from_jaxpr(lambda t: t.residual_bytes)
     ),
@@ -105,10 +126,10 @@ PROBES = {
         "flop", "traced", "forward and backward pass, with what is computed again", _gradient_flops
     ),
     "parameter_bytes": Probe(
-        "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: _tree_bytes(t.state["params"]))
+        "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: tree_bytes(t.state["params"]))
     ),
     "optimizer_bytes": Probe(
-        "bytes", "traced", "the optimizer's state", _from_jaxpr(lambda t: _tree_bytes(t.state["optimizer"]))
+        "bytes", "traced", "the optimizer's state", _from_jaxpr(lambda t: tree_bytes(t.state["optimizer"]))
     ),
     "trace_seconds": Probe(
         "seconds", "compiled", "tracing and lowering", lambda c: ([c.trace_seconds], "wall clock", {})
@@ -116,6 +137,10 @@ PROBES = {
     "compile_seconds": Probe("seconds", "compiled", "XLA compilation", _compile_seconds),
     "compiled_peak_bytes": Probe("bytes", "compiled", "the compiler's own plan of the peak", _compiled_peak),
     "compiled_flops": Probe("flop", "compiled", "what is left after the compiler", _compiled_flops),
+    "capacity_bytes": Probe("bytes", "planned", "what the target, which is not attached, has for a program", _capacity),
+    "estimated_step_seconds": Probe(
+        "seconds", "planned", "an estimate by the target's roofline, never a measurement", _estimated_step
+    ),
     "first_step_seconds": Probe("seconds", "ran", "the first step", _seconds(lambda r: [r.first_seconds])),
     "step_seconds": Probe("seconds", "ran", "each following step", _seconds(lambda r: r.seconds)),
     "measured_peak_bytes": Probe("bytes", "ran", "the peak while steps ran", _measured_peak),

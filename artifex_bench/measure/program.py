@@ -100,7 +100,8 @@ def build(case: RematCase) -> Program:
 
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
         def run(name: str, x: Any) -> Any:
-            return _run(params["stacks"][name], rest["stacks"][name], x, plan)
+            with jax.named_scope(name):  # so that profiles can tell the stacks, and the parts of layers, apart
+                return _run(params["stacks"][name], rest["stacks"][name], x, plan)
 
         graph, model_rest = rest["model"]
         return nnx.merge(graph, params["model"], model_rest).loss(batch, run)
@@ -170,10 +171,17 @@ def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
         params, (graph, rest) = state
         return _parts(nnx.merge(graph, params, rest))
 
+    def part(name: str) -> Callable[[Arrays, Any], Any]:
+        def scoped(state: Arrays, x: Any) -> Any:
+            with jax.named_scope(name):
+                return merged(state)[name](x)
+
+        return scoped
+
     unrolled = isinstance(params, list)
     stack = list(zip(params, rest, strict=True)) if unrolled else (params, rest)
     first = stack[0] if unrolled else jax.tree.map(lambda a: a[0], stack)
-    parts = {name: lambda state, x, name=name: merged(state)[name](x) for name in merged(first)}
+    parts = {name: part(name) for name in merged(first)}
     depth = len(stack) if unrolled else len(jax.tree.leaves(stack)[0])
     return run_stack(parts, stack, x, depth, plan)
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from artifex_bench import visit as visits
+from artifex_bench.case import ATTACHED
 from artifex_bench.visit import Visit
 
 # kind of case -> the module whose `measure` yields its measurements
@@ -24,6 +25,7 @@ KINDS = {
     "checkpoint": "artifex_bench.measure.checkpoint",
     "fault": "artifex_bench.measure.fault",
 }
+PROFILE = "artifex_bench.measure.profile"
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -47,7 +49,6 @@ def _send(protocol: TextIO, message: dict[str, Any]) -> None:
 
 def _outcome(visit: Visit, send: Send) -> tuple[str, str]:
     try:
-        sys.path.insert(0, os.getcwd())  # a model of the user's own lies beside them
         measure(visit, send)
     except BaseException as error:  # a crash is a record
         if type(error).__name__ == "Skip":
@@ -66,16 +67,20 @@ def measure(visit: Visit, send: Send) -> None:
     """Take every probe of the visit, phase by phase."""
     import jax
 
+    from artifex_bench import targets
     from artifex_bench.measure.environment import environment
 
-    if visit.cache is not None:
+    target = getattr(visit.case, "target", ATTACHED)
+    if target != ATTACHED:
+        targets.find(target)  # before JAX starts a device
+    elif visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     devices = getattr(visit.case, "devices", 1)
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
-    send({"environment": environment()})
-    for measurement in import_module(KINDS[visit.case.kind]).measure(visit):
+    send({"environment": environment(targets.compiler_versions(target))})
+    for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
 
 

@@ -17,6 +17,8 @@ rematerialized part by part (`attention-only`).
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +87,8 @@ def entry(model: str) -> ModelEntry:
 def load(model: str) -> Any:
     """The model's class. Raises CaseError when it cannot be imported or lacks a part of the protocol."""
     module, _, attribute = entry(model).factory.partition(":")
+    if model not in MODELS and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a model of the user's own lies beside them
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ImportError as error:

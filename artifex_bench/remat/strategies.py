@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from artifex_bench.case import CaseError, RematCase
 from artifex_bench.models import entry
+from artifex_bench.remat.budget.size import Budget, BudgetError, budget
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Plan:
 
     Layers are taken in groups of `period`; within a group, `layers[i]` says whether layer i is checkpointed by
     itself; `group` checkpoints the group as one. `part` names the part of each layer to checkpoint instead.
+    With a `budget`, what each checkpointed layer saves is chosen to meet it, once there is something to compile.
     """
 
     period: int = 1
@@ -73,6 +75,7 @@ class Plan:
     group: bool = False
     part: str | None = None
     policy: Policy | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,13 @@ STRATEGIES = {
     "nested-<n>": Strategy("blocks of n layers, and each layer in them (n or sqrt)", _blocks(nested=True), sqrt=True),
 }
 PARTS = "<part>-only"  # attention-only, mlp-only: one part of every layer
+BUDGET = "budget-<budget>"  # a fraction or bytes: what every layer saves is chosen to meet it
 
 
 def names() -> tuple[str, ...]:
     """The valid strategies as a user may write them."""
     policies = (name + ARGUMENTS[p.arguments] for name, p in POLICIES.items())
-    return (*STRATEGIES, "attention-only", "mlp-only", *policies, "structure/policy")
+    return (*STRATEGIES, "attention-only", "mlp-only", BUDGET, *policies, "structure/policy")
 
 
 ARGUMENTS = {"none": "", "names": ":a+b", "offload": ":saved++offloaded", "policies": ":policy++policy"}
@@ -111,6 +115,8 @@ ARGUMENTS = {"none": "", "names": ":a+b", "offload": ":saved++offloaded", "polic
 def parse(strategy: str, depth: int) -> Plan:
     """The plan that a strategy's name means for a stack of `depth` layers. Raises CaseError."""
     structure, slash, policy = strategy.partition("/")
+    if structure.startswith("budget-"):
+        return Plan(layers=(True,), budget=_budget(strategy))
     if not slash and structure.partition(":")[0] in POLICIES:
         structure, policy = "all", structure
     if structure.endswith("-only") and structure != "-only":
@@ -137,6 +143,16 @@ def _structure(strategy: str, structure: str, depth: int) -> Plan:
         choice = "a whole number of 1 or more" + (", or sqrt" if found.sqrt else "")
         raise CaseError(f"strategy {strategy!r}: {argument!r} after '{head}-' must be {choice}")
     return found.plan(min(int(argument), depth))
+
+
+def _budget(strategy: str) -> Budget:
+    structure, slash, _ = strategy.partition("/")
+    if slash:
+        raise CaseError(f"strategy {strategy!r}: {structure} chooses what is saved and takes no policy")
+    try:
+        return budget(structure.removeprefix("budget-"))
+    except BudgetError as error:
+        raise CaseError(f"strategy {strategy!r}: {error}") from error
 
 
 def _policy(strategy: str, text: str) -> Policy:

@@ -37,9 +37,15 @@ def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
     return row
 
 
+def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each kind of state, with it in words."""
+    for (dtype, size, arrays), found in table.groupby(["dtype", "size", "arrays"], sort=False):
+        yield f"{units.size(size)} in {arrays} arrays, {dtype}", found
+
+
 def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
     """(title, rows of cells, notes) of each kind of state."""
-    for (dtype, size, arrays), found in table.groupby(["dtype", "size", "arrays"], sort=False):
+    for title, found in shapes(table):
         lines = [
             [
                 row.format,
@@ -56,7 +62,7 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         ]
         fell = found[found.status != "ok"]
         notes = [f"{row.format}, {row.fault}: {row.status}: {row.reason}" for row in fell.itertuples()]
-        yield f"{units.size(size)} in {arrays} arrays, {dtype}", lines, notes
+        yield title, lines, notes
 
 
 def outcome(record: Record) -> str:

@@ -26,7 +26,9 @@ def load_run(path: str | Path) -> pd.DataFrame:
     measured is NaN or None.
 
     remat: `verdict`, `agrees`; the three memory columns `residual_bytes`, `compiled_peak_bytes`, `measured_peak_bytes`
-    (with its source); `time_ratio`, `compiled_peak_ratio`, `measured_peak_ratio`, `residual_ratio` to strategy none.
+    (with its source); `time_ratio`, `compiled_peak_ratio`, `measured_peak_ratio`, `residual_ratio` to strategy none;
+    `argument_bytes`, `output_bytes`, `temp_bytes`, `host_temp_bytes`, parts of the compiled peak. Of a `target` that is
+    not attached `capacity_bytes`, and `estimated_step_seconds`, which is never a measurement.
 
     checkpoint: `blocking_seconds`, `committed_seconds`, `restore_seconds`, `lost_seconds`, `raw_write_seconds`,
     `raw_read_seconds`; `write_ratio` and `read_ratio` to the raw ones; `state_bytes`, `disk_bytes`, `disk_files`;

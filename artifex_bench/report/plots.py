@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.report.views import view_of
+from artifex_bench.case import check_choice
+from artifex_bench.report.views import parts
 
 # Okabe & Ito 2008: told apart with any colour vision; markers and line styles carry the same in black and white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
@@ -29,12 +30,33 @@ Styles = dict[str, dict[str, Any]]
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every plot that the table has data for into `folder`; returns the paths."""
     folder.mkdir(exist_ok=True)
+    with style():
+        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
+
+
+def show(table: pd.DataFrame, name: str) -> Any:
+    """One plot of a run's table, such as "tradeoff", as a figure for a notebook.
+
+    Raises CaseError, naming the plots that the table has data for, when it is none of them.
+    """
+    with style():
+        figures = {found: still(figure) for found, figure in _drawn(table)}
+    check_choice("plot", name, figures)
+    return figures[name]
+
+
+def still(figure: Any) -> Any:
+    """The figure, finished in the style of now and closed, so that a notebook shows it once: where it is named."""
+    figure.draw_without_rendering()
+    plt.close(figure)
+    return figure
+
+
+def _drawn(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     usable = table[table.status == "ok"] if not table.empty else table
-    if usable.empty:
-        return []
-    draw = import_module(view_of(table).PLOTS).draw
-    with plt.rc_context(_STYLE):
-        return [_save(figure, folder / f"{name}.png") for name, figure in draw(usable)]
+    if not usable.empty:
+        for view, rows in parts(usable):
+            yield from import_module(view.PLOTS).draw(rows)
 
 
 def styles(names: Iterable[str]) -> Styles:
@@ -43,8 +65,14 @@ def styles(names: Iterable[str]) -> Styles:
     }
 
 
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+def style() -> Any:
+    """A context in which figures look like those of this package."""
+    return plt.rc_context(_STYLE)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write and close a figure; the same figure gives the same bytes."""
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
     return path
 

@@ -16,7 +16,10 @@ from artifex_bench.report.frame import base, first, groups, medians, ratio, summ
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
 
-SHAPE = ("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler")
+SHAPE = (
+    *("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler"),
+    "target",
+)
 TITLE = "Step time against peak memory"
 HEADINGS = (
     *("strategy", "step time", "x none", "95 %", "compiled peak", "x none", "measured peak", "residuals"),
@@ -34,6 +37,7 @@ gradients agree with strategy none within the tolerance of the dtype.
 
 # Taken once, from the first round that has them: they are the same in every process.
 ONCE = (
+    "budget_bytes",
     "residual_bytes",
     "compiled_peak_bytes",
     "parameter_bytes",
@@ -41,7 +45,10 @@ ONCE = (
     "gradient_flops",
     "compile_seconds",
     "trace_seconds",
+    "capacity_bytes",
+    "estimated_step_seconds",
 )
+PARTS = ("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes")  # of the compiled peak
 TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "measured_peak_bytes")
 
 
@@ -57,6 +64,8 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     opening = visits[0]
     row = base(case, visits)
     row |= {name: first(visits, name) for name in ONCE}
+    peak = next((m for v in visits if (m := v.get("compiled_peak_bytes")) and m.values), None)
+    row |= {name: peak.detail.get(name) if peak else None for name in PARTS}
     row |= medians(visits, TIMED)
     step = summary(visits, "step_seconds")
     row["samples"] = step.samples if step else 0
@@ -102,7 +111,7 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def shape_title(shape: dict[str, Any]) -> str:
     """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
-    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
+    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0, "target": cases.ATTACHED}
     words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
     words += [str(shape["dtype"]), str(shape["layers"])]
     words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []
@@ -114,7 +123,6 @@ def cells(row: Any, on_front: bool) -> list[str]:
     """A case's row in words, in the order of the headings; a star marks the Pareto front."""
     status = row.status if not row.contended else f"{row.status}, contended"
     agrees = {True: "yes", False: "NO"}.get(row.agrees, units.ABSENT)
-    flops = row.recomputed_flops / row.model_flops if row.model_flops else None
     throughput = f"{units.count(row.throughput_per_second)} {row.throughput_unit}/s"
     return [
         row.strategy + (" *" if on_front else ""),
@@ -125,12 +133,18 @@ def cells(row: Any, on_front: bool) -> list[str]:
         units.ratio(row.compiled_peak_ratio),
         units.size(row.measured_peak_bytes),
         units.size(row.residual_bytes),
-        f"{flops:+.0%}" if there(flops) else units.ABSENT,
+        recomputed(row),
         throughput if there(row.throughput_per_second) else units.ABSENT,
         row.verdict if there(row.verdict) else units.ABSENT,
         agrees,
         status,
     ]
+
+
+def recomputed(row: Any) -> str:
+    """FLOPs done again, as a share of the model's."""
+    flops = row.recomputed_flops / row.model_flops if row.model_flops else None
+    return f"{flops:+.0%}" if there(flops) else units.ABSENT
 
 
 def front(rows: pd.DataFrame) -> set[int]:

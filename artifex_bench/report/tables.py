@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from artifex_bench.report.views import view_of
+from artifex_bench.report.views import parts
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -17,12 +18,21 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table that decides as Markdown, a section for each group of cases."""
+    """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
+    told = ((view, _sections(view, rows)) for view, rows in parts(table))
+    return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{text}" for view, text in told)
+
+
+def sections(table: pd.DataFrame) -> str:
+    """The same without title and legend."""
+    return "\n".join(_sections(view, rows) for view, rows in parts(table))
+
+
+def _sections(view: Any, rows: pd.DataFrame) -> str:
     from tabulate import tabulate
 
-    view = view_of(table)
-    parts = [f"# {view.TITLE}\n", view.LEGEND]
-    for title, lines, notes in view.grouped(table):
-        parts.append(f"\n## {title}\n\n{tabulate(lines, view.HEADINGS, tablefmt='github', disable_numparse=True)}\n")
-        parts += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
-    return "\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
+    text = []
+    for title, lines, notes in view.grouped(rows):
+        text.append(f"\n## {title}\n\n{tabulate(lines, view.HEADINGS, tablefmt='github', disable_numparse=True)}\n")
+        text += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
+    return "\n".join(part.strip("\n") for part in text if part.strip()) + "\n"

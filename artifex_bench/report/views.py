@@ -1,17 +1,22 @@
 """VIEWS: kind of case -> the module that tells its runs.
 
 Such a module has `rows(by_case)` for the table of all columns; TITLE, HEADINGS, LEFT (the columns of words), LEGEND and
-`grouped(table)` -> (title, lines of cells, notes) for the table that decides; `outcome(record)` for progress lines; and
-PLOTS, the module whose `draw(table)` yields (name, figure).
+`grouped(table)` -> (title, lines of cells, notes) for the table that decides, `shapes(table)` -> (title, rows) for the
+same groups; `outcome(record)` for progress lines; and PLOTS, the module whose `draw(table)` yields (name, figure).
+Cases compiled for a device that is not there are rows of the same table as those that ran, and are told apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from artifex_bench.case import ATTACHED, Case, runs
+
 VIEWS = {
     "remat": "artifex_bench.report.remat",
+    "planned": "artifex_bench.report.planned",
     "checkpoint": "artifex_bench.report.checkpoint",
     "fault": "artifex_bench.report.fault",
 }
@@ -22,6 +27,23 @@ def view(kind: str) -> Any:
     return import_module(VIEWS[kind])
 
 
+def view_of_case(case: Case) -> Any:
+    """The module that tells a case."""
+    return view(case.kind if runs(case) else "planned")
+
+
+def parts(table: Any) -> Iterator[tuple[Any, Any]]:
+    """(module, rows) of a run's table: a run holds one kind of case, what ran comes before what did not."""
+    kind = table.kind.iloc[0]
+    if "target" not in table:
+        yield view(kind), table
+        return
+    ran = table.target == ATTACHED
+    for name, rows in ((kind, table[ran]), ("planned", table[~ran])):
+        if len(rows):
+            yield view(name), rows
+
+
 def view_of(table: Any) -> Any:
-    """The module for a table: a run holds one kind of case."""
-    return view(table.kind.iloc[0])
+    """The module for a table of which all rows are told alike."""
+    return next(parts(table))[0]

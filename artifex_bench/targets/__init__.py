@@ -1,1 +1,113 @@
-"""Targets: where a case is compiled and perhaps run."""
+"""Targets: where a case is compiled and perhaps run: the attached device, or one that is not there. Imports no JAX.
+
+A device that is not there is one table of `descriptions.toml`; its own compiler says what memory a program needs on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, resources
+from typing import Any
+
+from artifex_bench.case import ATTACHED, CaseError, check_choice
+
+# platform -> (the extra that installs its compiler, the packages that this takes)
+COMPILERS = {
+    "tpu": ("tpu-aot", ("libtpu",)),
+    "gpu": ("gpu-aot", ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")),
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """A device that is not there: `capacity_bytes` for one program; `bandwidth` of its memory in bytes/s;
+    `peak_flops` in FLOP/s by dtype of a matrix product; each with its source. `topology` and `device` are what the
+    TPU's and the GPU's compiler want to know.
+    """
+
+    name: str
+    chip: str
+    capacity_bytes: int
+    capacity_source: str
+    bandwidth: float
+    peak_flops: Mapping[str, float]
+    roofline_source: str
+    topology: Mapping[str, str] = field(default_factory=dict)
+    device: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def platform(self) -> str:
+        """`tpu` or `gpu`."""
+        return self.name.partition(":")[0]
+
+
+@functools.cache
+def descriptions() -> dict[str, Description]:
+    """Every device that a case can be compiled for without having it, by name."""
+    tables = tomllib.loads((resources.files(__name__) / "descriptions.toml").read_text())
+    shared = tables.pop("nvidia")
+    for table in tables.values():
+        if "device" in table:
+            table["device"] = {**shared, **table["device"]}
+    return {name: Description(name, **table) for name, table in tables.items()}
+
+
+def describe(target: str) -> Description:
+    """The description of that name. Raises CaseError with the valid ones."""
+    check_choice("target", target, (ATTACHED, *descriptions()))
+    if target == ATTACHED:
+        raise CaseError(f"target {target!r}: it has no description: valid are {', '.join(descriptions())}")
+    return descriptions()[target]
+
+
+def check_installed(target: str) -> None:
+    """Raise CaseError unless there is such a target, with all that it takes to compile for it."""
+    if target == ATTACHED:
+        return
+    extra, _ = COMPILERS[describe(target).platform]
+    missing = [name for name, version in compiler_versions(target).items() if version is None]
+    if missing:
+        raise CaseError(
+            f"target {target!r}: its compiler is not installed: pip install 'artifex-bench[{extra}]', "
+            f"or make aot in a clone ({', '.join(missing)} missing)"
+        )
+
+
+def compiler_versions(target: str) -> dict[str, str | None]:
+    """The packages that hold the compiler of a target that is not attached, with their versions (None: missing)."""
+    if target == ATTACHED:
+        return {}
+    _, packages = COMPILERS[describe(target).platform]
+    return {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where programs are compiled. `options(compiler)` are XLA's for it; `place(shapes)` puts abstract arrays on it;
+    `needed(error)` reads from a compiler's error the bytes that a program needs, None where it says nothing of memory.
+    `description` is None for the attached device, and only there can programs run.
+    """
+
+    platform: str
+    options: Callable[[str], dict[str, Any]]
+    place: Callable[[Any], Any] = lambda shapes: shapes
+    needed: Callable[[str], int | None] = lambda error: None
+    description: Description | None = None
+
+
+def find(target: str) -> Target:
+    """The target of that name, made ready: in a process of its own, before JAX starts a device."""
+    module = import_module(f"{__name__}.{'attached' if target == ATTACHED else 'absent'}")
+    found: Target = module.find(target)
+    return found

@@ -1,4 +1,4 @@
-"""The attached device: what its backend needs, and how its memory is read.
+"""The attached device: what its backend needs, and how its memory is read, planned or in use.
 
 The GPU and TPU paths follow the documentation of `jax.Device.memory_stats` and of XLA's memory analysis; they are
 tested with fake devices and have not yet run on hardware.
@@ -15,9 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from artifex_bench.targets import Target
+
 # XLA:CPU removes optimization barriers with this pass, and then merges the recomputation of unrolled layers away;
 # without it a CPU compiles rematerialization as GPU and TPU compilers do.
 _FAITHFUL: dict[str, dict[str, str | bool]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+def find(name: str) -> Target:
+    """The device that JAX finds on this machine, which it starts."""
+    import jax
+
+    platform = jax.default_backend()
+    return Target(platform, options=lambda compiler: compiler_options(platform, compiler))
 
 
 def compiler_options(platform: str, compiler: str) -> dict[str, str | bool]:

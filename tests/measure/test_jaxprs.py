@@ -10,7 +10,8 @@ import pytest
 from jax._src.ad_checkpoint import saved_residuals  # what jax.ad_checkpoint.print_saved_residuals prints
 from jax.ad_checkpoint import checkpoint_name
 
-from artifex_bench.measure.jaxprs import flops, residual_bytes, tags
+from artifex_bench.measure.jaxprs import flops, residual_bytes, residuals, tags
+from artifex_bench.measure.profile import describe_residual
 from artifex_bench.measure.program import build
 from tests import programs
 from tests.programs import case
@@ -250,3 +251,18 @@ def test_the_models_table_lists_the_tags_that_a_model_attaches(model):
 
     program = build(case(model, depth=1))
     assert tags(jax.make_jaxpr(program.forward)(*program.abstract())) == set(MODELS[model].tags)
+
+
+def test_residuals_are_told_by_what_makes_them_and_sum_to_their_bytes():
+    one = case("transformer", "save_only_these_names:probs+mlp_up", depth=2, layers="scan")
+    program = build(one)
+    state, data = program.abstract()
+    found = residuals(program.loss, state["params"], state["rest"], data)
+    assert sum(residual.bytes for residual in found) == programs.traced(one).residual_bytes
+    rows = [describe_residual(residual) for residual in found]
+    probs = next(row for row in rows if row["name"] == "probs")
+    assert (probs["scope"], probs["operation"], probs["shape"]) == ("layers/attention", "div", "[2,2,2,4,4]")
+    assert probs["source"].startswith("models/transformer.py:")
+    assert (probs["dtype"], probs["bytes"]) == ("float32", 2 * 2 * 2 * 4 * 4 * 4)
+    assert {row["operation"] for row in rows if row["name"] == "mlp_up"} == {"dot_general"}
+    assert any(row["operation"] == "carry of a loop" for row in rows)  # what enters each layer

@@ -6,12 +6,14 @@ import pytest
 
 from artifex_bench.measure import phases
 from artifex_bench.measure.probes import PROBES
+from artifex_bench.targets import Target, attached, descriptions
 from artifex_bench.visit import Visit
 from tests.programs import case
 
 TRACED = [name for name, probe in PROBES.items() if probe.phase == "traced"]
 COMPILED = [name for name, probe in PROBES.items() if probe.phase == "compiled"]
 RAN = [name for name, probe in PROBES.items() if probe.phase == "ran"]
+PLANNED = [name for name, probe in PROBES.items() if probe.phase == "planned"]
 SPLIT = [name for name, probe in PROBES.items() if probe.phase == "split"]
 
 
@@ -46,6 +48,53 @@ def test_without_steps_nothing_is_run():
     assert order == [*TRACED, *COMPILED, *RAN]
     for name in RAN:
         assert (found[name].values, found[name].note) == ((), "compile only: no steps were asked for")
+
+
+@pytest.fixture
+def absent(monkeypatch, tmp_path):
+    """Puts a device that is not there in the place of what is found; its compiler takes these options."""
+
+    def put(options, needed=None):
+        h100 = descriptions()["gpu:h100"]
+        found = Target("cpu", lambda compiler: options, needed=lambda error: needed, description=h100)
+        monkeypatch.setattr(phases.targets, "find", lambda name: found)
+        monkeypatch.setenv("ARTIFEX_BENCH_CACHE", str(tmp_path))
+
+    return put
+
+
+def test_for_a_device_that_is_not_there_the_step_is_compiled_and_not_run(absent):
+    absent(attached.compiler_options("cpu", "faithful"))
+    order, found = measured(steps=3)
+    assert order == [*TRACED, *COMPILED, *PLANNED, *RAN]
+    assert found["capacity_bytes"].values == (descriptions()["gpu:h100"].capacity_bytes,)
+    assert found["estimated_step_seconds"].values[0] > 0
+    assert all(not found[name].values and "not attached" in found[name].note for name in RAN)
+
+
+def test_a_program_that_its_compiler_refuses_for_memory_has_the_peak_that_it_asked_for(absent):
+    absent({"xla_no_such_option": True}, needed=12345)
+    _, found = measured()
+    peak = found["compiled_peak_bytes"]
+    assert (peak.values, peak.detail["formula"]) == ((12345,), "the compiler's out-of-memory error")
+    assert peak.detail["argument_bytes"] > found["parameter_bytes"].values[0] + found["optimizer_bytes"].values[0]
+    assert not found["compiled_flops"].values
+
+
+def test_the_same_program_is_compiled_once(absent):
+    absent(attached.compiler_options("cpu", "faithful"))
+    _, first = measured()
+    _, again = measured()
+    assert first["compile_seconds"].values and not again["compile_seconds"].values
+    assert "came from the cache" in again["compile_seconds"].note
+    for name in ("compiled_peak_bytes", "compiled_flops"):
+        assert again[name] == first[name]
+
+
+def test_what_a_compiler_refuses_for_anything_else_is_raised(absent):
+    absent({"xla_no_such_option": True})
+    with pytest.raises(phases.jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        measured()
 
 
 def test_bytes_and_operations_are_those_of_the_program():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from artifex_bench.measure.probes import PROBES, absent, take
+from artifex_bench.measure.roofline import Estimate
 
 COMPILED = SimpleNamespace(
     trace_seconds=0.5,
@@ -45,11 +46,39 @@ def test_raw_values_are_kept():
     assert (sketch.values, sketch.detail["loss"]) == ((5.0,), 1.5)
 
 
+PLANNED = SimpleNamespace(
+    description=SimpleNamespace(
+        capacity_bytes=160,
+        capacity_source="its maker",
+        bandwidth=5.0,
+        peak_flops={"float32": 7.0},
+        roofline_source="it",
+    ),
+    estimate=Estimate(0.25, 12.0, 34.0),
+)
+
+
+def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_from():
+    found = taken("planned", PLANNED)
+    assert set(found) == {"capacity_bytes", "estimated_step_seconds"}
+    assert found["capacity_bytes"].values == (160,)
+    estimated = found["estimated_step_seconds"]
+    assert (estimated.values, estimated.source.startswith("an estimate, not a measurement")) == ((0.25,), True)
+    assert estimated.detail == {
+        "product_flops": 12.0,
+        "bytes": 34.0,
+        "bandwidth": 5.0,
+        "peak_flops": {"float32": 7.0},
+        "peaks": "it",
+    }
+
+
 @pytest.mark.parametrize(
     ("phase", "result", "changes", "probe", "note"),
     [
         ("compiled", COMPILED, {"from_cache": True}, "compile_seconds", "came from the cache"),
         ("compiled", COMPILED, {"flops": None}, "compiled_flops", "no cost analysis"),
+        ("planned", PLANNED, {"estimate": None}, "estimated_step_seconds", "no transfers to host memory"),
         ("ran", RAN, {"peak": None, "peak_source": "cannot be read"}, "measured_peak_bytes", "cannot be read"),
         ("ran", RAN, {"others_share": None}, "other_cpu_share", "Linux only"),
         ("ran", RAN, {"first_result": None}, "gradient_sketch", "first round"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import models
 from artifex_bench.case import CaseError, RematCase
+from artifex_bench.remat.budget.size import Budget
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Plan, Policy, check, fit, names, parse
 from tests.build import case
 
@@ -67,6 +68,8 @@ def test_a_policy_alone_wraps_every_layer(policy, depth):
         ("segments-sqrt", Plan(3, (False,) * 3, group=True)),
         ("nested-2", Plan(2, (True, True), group=True)),
         ("attention-only", Plan(part="attention")),
+        ("budget-0.5", Plan(1, (True,), budget=Budget("0.5", fraction=0.5))),
+        ("budget-120MiB", Plan(1, (True,), budget=Budget("120MiB", bytes=120 * 2**20))),
         ("mlp-only/dots_saveable", Plan(part="mlp", policy=Policy("dots_saveable"))),
         ("save_only_these_names:a+b", Plan(1, (True,), policy=Policy("save_only_these_names", ("a", "b")))),
         (
@@ -131,6 +134,15 @@ def test_garbage_is_refused_in_one_line_with_the_valid_choices(text, depth):
             "strategy 'segments-2.5': '2.5' after 'segments-' must be a whole number of 1 or more, or sqrt",
         ),
         ("every-٣", "strategy 'every-٣': '٣' after 'every-' must be a whole number of 1 or more"),
+        (
+            "budget--3",
+            "strategy 'budget--3': budget '-3': must be a fraction from 0 to 1, or bytes such as 120MiB, 8GiB or "
+            "16000000000",
+        ),
+        (
+            "budget-0.5/dots_saveable",
+            "strategy 'budget-0.5/dots_saveable': budget-0.5 chooses what is saved and takes no policy",
+        ),
         ("all/", f"strategy 'all/': a policy must follow the slash: valid are {', '.join(POLICIES)}"),
         ("all/some", f"strategy 'all/some': unknown policy 'some': valid are {', '.join(POLICIES)}"),
         ("none/dots_saveable", "strategy 'none/dots_saveable': 'none' rematerializes nothing and takes no policy"),

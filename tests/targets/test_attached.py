@@ -119,6 +119,14 @@ def test_a_donated_argument_counts_once():
     assert peak == pytest.approx(MIB, rel=0.01)
 
 
+def test_the_attached_device_is_the_one_that_jax_finds(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    found = attached.find("attached")
+    assert (found.platform, found.description, found.options("faithful")) == ("tpu", None, {})
+    assert found.place("shapes") == "shapes"
+    assert found.needed("RESOURCE_EXHAUSTED") is None
+
+
 def test_only_the_cpu_needs_options_to_compile_faithfully():
     assert attached.compiler_options("cpu", "faithful") == {"xla_disable_hlo_passes": "cse_barrier_expander"}
     assert attached.compiler_options("cpu", "default") == {}
@@ -136,12 +144,12 @@ def test_every_offload_policy_is_tried_here():
 @pytest.mark.parametrize("strategy", [*OFFLOADS, f"segments-2/{OFFLOADS[0]}"])
 def test_offload_policies_are_skipped_on_a_cpu(strategy):
     with pytest.raises(phases.Skip) as skip:
-        phases.refuse_offload(build(case("transformer", strategy)))
+        phases.refuse_offload(build(case("transformer", strategy)), "cpu")
     assert str(skip.value) == "the cpu has no host memory apart from its own: an offload policy would act as a save"
 
 
-def test_elsewhere_they_are_not(monkeypatch):
+def test_elsewhere_they_are_not():
     assert attached.why_no_offload("tpu") is attached.why_no_offload("gpu") is None
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    phases.refuse_offload(build(case("mlp", OFFLOADS[0])), "gpu")
     trace = phases.trace(build(case("mlp", "save_and_offload_only_these_names:++linear", depth=2)))
     assert "pinned_host" in str(trace.gradient) or "<host>" in str(trace.gradient)

@@ -17,7 +17,7 @@ from artifex_bench.report.papers.found import Found
 SELECTIVE = "save_any_names_but_these:scores+probs"
 COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"
 NAMED = {(12288, 96): "GPT-3", (20480, 128): "MT-NLG"}
-AXES = ["width", "heads", "batch", "sequence", "dtype", "layers", "step", "optimizer", "compiler", "seed"]
+AXES = ["width", "heads", "batch", "sequence", "dtype", "layers", "step", "optimizer", "compiler", "target", "seed"]
 
 
 @dataclass(frozen=True)

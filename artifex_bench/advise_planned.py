@@ -1,0 +1,78 @@
+"""Advice for a device that is not attached: what fits its memory, ranked by an estimate. No JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from artifex_bench.advise import PEAK, Advice
+from artifex_bench.case import CaseError
+from artifex_bench.report import units
+from artifex_bench.report.units import there
+
+HOW_SURE = "certain that it fits, by the device's own compiler; its time is an estimate: measure it on the device"
+
+
+def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The rows of that target. Raises CaseError when the run has none: peaks of another device say nothing of it."""
+    found = table[table.target == target]
+    if found.empty:
+        has = ", ".join(dict.fromkeys(table.target))
+        raise CaseError(f"target {target!r}: the run has none of its cases, only of {has}; run with --target {target}")
+    return found
+
+
+def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
+    """The strategy with the shortest estimated step among those whose peak fits the target's capacity, and `memory`
+    (bytes) where that is less. Raises CaseError for a budget of time, which an estimate cannot be held against.
+    """
+    target = rows.target.iloc[0]
+    if time is not None:
+        raise CaseError(f"target {target!r}: a time budget needs measured times, and there nothing was run")
+    budget = min(float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit))
+    question = f"the shortest estimated step with a compiled peak of {units.size(budget)} at most"
+    fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget))}
+    ranked = list(rows[~rows.strategy.isin(fell)].sort_values(["estimated_step_seconds", PEAK]).itertuples())
+    if not ranked:
+        known = rows[rows[PEAK].notna()]
+        least = known.loc[known[PEAK].idxmin()] if len(known) else None
+        cost = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
+        return Advice(title, question, None, cost, None, "", "", fell)
+    best, *others = ranked
+    fell |= {row.strategy: f"fits, with a longer estimate: {units.seconds(_estimate(row))}" for row in others[1:]}
+    return Advice(
+        cases=title,
+        question=question,
+        choice=best.strategy,
+        cost=_cost(best, budget),
+        next_best=others[0].strategy if others else None,
+        next_cost=_cost(others[0], budget) if others else "",
+        how_sure=HOW_SURE,
+        fell=fell,
+    )
+
+
+def _estimate(row: Any) -> float:
+    return float(row.estimated_step_seconds)
+
+
+def _why_not(row: Any, budget: float) -> str | None:
+    peak = getattr(row, PEAK)
+    if row.status != "ok":
+        return f"{row.status}: {row.reason}"
+    if not there(peak):
+        return "its peak is not known"
+    if peak > budget:
+        return f"does not fit: {units.size(peak)}, {units.size(peak - budget)} too much"
+    if there(row.verdict) and row.verdict != "effective":
+        return f"{row.verdict}: {row.verdict_reason}"
+    if not there(row.estimated_step_seconds):
+        return f"fits, with {units.size(peak)}, but its time cannot be estimated"
+    return None
+
+
+def _cost(row: Any, budget: float) -> str:
+    peak = getattr(row, PEAK)
+    told = f"an estimated {units.seconds(_estimate(row))} a step, compiled peak {units.size(peak)}"
+    return f"{told}, {units.size(budget - peak)} to spare"

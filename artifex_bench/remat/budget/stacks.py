@@ -1,0 +1,158 @@
+"""Any function as stacks of layers, found in its trace, and run again with each layer under a choice.
+
+A layer is the body of a scan, or a call under `jax.checkpoint` (`nnx.remat`); calls whose programs are alike are a
+stack. A function that has neither is a layer itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from artifex_bench.remat.budget.candidates import Function, Seen, ignore, saving
+from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, flatten
+from artifex_bench.remat.strategies import Policy
+from artifex_bench.remat.wrap import resolve
+
+
+@dataclass(frozen=True)
+class Fine:
+    """Save the values of those names (see `candidates`), compute the others again."""
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """No rematerialization."""
+
+
+Choice = Fine | Plain | Policy
+Groups = tuple[tuple[int, Choice], ...]  # so many layers under that choice, in the order in which they run
+
+WHOLE = "function"  # the name of the only stack where there are no layers
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers of one kind. `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split."""
+
+    name: str
+    depth: int
+    slice_bytes: int = 0
+
+
+def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
+    """The stacks of a function at those arguments (arrays, or shapes)."""
+    flat = flatten(jax.make_jaxpr(function)(*args), checkpoints=True)
+    found: dict[str, Stack] = {}
+    for index, name in _layers(flat).items():
+        params, ins = flat.ops[index].eqn.params, flat.ops[index].eqn.invars
+        if name.startswith("scan"):
+            sliced = ins[params["num_consts"] + params["num_carry"] :]
+            found[name] = Stack(name, params["length"], sum(map(_bytes, sliced)))
+        else:
+            found[name] = Stack(name, found[name].depth + 1 if name in found else 1)
+    return tuple(found.values()) or (Stack(WHOLE, 1),)
+
+
+def _bytes(var: Any) -> int:
+    return int(var.aval.size) * int(getattr(var.aval.dtype, "itemsize", 0))
+
+
+def _layers(flat: Flat) -> dict[int, str]:
+    """{index of an operation: the stack that it is (a scan), or is a layer of}."""
+    found: dict[int, str] = {}
+    kinds: dict[str, str] = {}
+    scans = 0
+    for index, op in enumerate(flat.ops):
+        if op.eqn.primitive.name == "scan":
+            scans += 1
+            found[index] = f"scan-{scans}"
+        elif op.eqn.primitive.name in CHECKPOINTS:
+            found[index] = kinds.setdefault(str(op.eqn.params["jaxpr"]), f"calls-{len(kinds) + 1}")
+    return found
+
+
+def planned(function: Callable[..., Any], groups: Mapping[str, Groups], seen: Seen = ignore) -> Callable[..., Any]:
+    """The function, with every stack's layers under the choices of `groups`; its values and gradients are the same.
+
+    It is traced anew at each call (so put it under `jit`), and takes whatever the function takes. `seen` is told of
+    each layer's derivative as it is traced, with the stack's name and a slash before the prefix of names.
+    """
+
+    def run(*args: Any) -> Any:
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        leaves = jax.tree.leaves(args)
+        if WHOLE in groups:
+            ((_, choice),) = groups[WHOLE]
+            outs = _layer(flatten(closed), choice, True, partial(_tell, seen, WHOLE))(*leaves)
+        else:
+            outs = _run(flatten(closed, checkpoints=True), groups, seen, leaves)
+        return jax.tree.unflatten(jax.tree.structure(shape), outs)
+
+    return run
+
+
+def _tell(seen: Seen, stack: str, prefix: str, derivative: Flat) -> None:
+    seen(f"{stack}/{prefix}", derivative)
+
+
+def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Function:
+    def plain(*args: Any) -> list[Any]:
+        return body.run(args)
+
+    if isinstance(choice, Plain):
+        return plain
+    if isinstance(choice, Policy):
+        return jax.checkpoint(plain, policy=resolve(choice), prevent_cse=prevent_cse)
+    return saving(plain, choice.names, prevent_cse, seen)
+
+
+def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[Any]) -> list[Any]:
+    layers = _layers(flat)
+    count: Counter[str] = Counter()
+
+    def bind(index: int, ins: list[Any]) -> list[Any] | None:
+        if index not in layers:
+            return None
+        name, params = layers[index], flat.ops[index].eqn.params
+        tell = partial(_tell, seen, name)
+        if name.startswith("scan"):
+            return _scan(params, ins, groups[name], tell)
+        position = count[name]
+        count[name] += 1
+        choices = [choice for many, choice in groups[name] for _ in range(many)]
+        body = flatten(core.ClosedJaxpr(params["jaxpr"], ()))
+        return _layer(body, choices[position], params["prevent_cse"], tell)(*ins)
+
+    return flat.run(args, bind=bind)
+
+
+def _scan(params: Mapping[str, Any], ins: list[Any], groups: Groups, seen: Seen) -> list[Any]:
+    """The scan as one scan a group. A loop of a single trip is dissolved by XLA: there alone CSE must be prevented."""
+    consts, carried = params["num_consts"], params["num_carry"]
+    body, reverse = flatten(params["jaxpr"]), params["reverse"]
+    carry, slices = ins[consts : consts + carried], ins[consts + carried :]
+    start, parts = 0, []
+    for many, choice in groups:
+        layer = _layer(body, choice, many == 1, seen)
+
+        def step(carry: list[Any], x: list[Any], layer: Function = layer) -> tuple[list[Any], list[Any]]:
+            outs = layer(*ins[:consts], *carry, *x)
+            return outs[:carried], outs[carried:]
+
+        low = params["length"] - start - many if reverse else start
+        part = slices if many == params["length"] else [a[low : low + many] for a in slices]
+        carry, given = jax.lax.scan(step, carry, part, many, reverse, params["unroll"])
+        parts.append(given)
+        start += many
+    parts = parts[::-1] if reverse else parts
+    return [*carry, *(parts[0] if len(parts) == 1 else [jnp.concatenate(ys) for ys in zip(*parts, strict=True)])]

@@ -1,0 +1,162 @@
+"""A run as one page that works from disk: recommendation, charts, table, environment, downloads. Needs no network.
+
+Everything is within the file: plotly.js for charts, DataTables (as itables bundles it) for the table. The page forbids
+itself every request (its Content-Security-Policy). Without scripts it still tells all but the charts.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from artifex_bench import case as cases
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
+from artifex_bench.report.frame import frame
+from artifex_bench.report.views import parts
+
+if TYPE_CHECKING:
+    from artifex_bench.advise import Advice
+
+LAST = 1e300  # where what was not measured is sorted
+
+
+@dataclass(frozen=True)
+class Line:
+    """A case in the page's table: its cells in words, and what each is sorted by (None: by its words)."""
+
+    shape: str
+    name: str
+    ok: bool
+    cells: list[tuple[str, float | None]]
+
+
+def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path) -> Path:
+    """Write the page of a run called `name`; `advice` is what it opens with (none: it says so). Returns the path."""
+    (view, table), *others = parts(frame(records))
+    varying = _varying(table, view)
+    lines = list(_lines(table, view, varying))
+    headings = [*varying, *view.HEADINGS]
+    told = {(line.shape, line.name): _words(line, headings) for line in lines}
+    drawn = list(charts(table, told, {one.cases: one.choice for one in advice}))
+    loader = Environment(
+        loader=PackageLoader("artifex_bench.report", "assets"), autoescape=True, undefined=StrictUndefined
+    )
+    loader.filters["script_json"] = _script_json
+    page = loader.get_template("page.html").render(
+        name=name,
+        kind=table.kind.iloc[0],
+        title=view.TITLE,
+        facts=[*_facts(records, table), *(f"{len(rows)} cases more: table.md" for _, rows in others)],
+        advice=advice,
+        tradeoffs=[chart for chart in drawn if not chart.key.startswith("scaling")],
+        scalings=[chart for chart in drawn if chart.key.startswith("scaling")],
+        headings=headings,
+        left=[i for i, (_, order) in enumerate(lines[0].cells) if order is None],
+        lines=lines,
+        only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
+        notes=[(title, note) for title, _, notes in view.grouped(table) for note in notes],
+        legend=view.LEGEND.strip().replace("`", ""),
+        environment=_environment(records),
+        data={
+            "figures": {chart.key: _figures(chart) for chart in drawn},
+            "downloads": {"csv": table.to_csv(index=False), "json": _json(table)},
+            "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(),
+        },
+        plotly=Markup(get_plotlyjs()),
+        styles=Markup(_asset("page.css")),
+        script=Markup(_asset("page.js")),
+    )
+    path.write_text(page)
+    return path
+
+
+def _asset(name: str) -> str:
+    return (importlib.resources.files("artifex_bench.report") / "assets" / name).read_text()
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that can stand within a script element, whatever its strings hold."""
+    return Markup(json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"))
+
+
+def _figures(chart: Chart) -> list[dict[str, Any]]:
+    return [{"label": label, **json.loads(figure.to_json())} for label, figure in chart.figures.items()]
+
+
+def _json(table: pd.DataFrame) -> str:
+    """The table's rows as JSON objects; what was not measured is null."""
+    rows = [
+        {key: value if units.there(value) else None for key, value in row.items()} for row in table.to_dict("records")
+    ]
+    return json.dumps(rows, indent=1, allow_nan=False, default=lambda value: value.item())
+
+
+def _varying(table: pd.DataFrame, view: Any) -> list[str]:
+    """The axes that tell shapes apart: of one setting within each, of several in the run."""
+    groups = [rows for _, rows in view.shapes(table)]
+    axes = cases.axes(cases.KINDS[table.kind.iloc[0]])
+    return [
+        axis
+        for axis in axes
+        if table[axis].nunique() > 1 and all(rows[axis].nunique(dropna=False) == 1 for rows in groups)
+    ]
+
+
+def _lines(table: pd.DataFrame, view: Any, varying: list[str]) -> Iterator[Line]:
+    named = len(NAMED[table.kind.iloc[0]])
+    for (title, rows), (_, lines, _) in zip(view.shapes(table), view.grouped(table), strict=True):
+        status = dict(zip(names(rows), rows.status, strict=True))
+        fixed = [(setting(axis, rows[axis].iloc[0]), _order(rows[axis].iloc[0])) for axis in varying]
+        for line in lines:
+            name = ", ".join(line[:named]).removesuffix(" *")
+            cells = [(words, None if i in view.LEFT else _order(units.amount(words))) for i, words in enumerate(line)]
+            yield Line(title, name, status[name] == "ok", fixed + cells)
+
+
+def _order(value: Any) -> float | None:
+    if isinstance(value, str):
+        return None
+    return float(value) if units.there(value) else LAST
+
+
+def _words(line: Line, headings: Sequence[str]) -> str:
+    """What a point of a chart says of its case: the cells that hold something, a line each."""
+    told = zip(headings, line.cells, strict=True)
+    figures = (f"{heading}: {escape(words)}" for heading, (words, _) in told if words not in (line.name, units.ABSENT))
+    return "<br>".join([f"<b>{escape(line.name)}</b>", *figures])
+
+
+def _facts(records: Sequence[Record], table: pd.DataFrame) -> list[str]:
+    """What the run is, in a few words each."""
+    counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+    rounds = table.rounds.max()
+    days = sorted({record.started_at[:10] for record in records if record.started_at})
+    return [
+        f"{len(table)} cases ({counts})",
+        f"{rounds} round{'s' if rounds > 1 else ''}",
+        *dict.fromkeys(str(r.environment["device"]) for r in records if "device" in r.environment),
+        *([" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []),
+    ]
+
+
+def _environment(records: Sequence[Record]) -> dict[str, str]:
+    """Each setting in words; several where the run's records differ. Load is left out: it is never the same."""
+    seen: dict[str, dict[str, None]] = {}
+    for record in records:
+        for key, value in record.environment.items():
+            for name, one in value.items() if isinstance(value, Mapping) else ((key.replace("_", " "), value),):
+                told = units.size(one) if key == "memory_bytes" else str(one)
+                seen.setdefault(name.removesuffix(" bytes"), {})[told] = None
+    return {name: "; ".join(values) for name, values in seen.items() if name != "load"}

@@ -1,0 +1,90 @@
+"""How remat cases are told that were compiled for a device that is not there: what fits, and an estimated step time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from artifex_bench.record import Record
+from artifex_bench.report import units
+from artifex_bench.report.remat import SHAPE as SHAPE
+from artifex_bench.report.remat import recomputed, shapes
+from artifex_bench.report.units import there
+from artifex_bench.stats import pareto_front
+
+TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"
+HEADINGS = (
+    *("strategy", "compiled peak", "x none", "fits", "arguments", "temporaries", "on host", "residuals"),
+    *("estimated step", "recomputed", "verdict", "compile time", "status"),
+)
+LEFT = (0, 3, 10, 12)  # the columns that hold words
+PLOTS = "artifex_bench.report.planned_plots"
+LEGEND = """
+`*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
+device's own compiler, of which arguments (parameters, optimizer, batch) and temporaries are parts · on host: offloaded,
+not in the peak · estimated step: every matrix product at the published peak or memory bandwidth, an estimate and no
+measurement, none with offloading · residuals: what autodiff saves · recomputed: FLOPs done again, as a share of the
+model's.
+"""
+
+
+def excess(row: Any) -> float:
+    """Bytes that a program needs beyond the target's capacity; negative where it fits, NaN where that is not known."""
+    return float(row.compiled_peak_bytes - row.capacity_bytes)
+
+
+def front(rows: pd.DataFrame) -> set[int]:
+    """Index labels of the rows on the Pareto front of estimated step and compiled peak, among those that fit."""
+    estimated = (rows.status == "ok") & rows.estimated_step_seconds.notna()
+    usable = rows[estimated & (rows.compiled_peak_bytes <= rows.capacity_bytes)]
+    points = list(zip(usable.estimated_step_seconds, usable.compiled_peak_bytes, strict=True))
+    return {usable.index[i] for i in pareto_front(points)}
+
+
+def fits(over: float) -> str:
+    """Whether it fits and by how much, from the bytes beyond the capacity."""
+    if not there(over):
+        return units.ABSENT
+    return f"no, {units.size(over)} too much" if over > 0 else f"yes, {units.size(-over)} free"
+
+
+def cells(row: Any, on_front: bool) -> list[str]:
+    """A case's row in words, in the order of the headings; a star marks the Pareto front."""
+    return [
+        row.strategy + (" *" if on_front else ""),
+        units.size(row.compiled_peak_bytes),
+        units.ratio(row.compiled_peak_ratio),
+        fits(excess(row)),
+        units.size(row.argument_bytes),
+        units.size(row.temp_bytes),
+        units.size(row.host_temp_bytes),
+        units.size(row.residual_bytes),
+        units.seconds(row.estimated_step_seconds),
+        recomputed(row),
+        row.verdict if there(row.verdict) else units.ABSENT,
+        units.seconds(row.compile_seconds),
+        row.status,
+    ]
+
+
+def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+    """(title, rows of cells, notes) of each shape and target; notes tell the capacity, and faults."""
+    for title, rows in shapes(table):
+        best = front(rows)
+        known = rows.capacity_bytes.dropna()
+        notes = [f"{rows.target.iloc[0]} has {units.size(known.iloc[0])} for a program"] if len(known) else []
+        notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
+        yield title, [cells(row, row.Index in best) for row in rows.itertuples()], notes
+
+
+def outcome(record: Record) -> str:
+    """A visit in a few words, for progress lines."""
+    peak, capacity = record.value("compiled_peak_bytes"), record.value("capacity_bytes")
+    words = [f"compiled peak {units.size(peak)}"]
+    if peak is not None and capacity is not None:
+        words.append("fits" if peak <= capacity else f"does not fit: {units.size(peak - capacity)} too much")
+    if (estimated := record.value("estimated_step_seconds")) is not None:
+        words.append(f"estimated step {units.seconds(estimated)}")
+    return ", ".join(words + ([record.verdict.name] if record.verdict else []))

@@ -1,0 +1,95 @@
+"""Devices that are not there: their own compilers, fed with a description of the device, run on any machine.
+
+TPU: libtpu compiles for a named topology. GPU: XLA's CUDA plugin compiles for a device described in XLA's
+GpuTargetConfigProto, without a driver. JAX: `jax.experimental.topologies`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+from artifex_bench.targets import Description, Target, describe
+
+# Autotuning needs the device itself to time kernels on, and Triton's matrix products need autotuning.
+_GPU_OPTIONS: dict[str, Any] = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = r"([\d.]+)([KMGT]?)"
+# as libtpu writes it: "the total memory required … (27.44G) exceeds available HBM (15.75G)", and before 2026
+# "Ran out of memory in memory space hbm. Used 27.44G of 15.75G hbm."
+_OUT_OF_MEMORY = re.compile(rf"\({_SIZE}\) exceeds available HBM|Used {_SIZE} of [\d.]+[KMGT]? hbm")
+
+
+@functools.cache
+def find(name: str) -> Target:
+    """The target of that name. Nothing runs on it: what JAX itself needs runs on the CPU.
+
+    The first call must come before JAX has started a device in this process.
+    """
+    description = describe(name)
+    jax.config.update("jax_platforms", "cpu")
+    device = (_tpu if description.platform == "tpu" else _gpu)(description)
+    sharding = SingleDeviceSharding(device)
+    options = _GPU_OPTIONS if description.platform == "gpu" else {}
+    return Target(
+        description.platform,
+        options=lambda compiler: dict(options),
+        place=lambda shapes: jax.tree.map(lambda shape: shape.update(sharding=sharding), shapes),
+        needed=needed_bytes,
+        description=description,
+    )
+
+
+def _tpu(description: Description) -> Any:
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # one process at a time may use a TPU, any number its compiler
+    return topologies.get_topology_desc(platform="tpu", **description.topology).devices[0]
+
+
+def _gpu(description: Description) -> Any:
+    from jax._src import xla_bridge
+
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # there is no driver whose version could be held against ours
+    canonical = xla_bridge.canonicalize_platform
+
+    def canonicalize(platform: str) -> str:
+        """Without a GPU, JAX cannot say which maker's is meant (issue 23971 of jax-ml/jax)."""
+        return "cuda" if platform == "gpu" else canonical(platform)
+
+    xla_bridge.canonicalize_platform = canonicalize
+    config = {
+        "gpu_device_info": {**description.device, "device_memory_size": description.capacity_bytes},
+        "platform_name": "CUDA",
+        "runtime_version": {"major": 12, "minor": 8},
+        "dnn_version_info": {"major": 9, "minor": 8},
+        "device_description_str": description.chip,
+    }
+    one = "1x1x1"  # slices, hosts a slice, devices a host
+    topology = topologies.get_topology_desc(one, "cuda", topology=one, target_config=text_proto(config))
+    return topology.devices[0]
+
+
+def text_proto(message: Mapping[str, Any]) -> str:
+    """A message of strings, numbers and messages in protobuf's text format."""
+
+    def field(name: str, value: Any) -> str:
+        if isinstance(value, Mapping):
+            return f"{name} {{ {text_proto(value)} }}"
+        return f'{name}: "{value}"' if isinstance(value, str) else f"{name}: {value}"
+
+    return " ".join(field(name, value) for name, value in message.items())
+
+
+def needed_bytes(error: str) -> int | None:
+    """The bytes that a program needs, from the TPU compiler's out-of-memory error, which rounds to 1 % of a unit."""
+    found = _OUT_OF_MEMORY.search(error)
+    if found is None:
+        return None
+    number, unit = next((found[i], found[i + 1]) for i in (1, 3) if found[i])
+    return round(float(number) * 1024 ** _UNITS[unit])

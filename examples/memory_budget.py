@@ -1,0 +1,108 @@
+"""Budgets on the attached device, beside the policies that one would choose by hand.
+
+    python examples/memory_budget.py --layers scan,unroll --depth 8 --width 128 --batch 4 --sequence 64
+
+Prints two tables for each: budgets at 10, 25, 50 and 75 % of the way from the leanest plan to no rematerialization,
+and a plan at the peak of each strategy chosen by hand, beside that strategy. Peaks are the compiler's; steps are timed
+in fresh processes, in turn (A B C A B C …), and an interval is a bootstrap 95 % of the ratio to the one by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from artifex_bench import case as cases
+from artifex_bench.benchmark import measure
+from artifex_bench.case import RematCase
+from artifex_bench.record import Record
+from artifex_bench.report.frame import by_case, groups
+from artifex_bench.runner import Request
+from artifex_bench.stats import bootstrap_ratios, pooled_median
+
+BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")
+FRACTIONS = ("0.1", "0.25", "0.5", "0.75")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", default="scan,unroll")
+    parser.add_argument("--model", default="transformer")
+    for name, default in (("depth", 8), ("width", 128), ("batch", 4), ("sequence", 64), ("rounds", 3), ("steps", 10)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    sizes = {name: getattr(given, name) for name in ("model", "depth", "width", "batch", "sequence")}
+    for layers in given.layers.split(","):
+        compare({**sizes, "layers": layers}, given.rounds, given.steps)
+
+
+def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
+    """Print the tables of one shape."""
+    by_hand = sweep(shape, BY_HAND, 1, 0)  # compiled only: the budgets that are to be met
+    peaks = {name: int(visits[0].value("compiled_peak_bytes") or 0) for name, visits in by_hand.items()}
+    at = {name: f"budget-{peak}" for name, peak in peaks.items() if name in BY_HAND}
+    found = sweep(shape, (*BY_HAND, *(f"budget-{f}" for f in FRACTIONS), *at.values()), rounds, steps)
+    print(f"\n### {' '.join(f'{axis}={value}' for axis, value in shape.items())}\n")
+    print("| budget | bytes | compiled peak | met | predicted | compilations | recomputed | step |")
+    print("|---|---|---|---|---|---|---|---|")
+    for fraction in FRACTIONS:
+        print(row(f"{float(fraction):.0%}", found[f"budget-{fraction}"], found["none"]))
+    print("\n| by hand | its peak | recomputed | step | plan's peak | recomputed | step | step / by hand | 95 % |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, plan in at.items():
+        mine, theirs = found[plan], found[name]
+        cells = [name, *told(theirs, found["none"]), *told(mine, found["none"]), *compared(mine, theirs)]
+        print(f"| {' | '.join(cells)} |")
+
+
+def sweep(shape: dict[str, object], strategies: Sequence[str], rounds: int, steps: int) -> dict[str, list[Record]]:
+    """{strategy: the records of its visits}; the reference `none` comes along."""
+    grid = cases.with_references(cases.grid(RematCase, **shape, strategy=list(strategies)))
+    records = measure(Request("memory_budget", grid, rounds, steps))
+    return {case.strategy: visits for case, visits in by_case(records).items() if isinstance(case, RematCase)}
+
+
+def row(budget: str, visits: list[Record], plain: list[Record]) -> str:
+    """A budget and what came of it."""
+    asked = visits[0].get("budget_bytes")
+    if asked is None:
+        return f"| {budget} | {visits[0].status}: {visits[0].reason} |"
+    plan = asked.detail
+    met = (visits[0].value("compiled_peak_bytes") or np.inf) <= asked.values[0]
+    predicted = mib(plan["predicted_peak"]) if plan["predicted_peak"] else "–"
+    peak, recomputed, step = told(visits, plain)
+    cells = [budget, mib(asked.values[0]), peak, "yes" if met else "NO", predicted, str(len(plan["compiled"]))]
+    return f"| {' | '.join([*cells, recomputed, step])} |"
+
+
+def told(visits: list[Record], plain: list[Record]) -> list[str]:
+    """Compiled peak, FLOPs on top of the plain step's, and the median step."""
+    peak, flops, model = (
+        visits[0].value("compiled_peak_bytes"),
+        visits[0].value("gradient_flops"),
+        plain[0].value("gradient_flops"),
+    )
+    if peak is None or flops is None or model is None:
+        return [visits[0].status, "–", "–"]
+    steps = groups(visits, "step_seconds")
+    return [mib(peak), f"{flops / model - 1:+.1%}", f"{1e3 * pooled_median(steps):.1f} ms" if steps else "–"]
+
+
+def compared(mine: list[Record], theirs: list[Record]) -> list[str]:
+    """The ratio of the steps, with its interval."""
+    ours, others = groups(mine, "step_seconds"), groups(theirs, "step_seconds")
+    if not ours or not others:
+        return ["–", "–"]
+    ratios = bootstrap_ratios(ours, others)
+    interval = "–" if ratios is None else " … ".join(f"{q:.2f}" for q in np.quantile(ratios, (0.025, 0.975)))
+    return [f"{pooled_median(ours) / pooled_median(others):.2f}", interval]
+
+
+def mib(size: float) -> str:
+    return f"{size / 2**20:.2f} MiB"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The remat-absent suite: what fits on TPUs and GPUs that are not here, by their own compilers, and an estimated step.
+
+Compile only; needs what `make aot` installs. A model of 1.2 billion parameters, which strategy none cannot train on a
+v5e.
+"""
+
+from __future__ import annotations
+
+from suites.remat import CORE, Grids
+
+TARGETS = ("gpu:h100", "tpu:v5e", "tpu:v5p")
+LARGE = {
+    "model": "transformer",
+    "depth": 24,
+    "width": 2048,
+    "heads": 16,
+    "batch": 4,
+    "sequence": 1024,
+    "dtype": "bfloat16",
+    "target": TARGETS,
+}
+SMALL = {"model": "mlp", "depth": 4, "width": 256, "batch": 1024, "dtype": "bfloat16"}
+
+KIND = "remat"
+PRESETS: dict[str, Grids] = {
+    "smoke": ({**SMALL, "strategy": ("none", "all"), "target": ("gpu:h100", "tpu:v5e")},),
+    "quick": ({**LARGE, "strategy": (*CORE, "segments-sqrt", "offload_dot_with_no_batch_dims")},),
+}
+SETTINGS = {name: {"rounds": 1, "steps": 0, "timeout": 1800.0} for name in PRESETS}
+DEFAULT = "quick"

@@ -1,0 +1,146 @@
+"""Every intermediate can be saved or dropped, and gradients stay what they were."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from artifex_bench.measure.rates import ROOFLINES
+from artifex_bench.remat.budget.graph import graph_of
+from artifex_bench.remat.budget.stacks import WHOLE, Fine, Plain, Stack, planned, stacks_of
+from artifex_bench.remat.strategies import Policy
+from tests.remat.budget import functions
+from tests.remat.budget.functions import DEPTH, data, weights
+
+RATES = ROOFLINES["cpu"].rates()
+LOSSES = {name: getattr(functions, name) for name in ("scanned", "backwards", "called", "whole")}
+
+
+def graphs(loss, *args):
+    """{stack: its layers' graph}."""
+    found = {}
+
+    def seen(name, derivative):
+        stack, _, prefix = name.partition("/")
+        found[stack] = graph_of(prefix, derivative, RATES)
+
+    nothing = {s.name: ((s.depth, Fine(frozenset())),) for s in stacks_of(loss, *args)}
+    jax.make_jaxpr(jax.grad(planned(loss, nothing, seen)))(*args)
+    return found
+
+
+@functools.cache
+def plain(loss):
+    """Compiled once for all that is held against it."""
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def same(loss, groups, *args):
+    expected, gradients = plain(loss)(*args)
+    found, mine = jax.jit(jax.value_and_grad(planned(loss, groups)))(*args)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * np.abs(b).max()), mine, gradients)
+
+
+def choices(graph):
+    every = [value.name for value in graph.values if value.savable]
+    return {"nothing": frozenset(), "all": frozenset(every), "some": frozenset(every[::3])}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("saved", ["nothing", "all", "some"])
+def test_gradients_are_the_plain_ones_whatever_is_saved(name, saved):
+    loss, args = LOSSES[name], (weights(), data())
+    found = graphs(loss, *args)
+    assert found
+    same(loss, {s.name: ((s.depth, Fine(choices(found[s.name])[saved])),) for s in stacks_of(loss, *args)}, *args)
+
+
+@pytest.mark.parametrize("name", ["scanned", "backwards", "called"])
+def test_gradients_are_the_plain_ones_with_layers_in_groups(name):
+    loss, args = LOSSES[name], (weights(), data())
+    ((stack, graph),) = graphs(loss, *args).items()
+    fine = Fine(choices(graph)["some"])
+    same(loss, {stack: ((1, Fine(frozenset())), (DEPTH - 2, fine), (1, Plain()))}, *args)
+    same(loss, {stack: ((2, Policy("dots_saveable")), (DEPTH - 2, Plain()))}, *args)
+
+
+def test_nnx_scan_of_nnx_remat():
+    loss, params = functions.nnx_scanned()
+    ((stack, graph),) = graphs(loss, params, data()).items()
+    assert stack == "scan-1" and len(graph.values) > 10
+    for saved in choices(graph).values():
+        same(loss, {stack: ((1, Fine(frozenset())), (DEPTH - 1, Fine(saved)))}, params, data())
+
+
+def test_dropout_draws_the_same_under_the_same_keys():
+    loss = functions.scanned
+    groups = {"scan-1": ((DEPTH, Fine(frozenset())),)}
+    losses = [jax.jit(function) for function in (loss, planned(loss, groups))]
+    expected, mine = ([float(function(weights(), data(), key)) for key in (0, 1)] for function in losses)
+    assert expected[0] != expected[1]
+    assert mine == pytest.approx(expected)
+
+
+def count(jaxpr, primitive):
+    return str(jaxpr).count(f" {primitive} ")
+
+
+def test_what_is_saved_is_not_computed_again_though_its_derivative_reads_it():
+    def loss(w, x):
+        return jnp.sum(jnp.tanh(jnp.exp(x * w)))
+
+    args = jnp.ones(4), jnp.ones(4)
+    graph = graphs(loss, *args)[WHOLE]
+    by = {value.label: value.name for value in graph.values}
+
+    def program(*labels):
+        names = frozenset(by[label] for label in labels)
+        return jax.make_jaxpr(jax.grad(planned(loss, {WHOLE: ((1, Fine(names)),)})))(*args)
+
+    assert [count(program(), "exp"), count(program(), "tanh")] == [2, 2]
+    assert [count(program("exp"), "exp"), count(program("exp"), "tanh")] == [1, 2]
+    assert [count(program("exp", "tanh"), "exp"), count(program("exp", "tanh"), "tanh")] == [1, 1]
+
+
+@pytest.mark.parametrize("saved", ["nothing", "all", "some"])
+def test_the_graph_says_what_is_computed_again(saved):
+    """Products that the graph wants again are the products that the traced gradient has over the plain one's."""
+
+    def loss(w, x):
+        return jnp.sum(jnp.exp(jnp.sin(jnp.sin(x @ w) @ w)) @ w)
+
+    args = jnp.ones((4, 4)), jnp.ones((4, 4))
+    graph = graphs(loss, *args)[WHOLE]
+    names = choices(graph)[saved]
+    index = {v for v, value in enumerate(graph.values) if value.name in names}
+    products = sum(graph.values[v].label == "dot_general" for v in _outputs(graph, graph.again(index)))
+    mine = jax.make_jaxpr(jax.grad(planned(loss, {WHOLE: ((1, Fine(names)),)})))(*args)
+    plain = jax.make_jaxpr(jax.grad(loss))(*args)
+    assert str(mine).count("dot_general[") - str(plain).count("dot_general[") == products
+
+
+def _outputs(graph, ops):
+    return [v for v, value in enumerate(graph.values) if value.op in ops]
+
+
+def test_stacks_are_scans_and_calls_that_are_alike():
+    args = weights(), data()
+    (scan,) = stacks_of(functions.scanned, *args)
+    assert (scan.name, scan.depth) == ("scan-1", DEPTH)
+    assert scan.slice_bytes >= args[0].nbytes
+    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH),)
+    assert stacks_of(functions.whole, *args) == (Stack(WHOLE, 1),)
+
+
+def test_values_carry_the_users_names_and_lines():
+    graph = graphs(functions.called, weights(), data())["calls-1"]
+    probs = [value for value in graph.values if value.label == "probs"]
+    assert probs and probs[-1].shape == "f32[6,8]"
+    assert probs[-1].line.startswith("budget/functions.py:")
+    keys = [value for value in graph.values if not value.savable]
+    assert keys and all("key" in value.shape for value in keys)

@@ -1,0 +1,145 @@
+"""The closed loop: with fakes for what compiles, then compiled for the attached device."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench import remat_to_budget
+from artifex_bench.case import CaseError
+from artifex_bench.measure.budget import Target, attached_target
+from artifex_bench.measure.rates import ROOFLINES
+from artifex_bench.remat.budget.loop import COMPILES, _Search
+from artifex_bench.remat.budget.pool import Candidate
+from artifex_bench.remat.budget.size import Budget, BudgetError, budget
+from tests.remat.budget.functions import DEPTH, WIDTH, called, data, scanned, weights, whole
+
+MIB = 2**20
+
+
+def candidates(count):
+    """Each keeps a MiB more than the one before, and is a second faster; the last is no rematerialization."""
+    plans = [Candidate("plan", {"s": ((i, None),)}, i * MIB, float(count - i), 0.0) for i in range(count)]
+    return plans, Candidate("none", {"s": ((count, None),)}, 2 * count * MIB, 1.0, 0.0)
+
+
+@given(st.integers(2, 40), st.data())
+def test_never_over_the_budget_never_more_than_six_compilations(count, data):
+    plans, plain = candidates(count)
+    off = data.draw(st.lists(st.integers(-2 * MIB, 2 * MIB), min_size=count + 1, max_size=count + 1))
+    peaks = {id(one): int(50 * MIB + one.bytes + error) for one, error in zip([*plans, plain], off, strict=True)}
+    search = _Search([*plans, plain], lambda one: peaks[id(one)], COMPILES)
+    asked = data.draw(st.integers(40, 150)) * MIB
+    try:
+        found = search.run(Budget("", bytes=asked), plain)
+    except BudgetError as error:
+        assert all(t.peak > asked for t in search.tried)
+        assert f"the least peak found in {len(search.tried)} compilations" in str(error)
+    else:
+        assert found.peak == peaks[id(found.candidate)] <= asked
+        assert found.candidate.seconds == min(t.candidate.seconds for t in search.tried if t.peak <= asked)
+    assert len(search.tried) <= COMPILES
+    assert len({id(t.candidate) for t in search.tried}) == len(search.tried)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.75])
+def test_with_estimates_that_are_a_fifth_off_it_comes_within_a_plan_of_the_best(fraction):
+    plans, plain = candidates(30)
+    search = _Search([*plans, plain], lambda one: int(50 * MIB + 1.2 * one.bytes), COMPILES)
+    found = search.run(Budget("", fraction=fraction), plain)
+    best = max(one.bytes for one in plans if 50 * MIB + 1.2 * one.bytes <= search.limit)
+    assert best - found.candidate.bytes <= MIB
+
+
+def test_a_fraction_is_of_the_way_from_the_leanest_to_none():
+    plans, plain = candidates(4)
+    search = _Search([*plans, plain], lambda one: int(10 * MIB + one.bytes), COMPILES)
+    search.run(Budget("", fraction=0.25), plain)
+    assert search.limit == 12 * MIB
+
+
+@pytest.mark.parametrize("given", [-1, -0.5, "nan", float("nan"), "inf", True, None, "much", "", "12 parsecs", "0B"])
+def test_what_is_no_budget_is_refused_in_a_line(given):
+    with pytest.raises(CaseError, match="must be") as caught:
+        budget(given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (0, Budget("0", 0.0)),
+        (1, Budget("1", 1.0)),
+        ("0.5", Budget("0.5", 0.5)),
+        ("120MiB", Budget("120MiB", bytes=120 * MIB)),
+        ("1B", Budget("1B", bytes=1)),
+        (4096, Budget("4096", bytes=4096)),
+    ],
+)
+def test_what_is_a_budget(given, found):
+    assert budget(given) == found
+
+
+def wide(loss):
+    """The loss on enough samples for activations to count."""
+    return lambda ws: loss(ws, jnp.ones((4096, WIDTH)))
+
+
+LOSSES = {"scan": scanned, "calls": called, "whole": whole}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_budgets_are_met_on_the_attached_device(name):
+    loss = wide(LOSSES[name])
+    planned, plan = remat_to_budget(loss, weights(), budget=0.4)
+    assert plan.compiled_peak <= plan.budget_bytes
+    assert len(plan.compiled) <= COMPILES
+    target = attached_target()
+    assert target.peak(jax.value_and_grad(planned), (weights(),), ()) == plan.compiled_peak
+    expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
+    assert json.loads(json.dumps(plan.to_json()))["budget"] == "0.4"
+    assert f"budget 0.4 on {target.name}" in str(plan)
+    assert sum(group.layers for group in plan.groups) in (DEPTH, 1)
+
+
+def faked(peak):
+    return Target("fake", ROOFLINES["tpu"], lambda *_: peak)
+
+
+def test_below_the_least_the_error_names_the_least_found():
+    with pytest.raises(BudgetError, match=r"budget 1MiB: 1 MiB is not enough: the least peak found in 6 .* is 64 MiB"):
+        remat_to_budget(scanned, weights(), data(), budget="1MiB", target=faked(64 * MIB))
+
+
+def test_above_the_most_the_fastest_plan_is_given():
+    _, plan = remat_to_budget(scanned, weights(), data(), budget="1GiB", target=faked(64 * MIB))
+    _, tight = remat_to_budget(whole, weights(), data(), budget="64MiB", target=faked(64 * MIB))
+    assert plan.compiled_peak == tight.compiled_peak == 64 * MIB
+    assert plan.target == "fake"
+
+
+def test_a_step_of_ones_own_is_what_is_compiled():
+    seen = []
+
+    def step(loss):
+        def update(ws, x):
+            seen.append("step")
+            return ws - 0.1 * jax.grad(loss)(ws, x)
+
+        return update
+
+    planned, plan = remat_to_budget(scanned, weights(), data(), budget=1, step=step, donate_argnums=(0,))
+    assert len(seen) == len(plan.compiled)
+    assert planned(weights(), data()) == pytest.approx(float(scanned(weights(), data())), rel=1e-5)
+
+
+def test_a_function_of_nothing_that_is_differentiated_is_refused():
+    with pytest.raises(BudgetError, match="no layer of the function is differentiated"):
+        remat_to_budget(lambda w, x: w + jax.lax.scan(lambda c, _: (c * 2, None), x, None, 3)[0], 1.0, 2.0, budget=0.5)

@@ -1,0 +1,77 @@
+"""Pages of fabricated runs: written for the tests, and the time that one of many cases takes to load.
+
+python -m tests.report.fabricated --cases 1000 --loads 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from artifex_bench.advise import Advice, advise
+from artifex_bench.record import Record, Verdict
+from artifex_bench.report import page
+from artifex_bench.report.frame import frame
+from tests.browser import opened
+from tests.build import case, measured, record
+
+READY = "!!document.documentElement?.dataset.readyAfter"
+STRATEGIES = (
+    "none",
+    "all",
+    *(f"{kind}-{n}" for kind in ("every", "segments", "nested") for n in (2, 4, 8, 16, 32, 64)),
+)
+ENVIRONMENT = {"device": "fabricated", "versions": {"jax": "0.0"}, "memory_bytes": 2**34, "load": 0.5}
+
+
+def run(cases: int) -> list[Record]:
+    """That many cases: the strategies over one shape after another, each with times and a peak of its own."""
+    chance = random.Random(0)
+    shapes = [(depth, batch) for batch in range(1, cases + 1) for depth in (2, 4, 8, 16, 32)]
+    points = itertools.islice(((shape, strategy) for shape in shapes for strategy in STRATEGIES), cases)
+    return [visit(strategy, depth, batch, chance) for (depth, batch), strategy in points]
+
+
+def visit(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
+    share = 1.0 if strategy == "none" else chance.uniform(0.2, 1)  # of memory; what is saved costs time
+    steps = [depth * batch * 1e-3 * (1.4 - 0.4 * share) * chance.uniform(0.9, 1.1) for _ in range(3)]
+    return record(
+        case(strategy, depth=depth, batch=batch),
+        measurements=measured(steps, peak=2**20 * depth * batch * share),
+        verdict=None if strategy == "none" else Verdict("effective", "fabricated"),
+        environment=ENVIRONMENT,
+        started_at="2026-01-02T03:04:05",
+    )
+
+
+def written(records: Sequence[Record], path: Path, advice: Sequence[Advice] | None = None) -> Path:
+    """The page of these records, of a run called "fabricated"."""
+    told = advise(frame(records), time_budget=1.1) if advice is None else advice
+    return page.write(records, told, "fabricated", path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--loads", type=int, default=5)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(run(asked.cases), Path(folder) / "page.html")
+        took = []
+        for _ in range(asked.loads):
+            with opened() as browser:  # a fresh one: nothing compiled is kept
+                browser.size(1300, 900)
+                browser.load(path, READY)
+                took.append(int(browser.evaluate("document.documentElement.dataset.readyAfter")))
+        told = f"{asked.cases} cases, {path.stat().st_size / 2**20:.1f} MiB: ready after {min(took)} ms at best"
+        print(f"{told}, {statistics.median(took):.0f} ms in the middle of {took}; load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

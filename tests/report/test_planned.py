@@ -1,0 +1,102 @@
+"""Cases compiled for devices that are not there: told apart from what ran, what does not fit in no front."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifex_bench.advise import advise
+from artifex_bench.case import CaseError
+from artifex_bench.report import planned, plots
+from artifex_bench.report.frame import frame
+from artifex_bench.report.tables import markdown
+from artifex_bench.report.views import parts, view_of_case
+from tests.build import case, measured, record, taken
+
+GIB = 2**30
+
+
+def compiled(strategy, peak, seconds, target="tpu:v5e", **fields):
+    """A record of a case compiled for a target of 16 GiB; `seconds` is the estimate."""
+    more = [taken("capacity_bytes", 16 * GIB)] + ([taken("estimated_step_seconds", seconds)] if seconds else [])
+    kept = [m for m in measured((), peak=peak * GIB) if m.probe != "step_seconds"]
+    return record(case(strategy, target=target, **fields), measurements=(*kept, *more))
+
+
+RECORDS = [compiled("none", 27, 0.2), compiled("all", 10, 0.25), compiled("every-2", 15, 0.26)]
+
+
+def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
+    table = frame(RECORDS)
+    assert {table.strategy[i] for i in planned.front(table)} == {"all"}
+    [(title, lines, notes)] = planned.grouped(table)
+    assert title.endswith("target tpu:v5e")
+    told = {line[0]: dict(zip(planned.HEADINGS, line, strict=True)) for line in lines}
+    assert told["none"]["fits"] == "no, 11.0 GiB too much"
+    assert told["all *"]["fits"] == "yes, 6.00 GiB free"
+    assert told["all *"]["estimated step"] == "250 ms"
+    assert notes == ["tpu:v5e has 16.0 GiB for a program"]
+
+
+def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
+    table = frame([compiled("none", 4, None), record(case("all", target="tpu:v5e"), "failed")])
+    assert planned.front(table) == set()
+    [(_, lines, notes)] = planned.grouped(table)
+    assert lines[0][8] == lines[1][3] == "–"
+    assert notes[-1] == "all: failed: it was failed"
+
+
+def test_estimated_and_measured_times_stand_in_tables_of_their_own():
+    records = [record("none"), record("all"), *RECORDS]
+    assert [view.TITLE for view, _ in parts(frame(records))] == ["Step time against peak memory", planned.TITLE]
+    text = markdown(frame(records))
+    assert text.index("## transformer: depth 2") < text.index("| estimated step") < text.index("27.0 GiB")
+    ran, absent = text.split(f"# {planned.TITLE}")
+    assert "estimated step" not in ran and "step time  " not in absent
+    table = frame(records)
+    assert table.step_seconds.isna().tolist() == [False, False, True, True, True]
+    assert table.estimated_step_seconds.isna().tolist() == [True, True, False, False, False]
+
+
+def test_advice_is_what_fits_with_the_shortest_estimate():
+    [found] = advise(frame([*RECORDS, compiled("mlp-only", 8, None)]), target="tpu:v5e")
+    assert (found.choice, found.next_best) == ("all", "every-2")
+    assert found.question == "the shortest estimated step with a compiled peak of 16.0 GiB at most"
+    assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
+    assert "estimate: measure it" in found.how_sure
+    assert found.fell == {
+        "none": "does not fit: 27.0 GiB, 11.0 GiB too much",
+        "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",
+    }
+    [tight] = advise(frame(RECORDS), memory_budget=9 * GIB)
+    assert (tight.choice, tight.cost) == (None, "the least is all with 10.0 GiB")
+
+
+def test_advice_carries_no_figures_from_one_device_to_another():
+    with pytest.raises(CaseError, match="the run has none of its cases, only of tpu:v5e; run with --target gpu:h100"):
+        advise(frame(RECORDS), target="gpu:h100")
+    with pytest.raises(CaseError, match="a time budget needs measured times"):
+        advise(frame(RECORDS), time_budget=1.1)
+    with pytest.raises(CaseError, match="a remat run needs a budget"):
+        advise(frame([record("none"), *RECORDS]))
+
+
+def test_a_visit_in_a_few_words():
+    assert view_of_case(RECORDS[0].case) is planned
+    assert planned.outcome(RECORDS[0]) == (
+        "compiled peak 27.0 GiB, does not fit: 11.0 GiB too much, estimated step 200 ms"
+    )
+    assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
+
+
+@pytest.mark.parametrize(
+    ("records", "names"),
+    [
+        (RECORDS, {"absent_tradeoff"}),
+        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"absent_tradeoff", "absent_fronts"}),
+        ([record("none"), record("all"), *RECORDS], {"tradeoff", "absent_tradeoff"}),
+        ([compiled("none", 4, None)], set()),
+    ],
+)
+def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
+    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    assert {path.stem for path in plots.write(frame(records), tmp_path / "plots")} == names

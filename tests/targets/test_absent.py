@@ -1,0 +1,93 @@
+"""Devices that are not there: what their compilers say, and the real ones where they are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifex_bench import load_run, targets
+from artifex_bench.targets import absent
+
+ROOT = Path(__file__).parents[2]
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (20.25G) "
+            "exceeds available HBM (15.75G).",
+            20.25 * GIB,
+        ),
+        ("CompileTimeHbmOom: the program (5.00T) exceeds available HBM (15.75G)", 5 * 1024 * GIB),
+        (
+            "Ran out of memory in memory space hbm. Used 27.44G of 15.75G hbm. Exceeded hbm capacity by 11.69G.",
+            27.44 * GIB,
+        ),
+        ("INTERNAL: something else (3G)", None),
+        ("", None),
+    ],
+)
+def test_the_bytes_that_a_program_needs_are_read_off_the_error(error, size):
+    assert absent.needed_bytes(error) == (None if size is None else round(size))
+
+
+def test_messages_in_protobufs_text_format():
+    message = {"name": "a b", "inner": {"count": 3, "rate": 1.5, "deep": {"x": 1}}}
+    assert absent.text_proto(message) == 'name: "a b" inner { count: 3 rate: 1.5 deep { x: 1 } }'
+
+
+def installed(target):
+    """Marks a test that compiles for that target."""
+    missing = [name for name, version in targets.compiler_versions(target).items() if version is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} missing: make aot")
+
+
+def run(tmp_path, *arguments, name="run"):
+    """A run's table and what was printed, through the command line."""
+    code = "from artifex_bench.cli import main; main()"
+    small = ("--model", "mlp", "--strategy", "none,all", "--depth", "4", "--width", "256")
+    where = ("--out", str(tmp_path), "--name", name)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "remat", "--preset", "smoke", *small, *arguments, *where],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "ARTIFEX_BENCH_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    return load_run(tmp_path / name).set_index("strategy"), done
+
+
+@installed("tpu:v5e")
+@pytest.mark.parametrize(("batch", "fitting"), [(1024, True), (4_000_000, False)])
+def test_a_tpu_says_what_fits_and_by_how_much(tmp_path, batch, fitting):
+    table, done = run(tmp_path, "--batch", str(batch), "--target", "tpu:v5e")
+    assert list(table.status) == ["ok", "ok"]
+    assert (table.compiled_peak_bytes <= table.capacity_bytes).to_dict() == {"none": fitting, "all": fitting}
+    assert (table.estimated_step_seconds > 0).all() and table.step_seconds.isna().all()
+    assert ("yes, " if fitting else "too much") in done.stdout
+    assert "WARNING" not in done.stderr  # what the compiler says is in a log
+
+
+@installed("gpu:h100")
+def test_a_second_run_reads_what_the_first_compiled(tmp_path):
+    table, _ = run(tmp_path, "--target", "gpu:h100")
+    again, _ = run(tmp_path, "--target", "gpu:h100", name="again")
+    assert table.compile_seconds.notna().all() and again.compile_seconds.isna().all()
+    assert again.compiled_peak_bytes.tolist() == table.compiled_peak_bytes.tolist()
+
+
+@installed("gpu:h100")
+def test_a_gpu_gives_a_true_peak_and_a_verdict(tmp_path):
+    table, _ = run(tmp_path, "--batch", "65536", "--target", "gpu:h100", "--dtype", "bfloat16")
+    assert table.compiled_peak_bytes["all"] < table.compiled_peak_bytes["none"] < table.capacity_bytes["none"]
+    assert table.verdict["all"] == "effective"
+    (line, *_) = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    assert json.loads(line)["environment"]["versions"]["jax-cuda12-plugin"]
