@@ -81,7 +81,7 @@ def main() -> None:
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
 def run(**options: Any) -> None:
-    """Measure the cases of SUITE (remat, remat-absent, chen, checkpoint, fault).
+    """Measure the cases of SUITE (remat, remat-absent, chen, papers, checkpoint, fault).
 
     Every visit is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
     preset; every combination is a case.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-SUITES = ("remat", "remat-absent", "chen", "checkpoint", "fault")
+SUITES = ("remat", "remat-absent", "chen", "papers", "checkpoint", "fault")
 
 
 def load(name: str) -> Any:

@@ -1,0 +1,57 @@
+"""Published numbers as tests of this tool: the cases that `papers.md` in a run's folder holds against the papers.
+
+Korthikanti et al. 2022 (arXiv:2205.05198): layers of GPT-3 and MT-NLG as they are, compiled and not run; two depths, so
+that their difference is one layer. Chen et al. 2016 (arXiv:1604.06174): a chain whose layers keep what they pass on;
+`chen` is the same of a transformer. `timed`: the results that are quoted as typical, and their own call.
+"""
+
+from __future__ import annotations
+
+from suites.remat import Grids
+
+SELECTIVE = "save_any_names_but_these:scores+probs"
+COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"
+LAYER = {"model": "transformer", "depth": (2, 3), "sequence": 2048, "batch": 1}
+GPT_3 = {**LAYER, "width": 12288, "heads": 96}
+MT_NLG = {**LAYER, "width": 20480, "heads": 128}
+CHAIN = {"model": "mlp", "width": 64, "batch": 8192}
+LENGTHS = (2, 4, 8, 16, 32, 64)
+
+KIND = "remat"
+PRESETS: dict[str, Grids] = {
+    "smoke": (
+        {**LAYER, "width": 32, "heads": 4, "sequence": 16, "dtype": "bfloat16", "strategy": ("none", SELECTIVE)},
+    ),
+    "quick": (
+        {**GPT_3, "dtype": "bfloat16", "strategy": ("none", "all", SELECTIVE, COUNTED)},
+        {**MT_NLG, "dtype": "bfloat16", "strategy": ("none", SELECTIVE)},
+        {**GPT_3, "dtype": "float32", "strategy": ("none", SELECTIVE)},
+        {**CHAIN, "depth": 256, "strategy": ("none", "all", *(f"segments-{n}" for n in LENGTHS))},
+        {**CHAIN, "depth": (16, 64), "strategy": ("none", "segments-4", "segments-8")},
+    ),
+    "timed": (
+        {
+            "model": "mlp",
+            "depth": 16,
+            "width": 512,
+            "batch": 4096,
+            "layers": "unroll",
+            "strategy": ("none", "all", "every-2"),
+        },
+        {
+            "model": "mlp",
+            "depth": 50,
+            "width": 1024,
+            "batch": 32,
+            "layers": "unroll",
+            "strategy": ("none", "all", "every-5"),
+        },
+        {"model": "transformer", "depth": 8, "width": 256, "batch": 8, "strategy": ("none", "all", "every-2")},
+    ),
+}
+SETTINGS = {
+    "smoke": {"rounds": 1, "steps": 0},
+    "quick": {"rounds": 1, "steps": 0},
+    "timed": {"rounds": 3, "steps": 8},
+}
+DEFAULT = "quick"
