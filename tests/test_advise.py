@@ -143,7 +143,7 @@ def test_how_to_save_and_how_often():
         mtbf_seconds=4 * 3600,
     )
     assert (found.choice, found.next_best, found.how_sure) == ("auto, async", "auto, sync", CERTAIN)
-    assert found.question == "the least time lost with a failure every 14400 s"
+    assert found.question == "the least time lost with a failure every 4.00 h"
     assert found.cost.startswith("save every 120 s; 0.84% of the time is lost (a save costs 500 ms of training")
     assert found.fell["torch, sync"] == "skipped: no torch here"
     assert found.fell["npz, sync"].startswith("loses 3.")

@@ -67,24 +67,26 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     return figure
 
 
+SCALED = (("step_seconds", 1e3, "step time (ms)"), ("compiled_peak_bytes", 1 / MIB, "compiled peak (MiB)"))
+
+
 def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
     """Time and memory over one axis, a line a strategy, a row of panels for each setting of the other axes."""
     others = [column for column in SHAPE if column != axis]
     groups = [rows for _, rows in table.groupby(others, sort=False, dropna=False) if rows[axis].nunique() > 1]
     if not groups:
         return None
-    figure, panels = plt.subplots(
-        len(groups), 2, figsize=(9.2, 3.3 * len(groups)), squeeze=False, gridspec_kw={"hspace": 0.5, "wspace": 0.3}
-    )
-    for (left, right), rows in zip(panels, groups, strict=True):
+    measured = [one for one in SCALED if any(rows[one[0]].notna().any() for rows in groups)]
+    size = (4.6 * len(measured), 3.4 * len(groups))
+    how = {"hspace": 0.6, "wspace": 0.3}
+    figure, panels = plt.subplots(len(groups), len(measured), figsize=size, squeeze=False, gridspec_kw=how)
+    for line, rows in zip(panels, groups, strict=True):
         first = rows.iloc[0]
         fixed = [f"{o} {first[o]:g}" for o in ("depth", "width", "batch", "sequence") if o != axis and first[o] > 0]
-        title = f"{first.model}, {', '.join(fixed)}, {first['dtype']}, {first['layers']}"
-        for strategy, line in rows.groupby("strategy", sort=False):
-            line = line.sort_values(axis)
-            left.plot(line[axis], line.step_seconds * 1e3, **looks[str(strategy)])
-            right.plot(line[axis], line.compiled_peak_bytes / MIB, **looks[str(strategy)])
-        for panel, label in ((left, "step time (ms)"), (right, "compiled peak (MiB)")):
+        title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
+        for panel, (column, scale, label) in zip(line, measured, strict=True):
+            for strategy, points in rows.sort_values(axis).groupby("strategy", sort=False):
+                panel.plot(points[axis], points[column] * scale, **looks[str(strategy)])
             panel.set_title(title, fontsize=9)
             panel.set_xlabel(axis)
             panel.set_ylabel(label)

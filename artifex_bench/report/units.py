@@ -7,15 +7,16 @@ from math import isnan
 from typing import Any
 
 ABSENT = "–"
-_FACTORS = {"µs": 1e-6, "ms": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_FACTORS = {"µs": 1e-6, "ms": 1e-3, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_FACTORS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def seconds(value: float | None) -> str:
-    """1.234 s, 12.3 ms, 45.6 µs."""
+    """4.00 h, 12.3 min, 1.23 s, 12.3 ms, 45.6 µs."""
     if value is None or isnan(value):
         return ABSENT
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if abs(value) >= size:
+    for unit, size, least in (("h", 3600.0, 3600.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 1e-3)):
+        if abs(value) >= least:
             return f"{_three(value / size)} {unit}"
     return f"{_three(value / 1e-6)} µs"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from artifex_bench.report import units
 
-SCALES = {"s": 1, "ms": 1e-3, "µs": 1e-6, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+SCALES = {"s": 1, "ms": 1e-3, "min": 60, "h": 3600, "µs": 1e-6, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SCALES |= {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -19,7 +19,9 @@ SCALES |= {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
         (units.seconds, 0.0123, "12.3 ms"),
         (units.seconds, 0.000456, "456 µs"),
         (units.seconds, 0.0, "0 µs"),
-        (units.seconds, 123.4, "123 s"),
+        (units.seconds, 113.4, "113 s"),
+        (units.seconds, 123.4, "2.06 min"),
+        (units.seconds, 14400, "4.00 h"),
         (units.size, 512, "512 B"),
         (units.size, 1536, "1.50 KiB"),
         (units.size, 12.3 * 2**20, "12.3 MiB"),
