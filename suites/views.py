@@ -1,6 +1,6 @@
 """Suites as asv and pytest-benchmark see them: one sweep measures every case in fresh processes; they get its figures.
 
-Both time a function themselves: pytest-benchmark all parameters in one process, asv each in one fork, and all samples of
+Both time a function themselves: pytest-benchmark all parameters in one process, asv each in one fork, all samples of
 a parameter at one time. What is timed here is a clock that stands still but for the seconds that were measured, over
 interleaved rounds: so they store those, with their own statistics on them. asv, which tests for a difference as if
 samples were independent, is given one sample a process: the median of its steps.
