@@ -15,6 +15,7 @@ from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
 from artifex_bench.report.units import there
+from artifex_bench.savers import SAVERS
 
 PEAK = "compiled_peak_bytes"  # what a budget is held against: it exists for every device, and does not vary
 CERTAIN = "certain on these figures: the intervals do not overlap"
@@ -111,7 +112,7 @@ def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | 
         cost=_cost(best, memory),
         next_best=others[0].strategy if others else None,
         next_cost=_cost(others[0], memory) if others else "",
-        how_sure=_how_sure(best, others, "step_seconds") if fastest_first else _exact(best),
+        how_sure=_how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time),
         fell=fell,
     )
 
@@ -130,7 +131,7 @@ def _unusable(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
         if row.status != "ok":
             yield row.strategy, f"{row.status}: {row.reason}"
         elif not (there(row.step_seconds) and there(getattr(row, PEAK))):
-            yield row.strategy, "its step was not timed, or its peak not planned, on this device"
+            yield row.strategy, "its step was not timed on this device, or its peak is not known"
         elif there(row.verdict) and row.verdict != "effective":
             yield row.strategy, f"{row.verdict}: {row.verdict_reason}"
 
@@ -143,7 +144,9 @@ def _over(row: Any, memory: int | None, time: float | None) -> str | None:
     if time is not None and not there(ratio):
         return "its time without rematerialization was not measured"
     if time is not None and ratio > time:
-        return f"too slow: {units.ratio(ratio)}"
+        low = row.time_ratio_low
+        perhaps = f", though the 95 % interval begins at {units.ratio(low)}" if there(low) and low <= time else ""
+        return f"too slow: {units.ratio(ratio)}{perhaps}"
     return None
 
 
@@ -168,11 +171,16 @@ def _cost(row: Any, memory: int | None) -> str:
     return told if memory is None else f"{told}, {units.size(memory - peak)} to spare"
 
 
-def _exact(row: Any) -> str:
-    return "certain: compiled peaks do not vary" + (", but its time was contended" if row.contended else "")
+def _exact(row: Any, time: float | None) -> str:
+    if row.contended:
+        return "of its peak certain; of its time little: others used the processors while it was timed"
+    if time is not None and there(row.time_ratio_high) and row.time_ratio_high > time:
+        reaches = units.ratio(row.time_ratio_high)
+        return f"of its peak certain; not of its time: the 95 % interval reaches {reaches}"
+    return "certain: compiled peaks do not vary"
 
 
-def _how_sure(best: Any, others: list[Any], column: str) -> str:
+def _how_sure(best: Any, others: list[Any], column: str, alone: str = "nothing else meets it") -> str:
     """In words, from the 95 % intervals of the quantity that decides."""
     if best.contended:
         return "little: others used the processors while it was timed"
@@ -182,8 +190,8 @@ def _how_sure(best: Any, others: list[Any], column: str) -> str:
     lows = {_name(row): getattr(row, f"{column}_low") for row in others}
     close = [name for name, low in lows.items() if not there(low) or low <= top]
     if close:
-        return f"not sure: its 95 % interval overlaps that of {', '.join(close)}"
-    return CERTAIN if others else "nothing else meets it"
+        return f"not sure: its 95 % interval overlaps that of {'; '.join(close)}"
+    return CERTAIN if others else alone
 
 
 def _name(row: Any) -> str:
@@ -205,7 +213,7 @@ def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
         cost=best.words(),
         next_best=_name(others[0].row) if others else None,
         next_cost=others[0].words() if others else "",
-        how_sure=_how_sure(best.row, [plan.row for plan in others], "blocking_seconds"),
+        how_sure=_how_sure(best.row, [plan.row for plan in others], "blocking_seconds", "no other was run"),
         fell=fell,
     )
 
@@ -226,7 +234,9 @@ class Plan:
         return cls(row, cost, interval, lost_share(interval, cost, mtbf, row.restore_seconds))
 
     def words(self) -> str:
+        unseen = "" if SAVERS[self.row.format].detects else "; damage to its files goes unnoticed (suite fault)"
         return (
             f"save every {units.seconds(self.interval_seconds)}; {self.lost:.2%} of the time is lost (a save costs "
             f"{units.seconds(self.save_seconds)} of training, a restore {units.seconds(self.row.restore_seconds)})"
+            f"{unseen}"
         )

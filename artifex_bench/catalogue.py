@@ -33,7 +33,7 @@ def sections() -> dict[str, dict[str, str]]:
         },
         "suites": {name: _presets(name) for name in suites.SUITES},
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
-        "faults": dict.fromkeys(FAULTS, "of one file of a checkpoint, in a random place"),
+        "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
         "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
         "backends": {name: backend.summary for name, backend in BACKENDS.items()},
     }

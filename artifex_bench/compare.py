@@ -13,7 +13,7 @@ from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
 from artifex_bench.report import units
-from artifex_bench.report.frame import by_case, groups
+from artifex_bench.report.frame import CONTENDED_SHARE, by_case, groups
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
 
@@ -72,8 +72,8 @@ def compare(
 
     `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
     significant (Welch's t test on the logarithms of the rounds' medians, 5 % over all rows by Holm 1979); `same`
-    otherwise, or `unsure` beyond the threshold without significance. A case that is ok in one run and fell in the other
-    is a row of its own, with the quantity `status`.
+    otherwise, or `unsure` beyond the threshold without significance, or where others used the processors while steps
+    were timed. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.
 
     Raises CaseError when the runs share no case, or their environments differ and `across` is not set.
     """
@@ -90,7 +90,7 @@ def compare(
         raise CaseError("the runs share no case: compare runs of the same suite and preset")
     rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
     _judge(rows)
-    return pd.DataFrame(rows).drop(columns="threshold")
+    return pd.DataFrame(rows).drop(columns=["threshold", "contended"])
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
@@ -102,16 +102,21 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         change = "regression" if worse else "improvement" if better else "same"
         yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
         return
+    contended = any((record.value("other_cpu_share") or 0) > CONTENDED_SHARE for record in (*base, *new))
     for name, quantity in QUANTITIES.items():
         one, other = groups(base, name), groups(new, name)
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
-            yield row | _figures(name) | _measured(one, other, quantity.exact) | {"threshold": threshold}
+            figures = _measured(one, other, quantity.exact) | {"threshold": threshold, "contended": contended}
+            yield row | _figures(name) | figures
+
+
+FIGURES = ("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "contended", "change")
 
 
 def _figures(quantity: str) -> dict[str, Any]:
     """The columns of a row, empty."""
-    empty = dict.fromkeys(("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "change"))
+    empty = dict.fromkeys(FIGURES)
     return {"quantity": quantity, **empty, "reason": ""}
 
 
@@ -128,11 +133,9 @@ def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exac
 def _judge(rows: list[dict[str, Any]]) -> None:
     """Fill in `change` and `reason` of each row, Holm's correction over those with a p."""
     tested = sorted((row for row in rows if row["p"] is not None), key=lambda row: row["p"])
-    significant: set[int] = set()
+    adjusted: dict[int, float] = {}
     for rank, row in enumerate(tested):
-        if row["p"] * (len(tested) - rank) > LEVEL:
-            break
-        significant.add(id(row))
+        adjusted[id(row)] = min(1.0, max(row["p"] * (len(tested) - rank), *adjusted.values(), 0.0))
     for row in rows:
         if row["quantity"] == "status":
             continue
@@ -140,11 +143,16 @@ def _judge(rows: list[dict[str, Any]]) -> None:
         exact = QUANTITIES[row["quantity"]].exact
         if not beyond:
             row["change"], row["reason"] = "same", f"within {row['threshold']:.0%}"
-        elif exact or id(row) in significant:
-            row["change"], row["reason"] = beyond, "exact" if exact else f"p {row['p']:.2g}"
+        elif exact:
+            row["change"], row["reason"] = beyond, "exact"
+        elif row["contended"] and row["quantity"].endswith("seconds"):
+            row["change"], row["reason"] = "unsure", "contended: others used the processors meanwhile"
+        elif row["p"] is None:
+            row["change"], row["reason"] = "unsure", "too few rounds to tell"
         else:
-            why = f"p {row['p']:.2g} is not significant" if row["p"] is not None else "too few rounds to tell"
-            row["change"], row["reason"] = "unsure", why
+            p = adjusted[id(row)]
+            told = f"p {p:.2g} over all {len(tested)}"
+            row["change"], row["reason"] = (beyond, told) if p <= LEVEL else ("unsure", f"{told}: not significant")
 
 
 def _direction(row: dict[str, Any]) -> str | None:

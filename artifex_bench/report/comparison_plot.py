@@ -62,7 +62,7 @@ def draw(found: pd.DataFrame) -> Any:
                 capsize=2,
                 label=change,
             )
-        panel.xaxis.set_major_locator(ticker.MaxNLocator(4))
+        panel.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
         panel.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}x"))
         panel.set_xlim(*_around_one(shown[shown.quantity == quantity]))
         panel.axvline(1, color="k", linestyle="--", linewidth=1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from artifex_bench import case as cases
 from artifex_bench.case import RematCase
-from artifex_bench.models import entry
+from artifex_bench.models import MODELS
 from artifex_bench.record import Record
 from artifex_bench.report import units
 from artifex_bench.report.frame import base, first, groups, medians, ratio, summary
@@ -71,7 +71,7 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     row["samples"] = step.samples if step else 0
     per_step = tokens(case)
     row["throughput_per_second"] = per_step / step.median if step else None
-    row["throughput_unit"] = "tokens" if entry(case.model).sequential else "samples"
+    row["throughput_unit"] = "tokens" if _has_tokens(case) else "samples"
     source = next((m for v in visits if (m := v.get("measured_peak_bytes"))), None)
     row["measured_peak_source"] = (source.source or source.note) if source else None
     row["verdict"] = opening.verdict.name if opening.verdict else None
@@ -82,8 +82,12 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
 
 
 def tokens(case: RematCase) -> int:
-    """Tokens a step, or samples where the model has no sequence."""
-    return case.batch * (case.sequence or 1)
+    """Tokens a step, or samples where the model has no sequence, or is the user's own and may have none."""
+    return case.batch * (case.sequence or 1) if _has_tokens(case) else case.batch
+
+
+def _has_tokens(case: RematCase) -> bool:
+    return case.model in MODELS and MODELS[case.model].sequential
 
 
 def _ratios(case: RematCase, visits: list[Record], plain: list[Record]) -> dict[str, float | None]:

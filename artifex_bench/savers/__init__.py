@@ -31,17 +31,20 @@ class SaverEntry:
     partial: bool = False
     chunks: bool = False
     needs: tuple[str, ...] = ()
+    detects: bool = False  # damage to what it stored: the suite fault shows it
 
 
 _BOTH = ("sync", "async")
 
 
 def _ours(summary: str) -> SaverEntry:
-    return SaverEntry("artifex_bench.savers.orbax:Ours", summary, _BOTH, sharded=True, partial=True, chunks=True)
+    return SaverEntry(
+        "artifex_bench.savers.orbax:Ours", summary, _BOTH, sharded=True, partial=True, chunks=True, detects=True
+    )
 
 
-def _peer(name: str, summary: str, *needs: str) -> SaverEntry:
-    return SaverEntry(f"artifex_bench.savers.peers:{name}", summary, needs=needs)
+def _peer(name: str, summary: str, *needs: str, detects: bool = False) -> SaverEntry:
+    return SaverEntry(f"artifex_bench.savers.peers:{name}", summary, needs=needs, detects=detects)
 
 
 SAVERS = {
@@ -50,7 +53,7 @@ SAVERS = {
     "orbax": SaverEntry("artifex_bench.savers.orbax:Plain", "Orbax with its defaults", _BOTH, sharded=True),
     "orbax-v1": SaverEntry("artifex_bench.savers.orbax:PlainV1", "Orbax's coming interface", _BOTH, sharded=True),
     "safetensors": _peer("Safetensors", "safetensors", "safetensors"),
-    "npz": _peer("Npz", "numpy.savez"),
+    "npz": _peer("Npz", "numpy.savez", detects=True),
     "pickle": _peer("Pickle", "pickle, protocol 5"),
     "msgpack": _peer("Msgpack", "flax.serialization"),
     "torch": _peer("Torch", "torch.save", "torch"),
