@@ -7,18 +7,23 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.advise import PEAK, Advice
-from artifex_bench.case import CaseError
+from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
 from artifex_bench.report.units import there
+from artifex_bench.targets import ASKED, describe, stored
 
 HOW_SURE = "certain that it fits, by the device's own compiler; its time is an estimate: measure it on the device"
 
 
 def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The rows of that target. Raises CaseError when the run has none: peaks of another device say nothing of it."""
-    found = table[table.target == target]
+    """The rows of that target. Raises CaseError when there is none of that name, or the run has none of its cases:
+    peaks of another device say nothing of it.
+    """
+    if target != ASKED:
+        describe(target)
+    found = table[table.target == stored(target)]
     if found.empty:
-        has = ", ".join(dict.fromkeys(table.target))
+        has = ", ".join(dict.fromkeys(table.target.replace(ATTACHED, ASKED)))
         raise CaseError(f"target {target!r}: the run has none of its cases, only of {has}; run with --target {target}")
     return found
 

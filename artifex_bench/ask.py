@@ -16,6 +16,7 @@ from artifex_bench.runner import Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
+PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -45,6 +46,8 @@ def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     for axis, values in given.items():
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
+    if "target" in given:
+        given["target"] = list(map(targets.stored, given["target"]))
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
     if found[0].target != ATTACHED:
         raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the device that is attached")
@@ -55,8 +58,8 @@ def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     if ":" in found[0].model:
         models.load(found[0].model)
     how = {key: options[key] for key in HOW if options.get(key) is not None}
-    request = Request(suite="profile", cases=found, rounds=1, **{"steps": 3, **how})
-    return _folder(options, "profile", request), request
+    request = Request(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
+    return _folder(options, PROFILE, request), request
 
 
 def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
@@ -97,7 +100,7 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
     if options.get("compiler_default"):
         given["compiler"] = "default"
     if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
-        given["target"] = [ATTACHED if target == "cpu" else target for target in given["target"]]
+        given["target"] = list(map(targets.stored, given["target"]))
     for axis in given:
         if axis not in cases.axes(kind):
             raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")

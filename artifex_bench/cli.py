@@ -89,6 +89,10 @@ def run(**options: Any) -> None:
     from artifex_bench import ask, progress
 
     folder, request = ask.resume(options) if options["resume"] else ask.new(options)
+    if request.suite == ask.PROFILE:
+        from artifex_bench import profiling
+
+        sys.exit(profiling.run(request, folder))
     sys.exit(progress.run(request, folder))
 
 
@@ -139,8 +143,13 @@ def _page(folder: Path, table: Any, budgets: dict[str, Any]) -> Path:
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
     usual: dict[str, Any] = {"remat": {"time_budget": 1.1}, "checkpoint": {"mtbf_seconds": 4 * 3600.0}}
-    budgets = budgets or usual.get(table.kind.iloc[0], {})
-    found = advice.advise(table, **budgets) if budgets else []
+    found = []
+    if budgets:
+        found = advice.advise(table, **budgets)
+    elif (kind := table.kind.iloc[0]) in usual:
+        planned = table.target != cases.ATTACHED if kind == "remat" else table.kind != kind  # nothing was timed there
+        found = advice.advise(table[~planned], **usual[kind]) if not planned.all() else []
+        found += advice.advise(table[planned]) if planned.any() else []
     try:
         return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html")
     except OSError as error:
@@ -187,6 +196,8 @@ def _draw(found: Any, path: Path) -> None:
         raise CaseError(f"--plot {str(path)!r}: must end in {', '.join(kinds)}")
     try:
         click.echo(comparison_plot.write(found, path), err=True)
+    except ValueError as error:
+        raise CaseError(f"--plot {str(path)!r}: {error}") from error
     except OSError as error:
         raise CaseError(f"--plot {str(path)!r}: cannot be written: {error.strerror}") from error
 

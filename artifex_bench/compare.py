@@ -49,7 +49,10 @@ SAME = ("platform", "device", "devices", "cpu", "cores", "system", "python", "ve
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """What differs between the environments of two runs: {name: (base's, new's)}."""
     one, other = (_environment(records) for records in (base, new))
-    return {name: (one[name], other[name]) for name in sorted(one | other) if one.get(name) != other.get(name)}
+    if not (one and other):  # no worker lived long enough to tell
+        return {}
+    names = sorted(name for name in one | other if one.get(name) != other.get(name))
+    return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
 
 
 def _environment(records: Sequence[Record]) -> dict[str, str]:

@@ -33,7 +33,7 @@ class Listed(click.ParamType):
 
 def in_bytes(text: str) -> float | None:
     """The bytes that a size such as 8GiB, 16GB or 512 means, or None where it is no size."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
     unit = _UNITS.get(found[2].upper()) if found else None
     return float(found[1]) * unit if found and unit else None
 

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from artifex_bench import progress, runner
+from artifex_bench import progress, runner, store
 from artifex_bench.case import RematCase, label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
@@ -30,13 +30,14 @@ def run(request: Request, folder: Path) -> int:
     try:
         records = runner.sweep(request, folder, measure, lambda visit, record: None)
     except KeyboardInterrupt:
-        print(f"stopped; what is written is in {folder}", file=sys.stderr)
+        tell(store.load(folder), folder)
+        print(f"stopped: go on with artifex-bench run --resume {folder}", file=sys.stderr)
         return 130
     tell(records, folder)
     fell = [record for record in records if record.status != "ok"]
     for record in fell:
         print(f"{record.status}: {label(record.case)}: {record.reason}", file=sys.stderr)
-    return 1 if fell else 0
+    return 1 if any(record.status != "skipped" for record in fell) else 0
 
 
 def case_folder(folder: Path, of: Visit | Record) -> Path:

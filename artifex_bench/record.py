@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from artifex_bench.case import Case
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
+OUT_OF_MEMORY = re.compile(  # what errors say of memory that ran out
+    r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
+)
 
 
 class RecordError(ValueError):

@@ -16,7 +16,7 @@ from artifex_bench.case import CaseError, label
 from artifex_bench.cli import main
 from artifex_bench.compare import QUANTITIES, compare, differences
 from artifex_bench.runner import Request
-from tests.build import case, measured, record
+from tests.build import case, measured, record, taken
 
 HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
 
@@ -161,6 +161,33 @@ def test_a_plot_that_cannot_be_made_is_one_clear_line(folders, tmp_path, file, w
     done = call(*folders[:2], "--plot", str(tmp_path / file))
     assert done.exit_code == 2
     assert why in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_times_that_others_disturbed_are_not_called_a_change():
+    busy = [
+        dataclasses.replace(r, measurements=(*r.measurements, taken("other_cpu_share", 0.4)))
+        for r in run(2, time=1.5, memory=1.1)
+    ]
+    found = changes(compare(run(1), busy))
+    assert found["all", "step_seconds"] == "unsure"
+    assert found["all", "compiled_peak_bytes"] == "regression"
+
+
+def test_a_run_whose_workers_told_nothing_is_compared():
+    silent = [dataclasses.replace(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
+    assert differences(run(1), silent) == {}
+    assert set(compare(run(1), silent).change) == {"regression"}
+
+
+def test_nothing_to_draw_is_one_clear_line(tmp_path, folders):
+    fell = [dataclasses.replace(r, status="failed", reason="no", measurements=()) for r in run(1)]
+    folder = tmp_path / "fell"
+    store.create(folder, runner.to_json(Request("remat", tuple(dict.fromkeys(r.case for r in fell)))))
+    for found in fell:
+        store.append(folder, found)
+    done = call(str(folder), str(folder), "--plot", str(tmp_path / "ratios.png"))
+    assert done.exit_code == 2
+    assert "nothing to draw" in done.stderr
 
 
 def test_what_is_the_same_is_shown_when_asked(folders):

@@ -90,14 +90,26 @@ def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
     assert not (tmp_path / "fell" / "removed.csv").exists()
 
 
-def test_an_interrupted_profile_says_where_it_is(fake, tmp_path, monkeypatch):
-    def measure(visit, log):
-        raise KeyboardInterrupt
+def test_an_interrupted_profile_tells_what_there_is_and_goes_on(fake, tmp_path, monkeypatch):
+    fake()
+    whole = BACKENDS["local"].measure
 
-    monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure))
-    done = call("profile", "--out", tmp_path, "--name", "stopped")
+    def stopped(visit, log):
+        if visit.case.strategy == "all":
+            raise KeyboardInterrupt
+        return whole(visit, log)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(BACKENDS, "local", Backend("fake", stopped))
+        done = call("profile", "--strategy", "none,all", "--out", tmp_path, "--name", "stopped")
+    folder = tmp_path / "stopped"
     assert done.exit_code == 130
-    assert done.stderr.splitlines()[-1] == f"stopped; what is written is in {tmp_path / 'stopped'}"
+    assert done.stderr.splitlines()[-1] == f"stopped: go on with artifex-bench run --resume {folder}"
+    assert (folder / "none" / "buffers.csv").exists()
+    done = call("run", "--resume", folder)
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "all" / "buffers.csv").exists()
+    assert (folder / "removed.csv").exists()
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ from artifex_bench.checkpointing.errors import (
 from artifex_bench.checkpointing.formats import Format, resolve_format
 from artifex_bench.checkpointing.handlers import DigestHandler, DigestRestore, DigestSave, TreeHandler, TreeSave
 from artifex_bench.checkpointing.marks import MARK, read_mark
+from artifex_bench.checkpointing.names import Names
 from artifex_bench.checkpointing.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class CheckpointManager(ocp.CheckpointManager):
             # Made in the background, a directory that cannot be made leaves the writers waiting for it, for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             save_interval_steps=0 if read_only else 1,
+            step_name_format=Names(),
         )
         super().__init__(directory, options=self._orbax_options, handler_registry=registry)
         atexit.register(_last_word, weakref.ref(self))

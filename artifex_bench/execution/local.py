@@ -18,12 +18,8 @@ from typing import Any, BinaryIO, Protocol
 
 from artifex_bench import visit as visits
 from artifex_bench.execution.template import Template
-from artifex_bench.record import STATUSES, Measurement, Record
+from artifex_bench.record import OUT_OF_MEMORY, STATUSES, Measurement, Record
 from artifex_bench.visit import Visit
-
-_OUT_OF_MEMORY = re.compile(
-    r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
-)
 
 
 @dataclass
@@ -155,18 +151,18 @@ def _end(process: Process) -> int:
 
 def _died(code: int, log: Path, kernel_killed: bool) -> tuple[str, str]:
     """Status and reason for a process that ended without a word."""
-    last = _last_line(log)
+    lines = _last_lines(log)
     if kernel_killed and code == -signal.SIGKILL:
         return "oom", "the kernel killed the process: the machine ran out of memory"
     cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    if _OUT_OF_MEMORY.search(last):
-        return "oom", f"{cause}: {last}"
-    return "failed", f"the process ended early ({cause})" + (f": {last}" if last else "")
+    told = next(filter(OUT_OF_MEMORY.search, lines), None)  # above the stack that an abort prints
+    if told is not None:
+        return "oom", f"{cause}: {told}"
+    return "failed", f"the process ended early ({cause})" + (f": {lines[-1]}" if lines else "")
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip()[:500] if lines else ""
+def _last_lines(log: Path) -> list[str]:
+    return [line.strip()[:500] for line in log.read_text(errors="replace").strip().splitlines()[-100:]]
 
 
 def _kernel_oom_kills() -> int:

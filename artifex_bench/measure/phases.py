@@ -201,9 +201,9 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
 
     meter = attached.meter(jax.local_devices()[0])
     with attached.freed_memory_returned():
-        (*_, result), first = time_steps(step, arrays(), 1)
-        first_result = _first_result(program, result) if with_gradients else None
-        del result
+        carry, first = time_steps(step, arrays(), 1)
+        first_result = _first_result(program, carry[-1]) if with_gradients else None
+        del carry
         meter.start()
         carry = arrays()
         meter.reset()

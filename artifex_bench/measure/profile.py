@@ -11,7 +11,7 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import jaxprs
+from artifex_bench.measure import budget, jaxprs
 from artifex_bench.measure.assignment import Allocation, Assignment, Slice, read
 from artifex_bench.measure.attribution import UNKNOWN, Origin, Origins, line, split
 from artifex_bench.measure.liveness import Timeline, held, live_bytes, timeline
@@ -33,6 +33,10 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     program = build(visit.case)
     target = targets.find(visit.case.target)
     refuse_offload(program, target.platform)
+    if program.plan.budget is not None:
+        settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
+        program = settled.program
+        yield from take("settled", settled)
     yield from take("traced", trace(program))
     yield _residuals(program)
     compiled = compile_step(program, target)

@@ -95,7 +95,8 @@ def build(case: RematCase) -> Program:
         graph, model_params, model_rest = _split(model)
         params = {"model": model_params, "stacks": {name: stack[0] for name, stack in stacks.items()}}
         rest = {"model": (graph, model_rest), "stacks": {name: stack[1] for name, stack in stacks.items()}}
-        state = {"params": params, "optimizer": jax.jit(optimizer.init)(params), "rest": rest}
+        moments = jax.jit(optimizer.init)(params) if case.step == "train" else {}
+        state = {"params": params, "optimizer": moments, "rest": rest}
         return state, model_class.batch(case, jax.random.key(case.seed + 1, impl="rbg"))
 
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:

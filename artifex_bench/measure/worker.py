@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from artifex_bench import visit as visits
 from artifex_bench.case import ATTACHED
+from artifex_bench.record import OUT_OF_MEMORY
 from artifex_bench.visit import Visit
 
 # kind of case -> the module whose `measure` yields its measurements
@@ -57,7 +58,7 @@ def _outcome(visit: Visit, send: Send) -> tuple[str, str]:
 
         traceback.print_exc()
         text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(text):
             return "oom", text
         return "failed", f"{type(error).__name__}: {text}"
     return "ok", ""

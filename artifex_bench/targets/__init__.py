@@ -15,6 +15,7 @@ from typing import Any
 
 from artifex_bench.case import ATTACHED, CaseError, check_choice
 
+ASKED = "cpu"  # how what is attached is asked for
 # platform -> (the extra that installs its compiler, the packages that this takes)
 COMPILERS = {
     "tpu": ("tpu-aot", ("libtpu",)),
@@ -54,6 +55,11 @@ def descriptions() -> dict[str, Description]:
         if "device" in table:
             table["device"] = {**shared, **table["device"]}
     return {name: Description(name, **table) for name, table in tables.items()}
+
+
+def stored(target: str) -> str:
+    """The name in cases and tables of what was asked for: `cpu` is what is attached, whatever it is."""
+    return ATTACHED if target == ASKED else target
 
 
 def describe(target: str) -> Description:

@@ -17,6 +17,7 @@ import pytest
 from artifex_bench.checkpointing import (
     CheckpointError,
     CheckpointPermissionError,
+    CorruptCheckpointError,
     DiskFullError,
     SaveFailedError,
     load_tree,
@@ -181,7 +182,10 @@ while True:
 
 
 def test_the_last_committed_step_outlives_a_kill(tmp_path):
-    """kill -9 in the middle of asynchronous saves, again and again in one directory (CHECKPOINT_KILLS times)."""
+    """kill -9 in the middle of asynchronous saves, again and again in one directory (CHECKPOINT_KILLS times).
+
+    What retention was deleting at that moment may be left in parts, which a load refuses.
+    """
     chance = random.Random(0)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
     for number in range(KILLS):
@@ -200,7 +204,11 @@ def test_the_last_committed_step_outlives_a_kill(tmp_path):
             latest = manager.latest_step()
             assert latest is not None and latest >= committed
             for step in manager.all_steps():
-                tree, _ = load_tree(manager, step=step)
+                try:
+                    tree, _ = load_tree(manager, step=step)
+                except CorruptCheckpointError:  # the oldest was being deleted when the kill came
+                    assert step == min(manager.all_steps()) < latest
+                    continue
                 assert {name: set(w) for name, w in tree.items()} == {f"w{i}": {float(step + i)} for i in range(8)}
 
 
