@@ -126,9 +126,11 @@ def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None
     call(tree, "run", "remat", "--preset", "asv", "--rounds", "1", "--steps", "0", "--out", str(scratch), "--name", "p")
     peaks = peaks_of(scratch / "p")
     base = commit(tree, "base", lambda: None)
-    commits = {f"nothing changed, try {i + 1}": commit(tree, f"equal-{i}", lambda: None) for i in range(tries)}
-    commits[f"steps {slowdown:.0%} slower"] = commit(tree, "slow", lambda: plant_slowdown(tree, slowdown))
-    commits[f"memory {memory:.0%} more"] = commit(tree, "memory", lambda: plant_memory(tree, memory, peaks))
+    commits = {
+        f"steps {slowdown:.0%} slower": commit(tree, "slow", lambda: plant_slowdown(tree, slowdown)),
+        f"memory {memory:.0%} more": commit(tree, "memory", lambda: plant_memory(tree, memory, peaks)),
+        **{f"nothing changed, try {i + 1}": commit(tree, f"equal-{i}", lambda: None) for i in range(tries)},
+    }
     for kind, head in commits.items():
         shutil.rmtree(tree / ".asv" / "results", ignore_errors=True)
         done = command(tree, [*asv, "continuous", "--machine", "here", base, head], ok=(0, 1))
