@@ -72,8 +72,10 @@ def style() -> Any:
 
 def save(figure: Any, path: Path) -> Path:
     """Write and close a figure; the same figure gives the same bytes."""
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
-    plt.close(figure)
+    try:
+        figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
+    finally:
+        plt.close(figure)
     return path
 
 

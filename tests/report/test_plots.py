@@ -22,12 +22,11 @@ def ok(which, peak=5000, steps=(0.010, 0.011), more=()):
 
 def drawn(tmp_path, records):
     """The names of the plots, each a picture with something in it; nothing is left open."""
-    before = plt.get_fignums()
     paths = plots.write(frame(records), tmp_path / "plots")
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert plt.imread(path).std() > 0
-    assert plt.get_fignums() == before
+    assert plt.get_fignums() == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in paths)
     return {path.stem for path in paths}
 
