@@ -133,7 +133,7 @@ def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None
     }
     for kind, head in commits.items():
         shutil.rmtree(tree / ".asv" / "results", ignore_errors=True)
-        done = command(tree, [*asv, "continuous", "--machine", "here", base, head], ok=(0, 1))
+        done = command(tree, [*asv, "continuous", "--record-samples", "--machine", "here", base, head], ok=(0, 1))
         lines = done.stdout.splitlines()
         rows = [line.strip() for line in lines if line.startswith("|") and ".t" in line]
         if done.returncode and not rows:
