@@ -52,7 +52,7 @@ def sweep(request):
     rng = np.random.default_rng(0)
     records = []
     for number, which in itertools.product(range(request.rounds), request.cases):
-        steps = [float(s) for s in 0.01 * which.depth * rng.lognormal(0, 0.1, request.steps)]
+        steps = [float(s) for s in 0.01 * which.depth * len(which.strategy) * rng.lognormal(0, 0.1, request.steps)]
         peak = 5000 * which.depth - 100 * len(which.strategy)
         how = (
             *measured(steps, peak=peak, recomputed=10 * len(which.strategy))[:-1],
