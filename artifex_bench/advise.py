@@ -11,30 +11,15 @@ from typing import Any
 
 import pandas as pd
 
+from artifex_bench.advice import PEAK, Advice, choose, nothing
+from artifex_bench.advise_planned import fitting, of_target
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
 from artifex_bench.report.units import there
 from artifex_bench.savers import SAVERS
 
-PEAK = "compiled_peak_bytes"  # what a budget is held against: it exists for every device, and does not vary
 CERTAIN = "certain on these figures: the intervals do not overlap"
-
-
-@dataclass(frozen=True)
-class Advice:
-    """For one group of cases: the question, the choice (None: nothing meets it) and its cost, the next best, how sure
-    the choice is, and why each other one fell; all in words, names apart.
-    """
-
-    cases: str
-    question: str
-    choice: str | None
-    cost: str
-    next_best: str | None
-    next_cost: str
-    how_sure: str
-    fell: dict[str, str]
 
 
 def advise(
@@ -58,8 +43,6 @@ def advise(
     """
     kind = table.kind.iloc[0] if len(table) else "empty"
     if kind == "remat":
-        from artifex_bench.advise_planned import fitting, of_target
-
         table = table if target is None else of_target(table, target)
         if memory_budget is None and time_budget is None and (table.target == ATTACHED).any():
             raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
@@ -96,25 +79,16 @@ def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | 
     meets = usable[~usable.strategy.isin(over)]
     fell = {**unusable, **over}
     if meets.empty:
-        least = usable.loc[usable[PEAK].idxmin()] if len(usable) else None
-        cost = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
-        return Advice(title, wanted, None, cost, None, "", "", fell)
+        return nothing(title, wanted, usable, fell)
     fastest_first = memory is not None
     order = ["step_seconds", PEAK] if fastest_first else [PEAK, "step_seconds"]
     ranked = list(meets.sort_values(order).itertuples())
     best, others = ranked[0], ranked[1:]
     for row in others[1:]:
         fell[row.strategy] = _behind(row, ranked, fastest_first)
-    return Advice(
-        cases=title,
-        question=wanted,
-        choice=best.strategy,
-        cost=_cost(best, memory),
-        next_best=others[0].strategy if others else None,
-        next_cost=_cost(others[0], memory) if others else "",
-        how_sure=_how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time),
-        fell=fell,
-    )
+    costs = [(row.strategy, _cost(row, memory)) for row in ranked[:2]]
+    how_sure = _how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time)
+    return choose(title, wanted, costs, how_sure, fell)
 
 
 def _wanted(memory: int | None, time: float | None) -> Iterator[str]:
@@ -187,35 +161,28 @@ def _how_sure(best: Any, others: list[Any], column: str, alone: str = "nothing e
     top = getattr(best, f"{column}_high")
     if not there(top):
         return "unknown: a single sample has no interval"
-    lows = {_name(row): getattr(row, f"{column}_low") for row in others}
+    lows = {name_of(row): getattr(row, f"{column}_low") for row in others}
     close = [name for name, low in lows.items() if not there(low) or low <= top]
     if close:
         return f"not sure: its 95 % interval overlaps that of {'; '.join(close)}"
     return CERTAIN if others else alone
 
 
-def _name(row: Any) -> str:
+def name_of(row: Any) -> str:
     return str(row.strategy) if row.kind == "remat" else f"{row.format}, {row.mode}"
 
 
 def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
-    fell = {_name(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
+    fell = {name_of(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
     plans = [Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
     if not plans:
         return Advice(title, wanted, None, "all fell", None, "", "", fell)
     best, *others = sorted(plans, key=lambda plan: plan.lost)
-    fell |= {_name(plan.row): f"loses {plan.lost:.2%} of the time" for plan in others[1:]}
-    return Advice(
-        cases=title,
-        question=wanted,
-        choice=_name(best.row),
-        cost=best.words(),
-        next_best=_name(others[0].row) if others else None,
-        next_cost=others[0].words() if others else "",
-        how_sure=_how_sure(best.row, [plan.row for plan in others], "blocking_seconds", "no other was run"),
-        fell=fell,
-    )
+    fell |= {name_of(plan.row): f"loses {plan.lost:.2%} of the time" for plan in others[1:]}
+    costs = [(name_of(plan.row), plan.words()) for plan in (best, *others[:1])]
+    how_sure = _how_sure(best.row, [plan.row for plan in others], "blocking_seconds", "no other was run")
+    return choose(title, wanted, costs, how_sure, fell)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.advise import PEAK, Advice
+from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
 from artifex_bench.report.units import there
@@ -40,22 +40,9 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget))}
     ranked = list(rows[~rows.strategy.isin(fell)].sort_values(["estimated_step_seconds", PEAK]).itertuples())
     if not ranked:
-        known = rows[rows[PEAK].notna()]
-        least = known.loc[known[PEAK].idxmin()] if len(known) else None
-        cost = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
-        return Advice(title, question, None, cost, None, "", "", fell)
-    best, *others = ranked
-    fell |= {row.strategy: f"fits, with a longer estimate: {units.seconds(_estimate(row))}" for row in others[1:]}
-    return Advice(
-        cases=title,
-        question=question,
-        choice=best.strategy,
-        cost=_cost(best, budget),
-        next_best=others[0].strategy if others else None,
-        next_cost=_cost(others[0], budget) if others else "",
-        how_sure=HOW_SURE,
-        fell=fell,
-    )
+        return nothing(title, question, rows[rows[PEAK].notna()], fell)
+    fell |= {row.strategy: f"fits, with a longer estimate: {units.seconds(_estimate(row))}" for row in ranked[2:]}
+    return choose(title, question, [(row.strategy, _cost(row, budget)) for row in ranked[:2]], HOW_SURE, fell)
 
 
 def _estimate(row: Any) -> float:

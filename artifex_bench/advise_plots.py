@@ -9,7 +9,7 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.advise import Plan
+from artifex_bench.advise import Plan, name_of
 from artifex_bench.checkpointing.frequency import lost_share
 from artifex_bench.report.plots import COLOURS, MARKERS, still, style
 
@@ -30,8 +30,8 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)
             cost, restore = plan.save_seconds, plan.row.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
-            name = f"{plan.row.format}, {plan.row.mode}"
-            panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40], label=name)
+            (line,) = panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40])
+            line.set_label(name_of(plan.row))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))

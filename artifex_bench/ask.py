@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +40,17 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder made for a profile, and its request: one case, or two that differ in their strategy."""
-    given = {axis: options[axis] for axis in cases.axes(RematCase) if options.get(axis) is not None}
-    if options.get("compiler_default"):
-        given["compiler"] = "default"
-    for axis, values in given.items():
+    given = _given(options, cases.axes(RematCase))
+    for axis in given:
+        values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
-    if "target" in given:
-        given["target"] = list(map(targets.stored, given["target"]))
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
     if found[0].target != ATTACHED:
         raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the device that is attached")
     if len(found) > 2:
         raise CaseError(f"strategy {given['strategy']}: a profile is of one strategy, or of two side by side")
-    for case in found:
-        strategies.check(case)
-    if ":" in found[0].model:
-        models.load(found[0].model)
+    _check(found)
     how = {key: options[key] for key in HOW if options.get(key) is not None}
     request = Request(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
     return _folder(options, PROFILE, request), request
@@ -96,11 +90,7 @@ def _check_installed(request: Request) -> None:
 def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
     """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
     kind = cases.KINDS[suite.KIND]
-    given: dict[str, Any] = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
-    if options.get("compiler_default"):
-        given["compiler"] = "default"
-    if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
-        given["target"] = list(map(targets.stored, given["target"]))
+    given = _given(options, AXES)
     for axis in given:
         if axis not in cases.axes(kind):
             raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
@@ -113,13 +103,27 @@ def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...
     remat: list[RematCase] = []
     for point in _chosen(grids, given.get("model")):
         remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
+    _check(remat)
+    return cases.with_references(remat)
+
+
+def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
+    """The axes that the user set, as cases have them."""
+    given: dict[str, Any] = {axis: options[axis] for axis in axes if options.get(axis) is not None}
+    if options.get("compiler_default"):
+        given["compiler"] = "default"
+    if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
+        given["target"] = list(map(targets.stored, given["target"]))
+    return given
+
+
+def _check(remat: Sequence[RematCase]) -> None:
     for case in remat:
         strategies.check(case)
     for target in {case.target for case in remat if not cases.runs(case)}:
         targets.describe(target)
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
-    return cases.with_references(remat)
 
 
 def _chosen(grids: tuple[dict[str, Any], ...], wanted: list[str] | None) -> list[dict[str, Any]]:

@@ -31,14 +31,10 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     """
     assert isinstance(visit.case, RematCase)
     target = targets.find(visit.case.target)
-    program = build(visit.case)
-    refuse_offload(program, target.platform)
+    program, settled = prepare(visit.case, target)
     first = visit.round == 0
-    if program.plan.budget is not None:
-        settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
-        program = settled.program
-        if first:
-            yield from take("settled", settled)
+    if first and settled is not None:
+        yield from take("settled", settled)
     traced = trace(program) if first else None
     if traced is not None:
         yield from take("traced", traced)
@@ -56,6 +52,16 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     yield from take("ran", ran)
     if first and visit.case.strategy == "none":
         yield from take("split", time_forward(program, compiled.options, visit.steps))
+
+
+def prepare(case: RematCase, target: Target) -> tuple[Program, budget.Settled | None]:
+    """The program that is measured: where the strategy is a budget, with the plan that meets it."""
+    program = build(case)
+    refuse_offload(program, target.platform)
+    if program.plan.budget is None:
+        return program, None
+    settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
+    return settled.program, settled
 
 
 def refuse_offload(program: Program, platform: str) -> None:

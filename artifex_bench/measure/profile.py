@@ -11,13 +11,13 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import budget, jaxprs
+from artifex_bench.measure import jaxprs
 from artifex_bench.measure.assignment import Allocation, Assignment, Slice, read
 from artifex_bench.measure.attribution import UNKNOWN, Origin, Origins, line, split
 from artifex_bench.measure.liveness import Timeline, held, live_bytes, timeline
-from artifex_bench.measure.phases import compile_step, refuse_offload, trace
+from artifex_bench.measure.phases import compile_step, prepare, trace
 from artifex_bench.measure.probes import take
-from artifex_bench.measure.program import Program, build
+from artifex_bench.measure.program import Program
 from artifex_bench.record import Measurement
 from artifex_bench.visit import Visit
 
@@ -30,12 +30,9 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     Each of the latter is one measurement whose values are bytes, with a description of each in its detail.
     """
     assert isinstance(visit.case, RematCase) and visit.profile is not None
-    program = build(visit.case)
     target = targets.find(visit.case.target)
-    refuse_offload(program, target.platform)
-    if program.plan.budget is not None:
-        settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
-        program = settled.program
+    program, settled = prepare(visit.case, target)
+    if settled is not None:
         yield from take("settled", settled)
     yield from take("traced", trace(program))
     yield _residuals(program)

@@ -27,7 +27,7 @@ from artifex_bench.report.frame import frame
 from artifex_bench.report.views import parts
 
 if TYPE_CHECKING:
-    from artifex_bench.advise import Advice
+    from artifex_bench.advice import Advice
 
 LAST = 1e300  # where what was not measured is sorted
 
