@@ -91,22 +91,25 @@ def copy(tree: Path) -> Path:
     return tree
 
 
-def compare_pairs(scratch: Path, pairs: int, slowdown: float, memory: float) -> None:
+def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memory: float) -> None:
     """Print how many of the pairs `artifex-bench compare` calls a regression, of each kind."""
     trees = {name: copy(scratch / name) for name in ("base", "slow", "memory")}
-    smoke = ("run", "remat", "--preset", "smoke", "--rounds", "5", "--steps", "10", "--out")
-    call(trees["base"], *smoke, str(scratch), "--name", "first")
+
+    def smoke(name: str, tree: str, rounds: int) -> Path:
+        how = ("--rounds", str(rounds), "--steps", "20", "--out", str(scratch), "--name", name)
+        call(trees[tree], "run", "remat", "--preset", "smoke", *how)
+        return scratch / name
+
+    first = smoke("first", "base", 1)
     plant_slowdown(trees["slow"], slowdown)
-    plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
+    plant_memory(trees["memory"], memory, peaks_of(first))
     kinds = {"equal programs": "base", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
     found: Counter[tuple[str, str]] = Counter()
     alarmed: Counter[str] = Counter()
     for pair in range(pairs):
-        base = scratch / f"{pair}-a"
-        call(trees["base"], *smoke, str(scratch), "--name", base.name)
+        base = smoke(f"{pair}-a", "base", rounds)
         for kind, tree in kinds.items():
-            new = scratch / f"{pair}-{tree}-b"
-            call(trees[tree], *smoke, str(scratch), "--name", new.name)
+            new = smoke(f"{pair}-{tree}-b", tree, 1 if tree == "memory" else rounds)  # which does not vary
             told = call(trees["base"], "compare", str(base), str(new), "--format", "json").stdout
             changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
             alarmed[kind] += bool(changed)
@@ -157,6 +160,7 @@ def main() -> None:
     tools = parser.add_subparsers(dest="tool", required=True)
     with_compare = tools.add_parser("compare")
     with_compare.add_argument("--pairs", type=int, default=20)
+    with_compare.add_argument("--rounds", type=int, default=20, help="of each run of the smoke suite")
     with_asv = tools.add_parser("asv")
     with_asv.add_argument("--tries", type=int, default=5)
     for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):
@@ -165,7 +169,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.tool == "compare":
-            compare_pairs(Path(scratch), chosen.pairs, chosen.slowdown, chosen.memory)
+            compare_pairs(Path(scratch), chosen.pairs, chosen.rounds, chosen.slowdown, chosen.memory)
         else:
             asv_tries(Path(scratch), chosen.tries, chosen.slowdown, chosen.memory)
 

@@ -42,7 +42,7 @@ def test_no_steps_take_nothing():
     assert time_steps(lambda _: pytest.fail("a step was run"), "state", 0) == ("state", [])
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 15), (0.1, 2), (0.15, 1), (60.0, 1)])
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 25), (0.1, 3), (0.25, 1), (60.0, 1)])
 def test_the_warm_up_ends_with_the_step_that_is_under_way_after_a_while(seconds, steps):
     clock = Clock()
     clock.now = 0.0  # so that sums are exact enough
