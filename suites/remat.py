@@ -58,7 +58,7 @@ PRESETS: dict[str, Grids] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
     "quick": {"rounds": 3, "steps": 15},
-    "asv": {"rounds": 20, "steps": 5},
+    "asv": {"rounds": 30, "steps": 5},
     "full": {"rounds": 5, "steps": 20},
 }
 DEFAULT = "quick"
