@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
@@ -90,6 +91,15 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
+
+
+def whiskers(rows: pd.DataFrame, column: str) -> Any:
+    """How far the 95 % interval of a column reaches down and up, as `errorbar` takes it: [2, rows]; 0 without one."""
+    if f"{column}_low" not in rows:
+        return np.zeros((2, len(rows)))
+    middle = rows[column]
+    reach = [middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle]
+    return np.nan_to_num(np.array(reach, float)).clip(0)
 
 
 def readable_log(axis: Any, unit: str | None = None) -> None:
