@@ -322,7 +322,7 @@ def test_scaling_is_drawn_when_it_is_come_to(page):
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_downloads_hold_the_table(page, form, tmp_path):
     page.download_to(tmp_path)
-    page.evaluate(f"document.querySelector('[data-download={form}]').click()")
+    page.evaluate(f"document.querySelector('[data-packed={form}]').click()")
     path = tmp_path / f"fabricated.{form}"
     while not path.exists():
         page.wait("true")
