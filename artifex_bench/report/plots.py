@@ -93,13 +93,15 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
     return figure, panels
 
 
-def whiskers(rows: pd.DataFrame, column: str) -> Any:
-    """How far the 95 % interval of a column reaches down and up, as `errorbar` takes it: [2, rows]; 0 without one."""
+def whiskers(rows: pd.DataFrame, column: str, unit: float = 1) -> Any:
+    """How far the 95 % interval of a column reaches down and up in that unit, as `errorbar` takes it: [2, rows], 0
+    where there is none; None of a column that has no intervals.
+    """
     if f"{column}_low" not in rows:
-        return np.zeros((2, len(rows)))
+        return None
     middle = rows[column]
     reach = [middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle]
-    return np.nan_to_num(np.array(reach, float)).clip(0)
+    return np.nan_to_num(np.array(reach, float)).clip(0) / unit
 
 
 def readable_log(axis: Any, unit: str | None = None) -> None:

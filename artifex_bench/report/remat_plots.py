@@ -99,7 +99,7 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
         for panel, (column, quantity, label) in zip(line, measured, strict=True):
             unit, whole = units.scale(quantity, rows[column].max())
             for strategy, points in rows.sort_values(axis).groupby("strategy", sort=False):
-                error = whiskers(points, column) / whole
+                error = whiskers(points, column, whole)
                 panel.errorbar(points[axis], points[column] / whole, error, **OPEN, **looks[str(strategy)])
             panel.set_title(title, fontsize=9)
             panel.set_xlabel(axis)
@@ -107,7 +107,8 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
             panel.set_xticks(sorted(rows[axis].unique()))
             panel.set_ylim(bottom=0)
     note = "bars: 95 % intervals" if any(column == "step_seconds" for column, *_ in measured) else ""
-    legend_below(figure, {s: looks[s] for s in pd.concat(groups).strategy.unique()}, note, line="-")
+    shown = {s: {**looks[s], "markerfacecolor": "none"} for s in pd.concat(groups).strategy.unique()}
+    legend_below(figure, shown, note, line="-")
     return figure
 
 
