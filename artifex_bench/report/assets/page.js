@@ -124,7 +124,7 @@ for (const [key, figures] of Object.entries(data.figures)) {
 }
 
 addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  document.querySelectorAll("#cases details, .advice:not([tabindex]) details").forEach((one) => (one.open = true));
   [...waiting.keys()].forEach(drawNow);
   table.page.len(-1).draw();
 });
