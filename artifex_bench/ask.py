@@ -72,14 +72,20 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     given = [key for key in (*AXES, "suite", "preset", *HOW, "out", "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
-        raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
+        option = "suite" if named == "suite" else f"--{named}"
+        raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
     folder: Path = options["resume"]
-    try:
-        request = runner.from_json(store.manifest(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
+    request = asked(folder)
     _check_installed(request)
     return folder, request
+
+
+def asked(folder: Path) -> Request:
+    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
+    try:
+        return runner.from_json(store.manifest(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def _check_installed(request: Request) -> None:

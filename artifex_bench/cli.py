@@ -137,21 +137,18 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
 
 def _page(folder: Path, table: Any, budgets: dict[str, Any]) -> Path:
     from artifex_bench import advise as advice
+    from artifex_bench import progress
+    from artifex_bench.report.views import parts
 
     try:
         from artifex_bench.report import page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
-    usual: dict[str, Any] = {"remat": {"time_budget": 1.1}, "checkpoint": {"mtbf_seconds": 4 * 3600.0}}
-    found = []
-    if budgets:
-        found = advice.advise(table, **budgets)
-    elif (kind := table.kind.iloc[0]) in usual:
-        planned = table.target != cases.ATTACHED if kind == "remat" else table.kind != kind  # nothing was timed there
-        found = advice.advise(table[~planned], **usual[kind]) if not planned.all() else []
-        found += advice.advise(table[planned]) if planned.any() else []
+    told = [(view.USUAL, rows) for view, rows in parts(table)] if not budgets else [(budgets, table)]
+    found = [one for asked, rows in told if asked is not None for one in advice.advise(rows, **asked)]
+    left = progress.tell_left(folder)
     try:
-        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html")
+        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
@@ -227,9 +224,11 @@ def _threshold(text: str) -> tuple[str, float]:
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     """Say what to choose from a run's figures, why the others fell, and how sure that is."""
     from artifex_bench import advise as advice
+    from artifex_bench import progress
     from artifex_bench.report.frame import load_run
 
     found = advice.advise(load_run(folder), **budgets)
+    progress.tell_left(folder)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
     else:

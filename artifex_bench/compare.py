@@ -12,7 +12,7 @@ import pandas as pd
 from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.report import tables, units
 from artifex_bench.report.frame import CONTENDED_SHARE, by_case, groups
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
@@ -199,6 +199,4 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(found: pd.DataFrame) -> str:
     """Rows of `compare` in words, as a Markdown table."""
-    from tabulate import tabulate
-
-    return tabulate([cells(row) for row in found.itertuples()], HEADINGS, "github", disable_numparse=True)
+    return tables.grid([cells(row) for row in found.itertuples()], HEADINGS)

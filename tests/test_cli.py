@@ -214,7 +214,7 @@ def test_going_on_with_something_else_is_refused(fake, tmp_path, more):
     log = fake()
     del log[:]
     error = refused("run", "--resume", tmp_path / "run", *more)
-    assert error == f"--resume goes on with the run as it was asked for: leave out {more[0].removeprefix('--')}"
+    assert error == f"--resume goes on with the run as it was asked for: give no {more[0]} with it"
     assert log == []
 
 

@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
@@ -90,6 +91,17 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
+
+
+def whiskers(rows: pd.DataFrame, column: str, unit: float = 1) -> Any:
+    """How far the 95 % interval of a column reaches down and up in that unit, as `errorbar` takes it: [2, rows], 0
+    where there is none; None of a column that has no intervals.
+    """
+    if f"{column}_low" not in rows:
+        return None
+    middle = rows[column]
+    reach = [middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle]
+    return np.nan_to_num(np.array(reach, float)).clip(0) / unit
 
 
 def readable_log(axis: Any, unit: str | None = None) -> None:
