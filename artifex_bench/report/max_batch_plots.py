@@ -34,7 +34,9 @@ def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
             rate = own.batch / own.estimated_step_seconds
             panel.plot(own.batch, rate, linewidth=1, alpha=0.5, markerfacecolor="white", markersize=4, **look)
             panel.plot(last.batch, rate.iloc[-1:], linestyle="none", markersize=9, **look)
-        readable_log(panel.xaxis, "")
+        readable_log(panel.xaxis)
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.margins(0.12)
         panel.set_ylim(bottom=0)
         panel.set_xlabel("batch")
         panel.set_ylabel("estimated throughput (samples/s)")
