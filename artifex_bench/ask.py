@@ -10,12 +10,14 @@ from typing import Any
 import suites
 from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, targets
+from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
+MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
 PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
@@ -54,6 +56,22 @@ def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     how = {key: options[key] for key in HOW if options.get(key) is not None}
     request = Request(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
     return _folder(options, PROFILE, request), request
+
+
+def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder made for searches for the largest batch that fits, and their request: a case is where one begins."""
+    search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
+    if search.limit < search.multiple:
+        raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
+    axes = {"strategy": ["none", "all"], **_given(options, cases.axes(RematCase)), "batch": search.multiple}
+    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
+    _check(found)
+    if search.memory_budget is None and any(map(cases.runs, found)):
+        raise CaseError(f"target {targets.ASKED!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
+    how = {"timeout": 1800.0, **{key: options[key] for key in HOW if options.get(key) is not None}}
+    request = Request(suite=MAX_BATCH, cases=found, rounds=1, steps=0, search=search, **how)
+    _check_installed(request)
+    return _folder(options, MAX_BATCH, request), request
 
 
 def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:

@@ -63,7 +63,7 @@ def plots():
 def undrawn(request, monkeypatch):
     """Leaves the plots out elsewhere: they take a second."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("artifex_bench.report.plots.write", lambda table, folder: [])
+        monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
 
 
 WRONG = [

@@ -28,11 +28,11 @@ _STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes
 Styles = dict[str, dict[str, Any]]
 
 
-def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Draw every plot that the table has data for into `folder`; returns the paths."""
     folder.mkdir(exist_ok=True)
     with style():
-        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
+        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table, suite)]
 
 
 def show(table: pd.DataFrame, name: str) -> Any:
@@ -53,10 +53,10 @@ def still(figure: Any) -> Any:
     return figure
 
 
-def _drawn(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+def _drawn(table: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[str, Any]]:
     usable = table[table.status == "ok"] if not table.empty else table
     if not usable.empty:
-        for view, rows in parts(usable):
+        for view, rows in parts(usable, suite):
             yield from import_module(view.PLOTS).draw(rows)
 
 

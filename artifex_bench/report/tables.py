@@ -11,16 +11,16 @@ import pandas as pd
 from artifex_bench.report.views import parts
 
 
-def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Write `table.csv` and `table.md`; returns their paths."""
     table.to_csv(folder / "table.csv", index=False)
-    (folder / "table.md").write_text(markdown(table))
+    (folder / "table.md").write_text(markdown(table, suite))
     return [folder / "table.csv", folder / "table.md"]
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, suite: str | None = None) -> str:
     """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
-    told = ((view, _sections(view, rows)) for view, rows in parts(table))
+    told = ((view, _sections(view, rows)) for view, rows in parts(table, suite))
     return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{text}" for view, text in told)
 
 
