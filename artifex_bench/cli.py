@@ -55,7 +55,15 @@ def main() -> None:
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
 @click.option(
-    "--target", type=Listed(), help="cpu (what is attached), or a device to compile for, e.g. cpu,tpu:v5e,gpu:h100."
+    "--target",
+    type=Listed(),
+    help="cpu (what is attached), or devices to compile for, e.g. cpu,tpu:v5e,tpu:v5e:2x4.",
+)
+@click.option(
+    "--mesh",
+    multiple=True,
+    callback=lambda context, option, meshes: list(meshes) or None,
+    help="Devices along data, fsdp and tensor, e.g. data=4,fsdp=2, over those of the target. May be repeated.",
 )
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
