@@ -166,15 +166,15 @@ def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake
     assert log == [f"measure {strategy} {number}" for number in (0, 1) for strategy in ("none", "all")]
     assert done.stderr.splitlines() == [
         f"4 visits (2 cases, 2 rounds) into {folder}",
-        "[1/4] transformer none depth=2 width=32 batch=2 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[2/4] transformer all depth=2 width=32 batch=2 sequence=16 round 1/2: "
+        "[1/4] transformer none depth=2 width=32 batch=4 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
+        "[2/4] transformer all depth=2 width=32 batch=4 sequence=16 round 1/2: "
         "step 11.0 ms, compiled peak 4.88 KiB, no-op",
-        "[3/4] transformer none depth=2 width=32 batch=2 sequence=16 round 2/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[4/4] transformer all depth=2 width=32 batch=2 sequence=16 round 2/2: "
+        "[3/4] transformer none depth=2 width=32 batch=4 sequence=16 round 2/2: step 11.0 ms, compiled peak 4.88 KiB",
+        "[4/4] transformer all depth=2 width=32 batch=4 sequence=16 round 2/2: "
         "step 11.0 ms, compiled peak 4.88 KiB, no-op",
         f"tables and plots: {folder}",
     ]
-    assert done.stdout.splitlines()[0].strip() == "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan"
+    assert done.stdout.splitlines()[0].strip() == "transformer: depth 2, width 32, batch 4, sequence 16, float32, scan"
     assert {"run.json", RECORDS, "table.csv", "table.md", "plots"} <= {path.name for path in folder.iterdir()}
 
 
@@ -183,7 +183,7 @@ def test_a_case_that_fell_is_told_and_the_exit_code_is_1(fake, tmp_path):
     done = call(*SMOKE, "--out", tmp_path)
     assert done.exit_code == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("oom: ")]
-    assert told == ["oom: transformer all depth=2 width=32 batch=2 sequence=16: it was oom"]
+    assert told == ["oom: transformer all depth=2 width=32 batch=4 sequence=16: it was oom"]
     assert [one.status for one in store.load(tmp_path / "run")] == ["ok", "oom"]
 
 

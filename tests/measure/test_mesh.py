@@ -50,7 +50,7 @@ def test_a_sweep_over_meshes_of_this_machine(tmp_path):
     assert set(four.measured_peak_source) == {
         "the 4 devices share this process, whose resident peak is that of all of them together"
     }
-    assert "mesh data=2,fsdp=2\n" in printed.replace(" \n", "\n")
+    assert "scan, mesh data=2,fsdp=2" in printed
     assert "peaks are those of each of the 4 devices; residuals are what all of them together save" in printed
     found = {record.case.devices: record for record in store.load(tmp_path / "run")}
     assert found[4].environment["devices"] == 4 and found[1].environment["devices"] == 1

@@ -95,7 +95,7 @@ def test_a_peak_over_gpus_is_that_of_one_of_them(tmp_path, mesh):
     small = ("--strategy", "none", "--batch", "65536", "--dtype", "bfloat16")
     one, _ = run(tmp_path, *small, "--target", "gpu:h100", name="one")
     four, _ = run(tmp_path, *small, "--target", "gpu:h100:4", "--mesh", mesh, name="four")
-    assert four.compiled_peak_bytes["none"] < 0.6 * one.compiled_peak_bytes["none"]
+    assert four.compiled_peak_bytes["none"] < 0.8 * one.compiled_peak_bytes["none"]
 
 
 @installed("gpu:h100")
