@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,10 @@ from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, describe, stored
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
-HOW_SURE = "certain that it fits, by the device's own compiler; {}: measure it on the device"
+FITS = {
+    "tpu": "certain that it fits, by the device's own compiler",
+    "gpu": "its peak is the compiler's own plan; of the capacity that the driver reports a program gets somewhat less",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Rank:
     wanted: str
     words: Callable[[Any], str]
     unsure: str
+    unknown: str
 
 
 ESTIMATE = Rank(
@@ -34,12 +39,14 @@ ESTIMATE = Rank(
     "the shortest estimated step",
     lambda row: f"an estimated {units.seconds(row.estimated_step_seconds)} a step",
     "its time is an estimate",
+    "its time cannot be estimated",
 )
 AGAIN = Rank(
     "recomputed_flops",
     "the least computed again",
     lambda row: f"{recomputed(row)} FLOPs",
     "its time is not known, nor estimated, over a mesh",
+    "what it computes again is not known without the case of none",
 )
 
 
@@ -63,8 +70,9 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     """
     if time is not None:
         return Advice(title, f"a step of {units.ratio(time)} that of none at most", None, NO_TIMES, None, "", "", {})
-    budget = min(float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit))
     rank = AGAIN if there(rows.mesh.iloc[0]) else ESTIMATE
+    limits = [float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit)]
+    budget = min(limits, default=math.nan)  # where nothing was compiled
     question = f"{rank.wanted} with a compiled peak of {units.size(budget)} at most"
     fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget, rank))}
     ranked = list(rows[~rows.strategy.isin(fell)].sort_values([rank.column, PEAK]).itertuples())
@@ -72,7 +80,11 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
         return nothing(title, question, rows[rows[PEAK].notna()], fell)
     fell |= {row.strategy: f"fits, at {rank.words(row)}" for row in ranked[2:]}
     costs = [(row.strategy, _cost(row, budget, rank)) for row in ranked[:2]]
-    return choose(title, question, costs, HOW_SURE.format(rank.unsure), fell)
+    return choose(title, question, costs, f"{FITS[_platform(rows)]}; {rank.unsure}: measure it on the device", fell)
+
+
+def _platform(rows: pd.DataFrame) -> str:
+    return str(rows.target.iloc[0]).partition(":")[0]
 
 
 def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
@@ -85,8 +97,10 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
         return f"does not fit: {units.size(peak)}, {units.size(peak - budget)} too much"
     if there(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
+    if there(row.host_temp_bytes) and row.host_temp_bytes > 0:
+        return f"fits, with {units.size(peak)}, but what its transfers to the host take is not known"
     if not there(getattr(row, rank.column)):
-        return f"fits, with {units.size(peak)}, but its time cannot be estimated"
+        return f"fits, with {units.size(peak)}, but {rank.unknown}"
     return None
 
 

@@ -65,6 +65,11 @@ def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
     axes = {"strategy": ["none", "all"], **_given(options, cases.axes(RematCase)), "batch": search.multiple}
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
+    for case in found:
+        if search.multiple % (ways := _ways(case)):
+            raise CaseError(
+                f"multiple of {search.multiple}: mesh {case.mesh!r} splits the batch: give --multiple-of {ways}"
+            )
     _check(found)
     if search.memory_budget is None and any(map(cases.runs, found)):
         raise CaseError(f"target {targets.ASKED!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
@@ -150,10 +155,15 @@ def _check(remat: Sequence[RematCase]) -> None:
         models.load(model)
 
 
+def _ways(case: RematCase) -> int:
+    """How many parts the batch of a case is split into."""
+    sizes = cases.mesh_axes(case.mesh)
+    return sizes.get("data", 1) * sizes.get("fsdp", 1)
+
+
 def _check_mesh(case: RematCase) -> None:
     """Raise CaseError unless the case can be split over its mesh, as far as that is known before it is built."""
-    sizes = cases.mesh_axes(case.mesh)
-    ways = sizes.get("data", 1) * sizes.get("fsdp", 1)
+    sizes, ways = cases.mesh_axes(case.mesh), _ways(case)
     if case.batch % ways:
         raise CaseError(f"batch {case.batch}: must be a multiple of {ways}, over which mesh {case.mesh!r} splits it")
     if sizes and strategies.parse(case.strategy, case.depth).budget is not None:

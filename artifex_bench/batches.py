@@ -17,12 +17,15 @@ from artifex_bench.record import Measurement, Record
 FINE = 20  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
 GROWTH = 4  # where there is no line to follow, the next batch as a multiple of the largest that fits
 FARTHEST = 16  # and at most, where there is one
+ANSWERS = ("ok", "oom")  # a compilation that itself ran out of memory says that the batch does not fit
 GUESSES = 8  # compilations that lines may ask for, before the search bisects
 
 
 @dataclass(frozen=True)
 class Search:
-    """`memory_budget` in bytes (None: the target's capacity); batches are multiples of `multiple` up to `limit`."""
+    """`memory_budget` in bytes, where it is less than the target's capacity (None: that); batches are multiples of
+    `multiple` up to `limit`.
+    """
 
     memory_budget: int | None = None
     multiple: int = 1
@@ -95,7 +98,7 @@ def follow(start: Case, records: Sequence[Record], search: Search) -> Case | Non
     """The next case of the search that begins with `start`; None where it has ended: where a case fell, too."""
     assert isinstance(start, RematCase)
     own = [record for record in records if _beginning(record.case, start.batch) == start]
-    if any(record.status != "ok" for record in own):
+    if any(record.status not in ANSWERS for record in own):
         return None
     capacity = own[0].value("capacity_bytes") if own else None
     batch = following([point(record) for record in own], capacity, search)
@@ -107,8 +110,8 @@ def _beginning(case: Case, batch: int) -> Case:
 
 
 def held_against(record: Record, memory_budget: int | None) -> Record:
-    """The record with `memory_budget` (bytes), where there is one, in the place of its target's capacity."""
-    if memory_budget is None:
+    """The record with `memory_budget` (bytes) for its capacity, unless its target has less."""
+    if memory_budget is None or (record.value("capacity_bytes") or memory_budget) < memory_budget:
         return record
     budget = Measurement("capacity_bytes", "bytes", (memory_budget,), "the memory budget that was asked for")
     return dataclasses.replace(
@@ -120,4 +123,5 @@ def point(record: Record) -> Point:
     """What the record of a case that was compiled says of its batch."""
     assert isinstance(record.case, RematCase)
     peak, capacity = record.value("compiled_peak_bytes"), record.value("capacity_bytes")
-    return Point(record.case.batch, peak, peak is not None and capacity is not None and peak <= capacity)
+    fits = record.status == "ok" and peak is not None and capacity is not None and peak <= capacity
+    return Point(record.case.batch, peak, fits)

@@ -123,7 +123,7 @@ _MAX_BATCH = _PROFILE - {"batch", "steps", "timeout"}
 
 
 @main.command(params=[option for option in run.params if option.name in _MAX_BATCH])
-@click.option("--memory-budget", type=Bytes(), help="In the place of the target's capacity, e.g. 8GiB.")
+@click.option("--memory-budget", type=Bytes(), help="Where it is less than the target's capacity, e.g. 8GiB.")
 @click.option("--multiple-of", type=click.IntRange(1), default=1, show_default=True, help="Batches to look at.")
 @click.option("--limit", type=click.IntRange(1), default=2**20, show_default=True, help="No batch beyond is compiled.")
 @click.option("--timeout", type=SECONDS, help="Of a compilation.  [default: 1800]")

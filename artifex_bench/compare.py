@@ -48,8 +48,9 @@ SAME = ("platform", "device", "devices", "cpu", "cores", "system", "python", "ve
 
 
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """What differs between the environments of two runs: {name: (base's, new's)}."""
-    one, other = (_environment(records) for records in (base, new))
+    """What differs between the environments of two runs, as far as both have a case: {name: (base's, new's)}."""
+    shared = {record.case for record in base} & {record.case for record in new}
+    one, other = (_environment([r for r in records if r.case in shared]) for records in (base, new))
     if not (one and other):  # no worker lived long enough to tell
         return {}
     names = sorted(name for name in one | other if one.get(name) != other.get(name))
@@ -84,15 +85,15 @@ def compare(
     """
     for name in thresholds or {}:
         cases.check_choice("quantity", name, QUANTITIES)
+    visits = [by_case(records) for records in (base, new)]
+    shared = [case for case in visits[0] if case in visits[1]]
+    if not shared:
+        raise CaseError("the runs share no case: compare runs of the same suite and preset")
     found = differences(base, new)
     if found and not across:
         name, (one, other) = next(iter(found.items()))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
-    visits = [by_case(records) for records in (base, new)]
-    shared = [case for case in visits[0] if case in visits[1]]
-    if not shared:
-        raise CaseError("the runs share no case: compare runs of the same suite and preset")
     rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
     _judge(rows)
     return pd.DataFrame(rows).drop(columns=["threshold", "contended"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.batches import GUESSES, Point, Search, disorder, edge, follow, following, held_against, resolution
+from artifex_bench.batches import GUESSES, Point, Search, disorder, edge, follow, following, held_against, point, resolution
 from tests.build import case, record, taken
 
 CAPACITY = 16.0
@@ -109,9 +109,21 @@ def test_a_search_follows_its_own_records():
     assert follow(START, [*mine, compiled(16, 16), compiled(17, 17)], Search()) is None
 
 
-@pytest.mark.parametrize("status", ["failed", "timeout", "skipped", "oom"])
+@pytest.mark.parametrize("status", ["failed", "timeout", "skipped"])
 def test_a_case_that_fell_ends_its_search(status):
     assert follow(START, [compiled(1, 1), compiled(4, 0, status=status)], Search()) is None
+
+
+def test_a_compilation_that_runs_out_of_memory_says_that_the_batch_does_not_fit():
+    found = [compiled(1, 1), compiled(4, 4), compiled(16, 0, status="oom")]
+    assert point(found[2]) == Point(16, None, False)
+    assert follow(START, found, Search()) == dataclasses.replace(START, batch=10)
+    assert follow(START, [compiled(1, 0, status="oom")], Search()) is None
+
+
+def test_a_memory_budget_beyond_the_capacity_changes_nothing():
+    found = compiled(4, 4)
+    assert held_against(found, 17) is found
 
 
 def test_a_memory_budget_stands_in_the_place_of_the_capacity():

@@ -103,6 +103,8 @@ WRONG = [
     (("--mesh", "rows=2"), "mesh 'rows=2': must be axes, each once with its devices, such as data=4,fsdp=2; valid are"),
     (("--mesh", "data=3"), "batch 4: must be a multiple of 3, over which mesh 'data=3' splits it"),
     (("--mesh", "tensor=8"), "transformer: heads 4 is not divisible by tensor=8 of the mesh, which splits them"),
+    (("--model", "mlp", "--width", "30", "--mesh", "tensor=4"), "width 30 is not divisible by tensor=4 of the mesh"),
+    (("--heads", "6", "--width", "96", "--mesh", "tensor=3"), "the vocabulary of 256 is not divisible by tensor=3"),
     (
         ("--mesh", "data=2", "--strategy", "budget-0.5"),
         "strategy 'budget-0.5': plans for one device: leave",

@@ -106,6 +106,12 @@ def test_runs_of_differing_environments_are_compared_only_when_asked():
     assert differences(run(1), other) == {"versions jax": ("0.10.2", "0.12.0")}
 
 
+def test_cases_that_one_run_has_alone_make_no_difference():
+    more = run(3, strategies=("every-2",), devices=4)
+    assert differences(run(1, devices=1), [*run(2, devices=1), *more]) == {}
+    assert "devices" in differences(run(1, devices=1), run(2, devices=4))
+
+
 def test_what_varies_by_the_minute_is_no_difference():
     assert differences(run(1), run(2, load=9.0)) == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,12 @@ def test_imports_follow_the_data(part):
 def test_suites_are_cases_alone():
     for name in suites.SUITES:
         assert parts(imports(SOURCES[f"suites.{name.replace('-', '_')}"])) <= {"case"}, name
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [path.parent.relative_to(ROOT) for path in (ROOT / "artifex_bench").rglob("__init__.py")]
+    assert sorted(listed) == sorted([".".join(folder.parts) for folder in found] + ["suites"])
 
 
 def test_only_the_store_writes_a_runs_records():

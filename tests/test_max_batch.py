@@ -138,6 +138,7 @@ WRONG = [
     (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), "limit 4: must be 8 or more"),
     (("--memory-budget", "1GiB", "--multiple-of", "0"), "0 is not in the range x>=1"),
     (("--batch", "8"), "No such option '--batch'"),
+    (("--memory-budget", "1GiB", "--mesh", "data=4,fsdp=2"), "splits the batch: give --multiple-of 8"),
 ]
 
 

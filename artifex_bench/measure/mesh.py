@@ -34,7 +34,7 @@ class Layout:
     def shardings(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
         """Where (state, batch) lie: trees like theirs. Raises CaseError for what cannot be split as it must be."""
         state, batch = arrays
-        return jax.tree_util.tree_map_with_path(self._of_state, state), self._by_batch(batch)
+        return jax.tree_util.tree_map_with_path(self._of_state, state), self._by_batch(batch, "its batch")
 
     def results(self, state: Any) -> tuple[Any, Any]:
         """Where what is timed returns its results: the new state, or the gradients, as that state lies."""
@@ -43,7 +43,7 @@ class Layout:
 
     def hold(self, x: Any) -> Any:
         """What goes from layer to layer, split by batch alone."""
-        return jax.lax.with_sharding_constraint(x, self._by_batch(x))
+        return jax.lax.with_sharding_constraint(x, self._by_batch(x, "what goes from layer to layer"))
 
     def place(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
         """Arrays, or their shapes, where they lie."""
@@ -55,14 +55,20 @@ class Layout:
 
         return jax.tree.map(placed, arrays, self.shardings(arrays))
 
-    def _by_batch(self, tree: Any) -> Any:
+    def _by_batch(self, tree: Any, what: str) -> Any:
         axes = tuple(axis for axis in ("data", "fsdp") if axis in self.mesh.shape)
+        size = self.case.batch
 
-        def sharding(leaf: Any) -> NamedSharding:
-            batched = axes and leaf.ndim and leaf.shape[0] == self.case.batch
-            return NamedSharding(self.mesh, PartitionSpec(axes) if batched else PartitionSpec())
+        def batched(leaf: Any) -> bool:
+            return bool(leaf.ndim) and leaf.shape[0] == size
 
-        return jax.tree.map(sharding, tree)
+        if axes and not any(map(batched, jax.tree.leaves(tree))):
+            raise CaseError(
+                f"mesh {self.case.mesh!r}: splits the batch, and in {what} no array has it, {size}, as its first "
+                "dimension: shape it so, or use the axis tensor"
+            )
+        split, whole = NamedSharding(self.mesh, PartitionSpec(axes)), NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(lambda leaf: split if axes and batched(leaf) else whole, tree)
 
     def _of_state(self, path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         keys = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]

@@ -130,10 +130,10 @@ def compile_step(program: Program, target: Target) -> Compiled:
             needed = target.needed(str(error))
             if needed is None:
                 raise
-            peak, parts = (
-                needed,
-                {"argument_bytes": per_device_bytes(shapes), "formula": "the compiler's out-of-memory error"},
-            )
+            # it is told rounded, and may read as no more than there is
+            peak = max(needed, target.description.capacity_bytes + 1) if target.description else needed
+            formula = "the compiler's out-of-memory error"
+            parts = {"argument_bytes": per_device_bytes(shapes), "formula": formula}
         compile_seconds = time.perf_counter() - start
     if step is not None:
         peak, parts = attached.compiled_peak(target.platform, step.memory_analysis())

@@ -15,11 +15,15 @@ from typing import Any
 
 from artifex_bench.targets import Description, compiler_versions
 
+FORMAT = 2  # of the figures: those of another are not read
+FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # of the environment, which compilers heed
+
 
 def path(program: str, description: Description, options: dict[str, Any]) -> Path:
     """Where the figures of a program (its text) for a device are kept."""
     compiler = {**compiler_versions(description.name), "options": options}
-    what = json.dumps([program, dataclasses.asdict(description), compiler], sort_keys=True)
+    flags = {name: os.environ.get(name, "") for name in FLAGS}
+    what = json.dumps([FORMAT, program, dataclasses.asdict(description), compiler, flags], sort_keys=True)
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "artifex-bench"
     folder = Path(os.environ.get("ARTIFEX_BENCH_CACHE") or user)
     return folder / "compiled" / f"{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.json"

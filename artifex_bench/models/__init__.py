@@ -29,9 +29,16 @@ from typing import Any
 
 from artifex_bench.case import CaseError, RematCase, mesh_axes
 
+VOCABULARY = 256  # of the transformer, bytes: keeps the head small, so that the layers decide
+
 
 def _no_rule(case: RematCase) -> str | None:
     return None
+
+
+def _width_is_split(case: RematCase) -> str | None:
+    split = mesh_axes(case.mesh).get("tensor", 1)
+    return f"width {case.width} is not divisible by tensor={split} of the mesh" if case.width % split else None
 
 
 def _heads_divide(case: RematCase) -> str | None:
@@ -40,11 +47,15 @@ def _heads_divide(case: RematCase) -> str | None:
     split = mesh_axes(case.mesh).get("tensor", 1)
     if case.heads % split:
         return f"heads {case.heads} is not divisible by tensor={split} of the mesh, which splits them"
+    if VOCABULARY % split:
+        return f"the vocabulary of {VOCABULARY} is not divisible by tensor={split} of the mesh, which splits it"
     return None
 
 
 def _latent(case: RematCase) -> str | None:
-    return "width 1: the vae halves it for its latents; choose 2 or more" if case.width < 2 else None
+    if case.width < 2:
+        return "width 1: the vae halves it for its latents; choose 2 or more"
+    return _width_is_split(case)
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ MODELS = {
         "artifex_bench.models.mlp:Mlp",
         "linear + relu layers of one width; depth layers",
         tags=("linear", "relu"),
+        rule=_width_is_split,
     ),
     "transformer": ModelEntry(
         "artifex_bench.models.transformer:Transformer",

@@ -16,9 +16,9 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import RematCase
+from artifex_bench.models import VOCABULARY
 from artifex_bench.models.initial import scaled_uniform
 
-VOCABULARY = 256  # bytes: keeps the head small, so that the layers decide
 UNIFORM = scaled_uniform()
 
 

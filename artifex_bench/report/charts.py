@@ -193,12 +193,14 @@ def _scaling(table: pd.DataFrame, axis: str, plan: Plan) -> Iterator[tuple[str, 
     """(the settings of the other axes that vary, a figure of both quantities with a line a case)."""
     view = view_of(table)
     others = [column for column in (*view.SHAPE, "seed") if column != axis]
-    told = [column for column in others if table[column].nunique() > 1]
+    told = [column for column in others if table[column].nunique(dropna=False) > 1]
     for _, rows in table.groupby(others, sort=False, dropna=False):
         lines = rows.assign(name=names(rows))
         lines = lines[lines.groupby("name")[axis].transform("nunique") > 1]
         if not lines.empty:
-            settings = [f"{c} {setting(c, lines[c].iloc[0])}" for c in told if units.there(lines[c].iloc[0])]
+            settings = [
+                f"{c} {setting(c, lines[c].iloc[0])}" for c in told if c == "mesh" or units.there(lines[c].iloc[0])
+            ]
             yield ", ".join(settings) or "all cases", _lines(lines.sort_values(axis), axis, plan)
 
 
@@ -246,7 +248,7 @@ def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
 def setting(axis: str, value: Any) -> str:
     """An axis's setting in words."""
     if not units.there(value):
-        return units.ABSENT
+        return "none" if axis == "mesh" else units.ABSENT
     if axis in ("size", "chunk"):
         return units.size(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

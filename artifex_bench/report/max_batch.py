@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.batches import Point, disorder, edge
+from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
 from artifex_bench.report import units
+from artifex_bench.report.planned import less_on
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
 
@@ -55,7 +56,7 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def _figures(rows: pd.DataFrame) -> dict[str, Any]:
-    compiled, fell = rows[rows.status == "ok"], rows[rows.status != "ok"]
+    compiled, fell = rows[rows.status.isin(ANSWERS)], rows[~rows.status.isin(ANSWERS)]
     points = _points(compiled)
     fits, fails = edge(points)
     step = compiled.estimated_step_seconds[compiled.batch == fits.batch].iloc[0] if fits else math.nan
@@ -75,10 +76,9 @@ def _figures(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _points(compiled: pd.DataFrame) -> list[Point]:
-    return [
-        Point(int(row.batch), row.compiled_peak_bytes, row.compiled_peak_bytes <= row.capacity_bytes)
-        for row in compiled.itertuples()
-    ]
+    fits = (compiled.status == "ok") & (compiled.compiled_peak_bytes <= compiled.capacity_bytes)
+    known = compiled.compiled_peak_bytes.astype(object).where(compiled.compiled_peak_bytes.notna(), None)
+    return [Point(int(batch), peak, bool(fit)) for batch, peak, fit in zip(compiled.batch, known, fits, strict=True)]
 
 
 def cells(row: Any) -> list[str]:
@@ -93,7 +93,7 @@ def cells(row: Any) -> list[str]:
         units.size(row.failing_peak_bytes),
         units.seconds(row.estimated_step_seconds),
         throughput if there(row.estimated_samples_per_second) else units.ABSENT,
-        "yes" if row.monotone else "NO",
+        units.ABSENT if row.compiled < 2 else "yes" if row.monotone else "NO",
         str(row.compiled),
         row.status,
     ]
@@ -114,7 +114,7 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _capacities(found: pd.DataFrame) -> Iterator[str]:
     for target, rows in found.groupby("target"):
-        yield f"{target}: a program may have {units.size(rows.capacity_bytes.max())}"
+        yield f"{target}: held against {units.size(rows.capacity_bytes.max())}{less_on(str(target))}"
 
 
 def _notes(rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
@@ -123,11 +123,12 @@ def _notes(rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
         if row.status != "ok":
             yield f"{name}: {row.status}: {row.reason}"
         elif not there(row.largest_batch):
-            too_much = units.size(row.failing_peak_bytes - row.capacity_bytes)
-            yield f"{name}: batch {units.whole(row.failing_batch)} does not fit: {too_much} too much"
+            excess = row.failing_peak_bytes - row.capacity_bytes
+            too_much = f": {units.size(excess)} too much" if there(excess) else ""
+            yield f"{name}: batch {units.whole(row.failing_batch)} does not fit{too_much}"
         elif not there(row.failing_batch):
             yield f"{name}: no larger batch was compiled: the limit was reached, or the search did not end"
-        own = rows[(rows.strategy == row.strategy) & (rows.target == row.target) & (rows.status == "ok")]
+        own = rows[(rows.strategy == row.strategy) & (rows.target == row.target) & rows.status.isin(ANSWERS)]
         for small, large in disorder(_points(own)):
             peaks = f"{units.size(small.peak)} and {units.size(large.peak)}"
             yield f"{name}: not monotone: the peaks of batch {small.batch} and {large.batch} are {peaks}"

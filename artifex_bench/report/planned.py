@@ -75,10 +75,16 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
     for title, rows in shapes(table):
         best = front(rows)
         known = rows.capacity_bytes.dropna()
-        notes = [f"{rows.target.iloc[0]} has {units.size(known.iloc[0])} for a program"] if len(known) else []
+        target = rows.target.iloc[0]
+        notes = [f"{target} has {units.size(known.iloc[0])}{less_on(target)}"] if len(known) else []
         notes += of_a_mesh(rows)
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, [cells(row, row.Index in best) for row in rows.itertuples()], notes
+
+
+def less_on(target: str) -> str:
+    """What a capacity is, where it is not what a program may have."""
+    return ", of which a program gets somewhat less" if target.startswith("gpu:") else ""
 
 
 def outcome(record: Record) -> str:

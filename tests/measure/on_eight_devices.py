@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from artifex_bench import targets
@@ -20,6 +21,27 @@ from tests.programs import by_parameter
 DEVICES = jax.devices()
 SMALL = {"depth": 2, "width": 32, "batch": 16, "sequence": 8, "heads": 4}
 MIXED = "data=2,fsdp=2,tensor=2"
+
+
+class Transposed:
+    """A model whose batch is not the first dimension of anything."""
+
+    def __init__(self, case, rngs):
+        self.layers = nnx.List([])
+
+    def loss(self, batch, run):
+        return batch["x"].sum()
+
+    @staticmethod
+    def batch(case, key):
+        return {"x": jax.numpy.ones((3, case.batch))}
+
+
+def test_a_batch_that_cannot_be_split_is_refused(monkeypatch):
+    monkeypatch.setattr("artifex_bench.measure.program.load", lambda _: Transposed)
+    case = RematCase(model="mlp", strategy="none", depth=1, width=4, batch=8, mesh="data=8", sequence=None, heads=None)
+    with pytest.raises(CaseError, match="splits the batch, and in its batch no array has it, 8, as its first"):
+        build(case, DEVICES).abstract()
 
 
 def test_there_are_eight_devices():

@@ -73,12 +73,20 @@ def test_for_a_device_that_is_not_there_the_step_is_compiled_and_not_run(absent)
 
 
 def test_a_program_that_its_compiler_refuses_for_memory_has_the_peak_that_it_asked_for(absent):
-    absent({"xla_no_such_option": True}, needed=12345)
+    capacity = descriptions()["gpu:h100"].capacity_bytes
+    absent({"xla_no_such_option": True}, needed=2 * capacity)
     _, found = measured()
     peak = found["compiled_peak_bytes"]
-    assert (peak.values, peak.detail["formula"]) == ((12345,), "the compiler's out-of-memory error")
+    assert (peak.values, peak.detail["formula"]) == ((2 * capacity,), "the compiler's out-of-memory error")
     assert peak.detail["argument_bytes"] > found["parameter_bytes"].values[0] + found["optimizer_bytes"].values[0]
     assert not found["compiled_flops"].values
+
+
+def test_a_refused_program_never_fits_however_its_need_is_rounded(absent):
+    capacity = descriptions()["gpu:h100"].capacity_bytes
+    absent({"xla_no_such_option": True}, needed=capacity)
+    _, found = measured()
+    assert found["compiled_peak_bytes"].values == (capacity + 1,)
 
 
 def test_the_same_program_is_compiled_once(absent):

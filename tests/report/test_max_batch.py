@@ -54,7 +54,7 @@ def test_the_words_of_a_search():
     ]
     assert (lines["every-2"]["largest batch that fits"], lines["every-2"]["estimated throughput"]) == ("none", "–")
     assert notes == [
-        "tpu:v5e: a program may have 16.0 GiB",
+        "tpu:v5e: held against 16.0 GiB",
         "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB too much",
         "mlp-only on tpu:v5e: failed: it was failed",
     ]

@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
     assert told["none"]["fits"] == "no, 11.0 GiB too much"
     assert told["all *"]["fits"] == "yes, 6.00 GiB free"
     assert told["all *"]["estimated step"] == "250 ms"
-    assert notes == ["tpu:v5e has 16.0 GiB for a program"]
+    assert notes == ["tpu:v5e has 16.0 GiB"]
 
 
 def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
@@ -89,6 +89,30 @@ def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
     [(title, _, notes)] = planned.grouped(frame(records))
     assert title.endswith("target tpu:v5e:2x4, mesh fsdp=8")
     assert "peaks are those of each of the 8 devices; residuals are what all of them together save" in notes
+
+
+def test_advice_where_nothing_was_compiled_is_no_choice():
+    failed = [record(case(name, target="gpu:h100"), "failed", measurements=()) for name in ("none", "all")]
+    [found] = advise(frame(failed))
+    assert found.choice is None and set(found.fell) == {"none", "all"}
+
+
+def test_what_is_moved_to_the_host_is_not_taken_as_free():
+    moved = compiled("offload_dot_with_no_batch_dims", 9, None, "tpu:v5e:2x4", mesh="fsdp=8")
+    peak = taken("compiled_peak_bytes", 9 * GIB, host_temp_bytes=3 * GIB)
+    moved = dataclasses.replace(
+        moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak)
+    )
+    [found] = advise(frame([moved]))
+    assert found.choice is None
+    assert found.fell == {
+        "offload_dot_with_no_batch_dims": "fits, with 9.00 GiB, but what its transfers to the host take is not known"
+    }
+
+
+def test_a_gpu_s_capacity_is_not_what_a_program_may_have():
+    [found] = advise(frame([compiled("all", 10, 0.2, "gpu:h100")]))
+    assert "certain" not in found.how_sure and "somewhat less" in found.how_sure
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():
