@@ -118,7 +118,8 @@ def compared(mine: list[Record], theirs: list[Record]) -> list[str]:
     ours, others = seconds(mine), seconds(theirs)
     if not ours or not others:
         return ["–", "–"]
-    ratios = bootstrap_ratios(groups(mine, "step_seconds"), groups(theirs, "step_seconds"))
+    timed = groups(mine, "step_seconds"), groups(theirs, "step_seconds")
+    ratios = bootstrap_ratios(*timed) if all(timed) else None
     interval = "–" if ratios is None else " … ".join(f"{q:.2f}" for q in np.quantile(ratios, (0.025, 0.975)))
     return [f"{ours / others:.3f}", interval]
 

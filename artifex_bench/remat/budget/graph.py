@@ -23,7 +23,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` the seconds to save its result."""
+    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` seconds to save its result."""
 
     cost: Callable[[Any], Cost]
     saving: Callable[[Any, float], float]

@@ -157,7 +157,7 @@ def test_more_than_a_system_can_count_is_refused(given):
 
 @pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x"])
 def test_an_argument_that_there_is_not_is_refused(given):
-    with pytest.raises(BudgetError, match="argnums .*: must name arguments of the function, from 0 to 1"):
+    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
 
 
@@ -192,7 +192,7 @@ def test_a_target_that_is_not_there_is_refused_in_a_line(name, said, monkeypatch
 def test_no_device_that_is_not_there_where_jax_runs_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(CaseError, match="JAX runs on gpu in this process: .* JAX_PLATFORMS=cpu"):
+    with pytest.raises(CaseError, match=r"JAX runs on gpu in this process: .* JAX_PLATFORMS=cpu"):
         remat_to_budget(whole, weights(), data(), budget=0.5, target="tpu:v5e")
 
 
