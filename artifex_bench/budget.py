@@ -39,7 +39,7 @@ def remat_to_budget(
     `budget` is of the compiled peak of `step(function)` at `args` (default: `jax.value_and_grad`), arguments
     included: bytes (``"120MiB"``, or a number above 1), or a fraction of the way from the leanest plan to no
     rematerialization. `target` is where it is compiled: the attached device, or one that is not there by its name
-    (``"tpu:v5e"``, ``"gpu:h100"``), or a `Target` of your own.
+    (``"tpu:v5e"``, ``"gpu:h100"``; in a process with JAX_PLATFORMS=cpu), or a `Target` of your own.
 
     At most six programs are compiled. Of those within the budget the fastest is given: as measured, where `args` are
     arrays and the device is attached; else by the target's rates.

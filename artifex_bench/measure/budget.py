@@ -38,15 +38,12 @@ class Target:
 def target(name: str) -> Target:
     """The attached device, or one that is not there, by its name; compiled faithfully, as every case is.
 
-    Raises CaseError where there is no such target, its compiler is not installed, or JAX runs on an accelerator.
+    Raises CaseError where there is no such target, its compiler is not installed, or JAX is free to start devices.
     """
     if name != ATTACHED:
         targets.check_installed(name)
-        if jax.default_backend() != "cpu":  # which finding the other's compiler would take away
-            raise CaseError(
-                f"target {name!r}: JAX runs on {jax.default_backend()} in this process: "
-                "plan for devices that are not attached in a process with JAX_PLATFORMS=cpu"
-            )
+        if jax.config.jax_platforms != "cpu":  # it would look for the device itself, and lose one that is there
+            raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
     device = targets.find(name)
     options = device.options("faithful")
 

@@ -11,6 +11,7 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
+from artifex_bench.report import budget_plots
 from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, Styles, legend_below, styles, titled_panels
 from artifex_bench.report.remat import SHAPE, front, shapes
 
@@ -30,6 +31,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     curve = _segments(table)
     if curve is not None:
         yield "segments", curve
+    yield from budget_plots.draw(table, "step_seconds", "step time (ms)")
 
 
 def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:

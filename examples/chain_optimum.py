@@ -1,0 +1,112 @@
+"""A plan against every plan there is, on a chain of layers that all differ.
+
+    python examples/chain_optimum.py --widths 512,384,256,128,64 --batch 2048
+
+A chain that narrows: layer i is x -> tanh(tanh(x A) B) from one width to the next. Compiled for the attached device are
+all choices of what each layer saves (nothing, either tanh, both) and all segmentations into blocks of consecutive
+layers (the class of Chen et al. 2016). Of those within a budget the least FLOPs is the optimum, which
+`remat_to_budget`, told to count FLOPs, is held against. Exact: nothing is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from artifex_bench import remat_to_budget
+from artifex_bench.case import ATTACHED
+from artifex_bench.measure.budget import Target, target
+from artifex_bench.measure.jaxprs import flops
+from artifex_bench.measure.rates import Roofline
+
+FRACTIONS = (0.1, 0.25, 0.5, 0.75)
+SAVED = ((), ("inner",), ("outer",), ("inner", "outer"))
+COUNT = Roofline({"float32": 1.0}, 1.0, 1.0, float("inf"), "FLOPs alone: a second each")
+
+
+def layer(weights: Any, x: jax.Array) -> jax.Array:
+    inner = checkpoint_name(jnp.tanh(x @ weights[0]), "inner")
+    return checkpoint_name(jnp.tanh(inner @ weights[1]), "outer")
+
+
+def run(weights: Sequence[Any], x: jax.Array) -> jax.Array:
+    for one in weights:
+        x = layer(one, x)
+    return x
+
+
+def every(depth: int) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """(name, loss) of each choice for each layer, and of each segmentation."""
+    for choice in itertools.product(SAVED, repeat=depth):
+        policies = [jax.checkpoint_policies.save_only_these_names(*names) for names in choice]
+
+        def by_layer(weights: Any, x: jax.Array, policies: Any = policies) -> jax.Array:
+            for one, policy in zip(weights, policies, strict=True):
+                x = jax.checkpoint(layer, policy=policy)(one, x)
+            return jnp.sum(x**2)
+
+        yield "/".join("+".join(names) or "-" for names in choice), by_layer
+    for count in range(depth):
+        for cuts in itertools.combinations(range(1, depth), count):
+            ends = (0, *cuts, depth)
+
+            def by_blocks(weights: Any, x: jax.Array, ends: Any = ends) -> jax.Array:
+                for start, stop in itertools.pairwise(ends):
+                    x = jax.checkpoint(run)(weights[start:stop], x)
+                return jnp.sum(x**2)
+
+            yield f"blocks {ends}", by_blocks
+
+
+def plain(weights: Any, x: jax.Array) -> jax.Array:
+    return jnp.sum(run(weights, x) ** 2)
+
+
+def marked(weights: Any, x: jax.Array) -> jax.Array:
+    """The chain as the planner is given it: each layer a call."""
+    for one in weights:
+        x = jax.checkpoint(layer)(one, x)
+    return jnp.sum(x**2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", default="512,384,256,128,64")
+    parser.add_argument("--batch", type=int, default=2048)
+    given = parser.parse_args()
+    widths = [int(width) for width in given.widths.split(",")]
+    shape = jax.ShapeDtypeStruct
+    weights = [(shape((a, a), jnp.float32), shape((a, b), jnp.float32)) for a, b in itertools.pairwise(widths)]
+    args = weights, shape((given.batch, widths[0]), jnp.float32)
+    here = target(ATTACHED)
+    counting = Target(here.name, COUNT, here.build)
+
+    def figures(loss: Callable[..., Any]) -> tuple[int, float]:
+        gradient = jax.value_and_grad(loss)
+        return here.build(gradient, args, ()).peak, flops(jax.make_jaxpr(gradient)(*args))
+
+    found = {name: figures(loss) for name, loss in every(len(weights))}
+    most, model = figures(plain)
+    print(f"{len(found)} plans; without rematerialization {most / 2**20:.2f} MiB\n")
+    print("| budget | bytes | plan's peak | recomputed | compilations | optimum | its peak | recomputed | regret |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for fraction in FRACTIONS:
+        loss, plan = remat_to_budget(marked, *args, budget=fraction, target=counting)
+        peak, mine = figures(loss)
+        name, (at, least) = min(
+            ((n, f) for n, f in found.items() if f[0] <= plan.budget_bytes), key=lambda item: item[1][::-1]
+        )
+        sizes = [f"{size / 2**20:.2f} MiB" for size in (plan.budget_bytes, peak, at)]
+        again = [f"{one / model - 1:+.2%}" for one in (mine, least)]
+        cells = [f"{fraction:.0%}", *sizes[:2], again[0], str(len(plan.compiled)), name, sizes[2], again[1]]
+        print(f"| {' | '.join([*cells, f'{(mine - least) / model:+.2%}'])} |")
+
+
+if __name__ == "__main__":
+    main()
