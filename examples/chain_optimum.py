@@ -3,7 +3,7 @@
     python examples/chain_optimum.py --widths 512,384,256,128,64 --batch 2048
 
 A chain that narrows: layer i is x -> tanh(tanh(x A) B) from one width to the next. Compiled for the attached device are
-all choices of what each layer saves (nothing, either tanh, both) and all segmentations into blocks of consecutive
+all choices of what each layer saves (nothing, either tanh, both), and all segmentations into blocks of consecutive
 layers (the class of Chen et al. 2016). Of those within a budget the least FLOPs is the optimum, which
 `remat_to_budget`, told to count FLOPs, is held against. Exact: nothing is timed.
 """
@@ -17,22 +17,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench import remat_to_budget
 from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target, target
 from artifex_bench.measure.jaxprs import flops
 from artifex_bench.measure.rates import Roofline
+from artifex_bench.remat.budget.flat import Flat
+from artifex_bench.remat.budget.graph import graph_of
+from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)
-SAVED = ((), ("inner",), ("outer",), ("inner", "outer"))
+SAVED = ((), (0,), (1,), (0, 1))  # which of a layer's tanh
 COUNT = Roofline({"float32": 1.0}, 1.0, 1.0, float("inf"), "FLOPs alone: a second each")
 
 
 def layer(weights: Any, x: jax.Array) -> jax.Array:
-    inner = checkpoint_name(jnp.tanh(x @ weights[0]), "inner")
-    return checkpoint_name(jnp.tanh(inner @ weights[1]), "outer")
+    return jnp.tanh(jnp.tanh(x @ weights[0]) @ weights[1])
 
 
 def run(weights: Sequence[Any], x: jax.Array) -> jax.Array:
@@ -41,17 +42,29 @@ def run(weights: Sequence[Any], x: jax.Array) -> jax.Array:
     return x
 
 
-def every(depth: int) -> Iterator[tuple[str, Callable[..., Any]]]:
+def values(args: Any) -> dict[str, list[str]]:
+    """{stack: the names of its two tanh}; each layer is a stack of its own, for no two are alike."""
+    found: dict[str, list[str]] = {}
+
+    def seen(name: str, derivative: Flat) -> None:
+        stack, _, prefix = name.partition("/")
+        graph = graph_of(prefix, derivative, COUNT.rates())
+        found[stack] = [value.name for value in graph.values if value.label == "tanh"]
+
+    nothing = {stack.name: ((1, Fine(frozenset())),) for stack in stacks_of(marked, *args)}
+    jax.make_jaxpr(jax.grad(planned(marked, nothing, seen)))(*args)
+    return found
+
+
+def every(args: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     """(name, loss) of each choice for each layer, and of each segmentation."""
+    depth, named = len(args[0]), values(args)
     for choice in itertools.product(SAVED, repeat=depth):
-        policies = [jax.checkpoint_policies.save_only_these_names(*names) for names in choice]
-
-        def by_layer(weights: Any, x: jax.Array, policies: Any = policies) -> jax.Array:
-            for one, policy in zip(weights, policies, strict=True):
-                x = jax.checkpoint(layer, policy=policy)(one, x)
-            return jnp.sum(x**2)
-
-        yield "/".join("+".join(names) or "-" for names in choice), by_layer
+        chosen = {
+            s: frozenset(names[i] for i in which) for (s, names), which in zip(named.items(), choice, strict=True)
+        }
+        words = "/".join("+".join(("inner", "outer")[i] for i in which) or "-" for which in choice)
+        yield words, planned(marked, {stack: ((1, Fine(names)),) for stack, names in chosen.items()})
     for count in range(depth):
         for cuts in itertools.combinations(range(1, depth), count):
             ends = (0, *cuts, depth)
@@ -91,7 +104,7 @@ def main() -> None:
         gradient = jax.value_and_grad(loss)
         return here.build(gradient, args, ()).peak, flops(jax.make_jaxpr(gradient)(*args))
 
-    found = {name: figures(loss) for name, loss in every(len(weights))}
+    found = {name: figures(loss) for name, loss in every(args)}
     most, model = figures(plain)
     print(f"{len(found)} plans; without rematerialization {most / 2**20:.2f} MiB\n")
     print("| budget | bytes | plan's peak | recomputed | compilations | optimum | its peak | recomputed | regret |")

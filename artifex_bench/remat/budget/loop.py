@@ -21,7 +21,7 @@ from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, planned, stac
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
 MARGIN = 0.002  # of the budget, more after every miss: peaks are not quite monotone in what is saved
-ODD = 0.1  # a named policy may be compiled although it seems this much over the budget: its estimate is the roughest
+ODD = 0.1  # what seems this much over the budget may fit all the same: a named policy at once, a plan as a last resort
 RIVALS = 2  # named policies that are compiled for their few FLOPs, whatever the rates say, where steps can be timed
 RUNS, LONG = 10, 5.0  # of each of those that fit, in turn; two will do once all of them together took so many seconds
 
@@ -165,11 +165,14 @@ class _Search:
         if len(rivals) == self.compiles - len(self.tried):
             return rivals[0]
         enough = best.candidate.seconds - CLOSE * self.span
-        fitting = [c for c in left if c.seconds < enough and self.predicted(c) <= limit]
+        better = [c for c in left if c.seconds < enough]
+        fitting = [c for c in better if self.predicted(c) <= limit or c in named]
         if fitting:
             return min(fitting, key=lambda c: c.seconds)
-        odd = [c for c in named if c.seconds < enough]
-        return min(odd, key=self.predicted, default=rivals[0] if rivals else None)
+        if rivals:
+            return rivals[0]
+        near = [c for c in better if self.predicted(c) <= limit * (1 + ODD)]
+        return min(near, key=self.predicted, default=None)
 
     def rivals(self, named: Sequence[Candidate], best: Tried) -> list[Candidate]:
         """Named policies that compute less again than what the rates hold the fastest: a race will tell."""
