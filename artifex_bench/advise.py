@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.advice import PEAK, Advice, choose, nothing
-from artifex_bench.advise_planned import fitting, of_target
+from artifex_bench.advise_planned import NO_TIMES, fitting, of_target
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
@@ -33,19 +33,24 @@ def advise(
 
     remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
     multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
-    meets both. Cases compiled for a device that is not attached have its capacity as their budget, and an estimate in
-    the place of a time; `target` leaves out all but those of that name.
+    meets both. Where no step of a shape was timed, the one with the least peak stands for the fastest. Cases compiled
+    for a device that is not attached have its capacity as their budget, and an estimate in the place of a time, which
+    no `time_budget` is held against; `target` leaves out all but those of that name.
 
     checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least time, and
     its interval (Daly 2006).
 
-    Raises CaseError where the budget for that kind of run is missing, or it is of a kind that no advice is given for.
+    Raises CaseError where the budget for that kind of run is missing or cannot be held against anything that was
+    measured, or the run is of a kind that no advice is given for.
     """
     kind = table.kind.iloc[0] if len(table) else "empty"
     if kind == "remat":
         table = table if target is None else of_target(table, target)
-        if memory_budget is None and time_budget is None and (table.target == ATTACHED).any():
+        ran = (table.target == ATTACHED).any()
+        if memory_budget is None and time_budget is None and ran:
             raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
+        if time_budget is not None and not ran:
+            raise CaseError(f"target {table.target.iloc[0]!r}: {NO_TIMES}")
         return [
             _strategy(title, rows, memory_budget, time_budget)
             if rows.target.iloc[0] == ATTACHED
@@ -72,39 +77,40 @@ def words(advice: Advice) -> str:
 
 
 def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
-    wanted = " ".join(_wanted(memory, time))
-    unusable = dict(_unusable(rows))
+    timed = time is not None or bool(rows.step_seconds.notna().any())
+    fastest_first = timed and memory is not None
+    wanted = " ".join(_wanted(memory, time, fastest_first))
+    unusable = dict(_unusable(rows, timed))
     usable = rows[~rows.strategy.isin(unusable)]
     over = {row.strategy: why for row in usable.itertuples() if (why := _over(row, memory, time))}
     meets = usable[~usable.strategy.isin(over)]
     fell = {**unusable, **over}
     if meets.empty:
         return nothing(title, wanted, usable, fell)
-    fastest_first = memory is not None
     order = ["step_seconds", PEAK] if fastest_first else [PEAK, "step_seconds"]
     ranked = list(meets.sort_values(order).itertuples())
     best, others = ranked[0], ranked[1:]
     for row in others[1:]:
         fell[row.strategy] = _behind(row, ranked, fastest_first)
     costs = [(row.strategy, _cost(row, memory)) for row in ranked[:2]]
-    how_sure = _how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time)
+    how_sure = _how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time, timed)
     return choose(title, wanted, costs, how_sure, fell)
 
 
-def _wanted(memory: int | None, time: float | None) -> Iterator[str]:
-    yield "the fastest" if memory is not None else "the least memory"
+def _wanted(memory: int | None, time: float | None, fastest: bool) -> Iterator[str]:
+    yield "the fastest" if fastest else "the least memory"
     if memory is not None:
         yield f"with a compiled peak of {units.size(memory)} at most"
     if time is not None:
         yield f"with a step of {units.ratio(time)} that of none at most"
 
 
-def _unusable(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """The cases that no budget can make worth taking, with the reason."""
+def _unusable(rows: pd.DataFrame, timed: bool) -> Iterator[tuple[str, str]]:
+    """The cases that no budget can make worth taking, with the reason: where steps were `timed`, all that were not."""
     for row in rows.itertuples():
         if row.status != "ok":
             yield row.strategy, f"{row.status}: {row.reason}"
-        elif not (there(row.step_seconds) and there(getattr(row, PEAK))):
+        elif not ((there(row.step_seconds) or not timed) and there(getattr(row, PEAK))):
             yield row.strategy, "its step was not timed on this device, or its peak is not known"
         elif there(row.verdict) and row.verdict != "effective":
             yield row.strategy, f"{row.verdict}: {row.verdict_reason}"
@@ -135,7 +141,7 @@ def _behind(row: Any, ranked: list[Any], fastest_first: bool) -> str:
 
 
 def _cost(row: Any, memory: int | None) -> str:
-    told = f"{units.seconds(row.step_seconds)} a step"
+    told = f"{units.seconds(row.step_seconds)} a step" if there(row.step_seconds) else "not timed"
     if there(row.time_ratio) and row.strategy != "none":
         told += (
             f" ({units.ratio(row.time_ratio)} none; 95 %: {units.interval(row.time_ratio_low, row.time_ratio_high)})"
@@ -145,7 +151,9 @@ def _cost(row: Any, memory: int | None) -> str:
     return told if memory is None else f"{told}, {units.size(memory - peak)} to spare"
 
 
-def _exact(row: Any, time: float | None) -> str:
+def _exact(row: Any, time: float | None, timed: bool) -> str:
+    if not timed:
+        return "of its peak certain; no step was timed in this run, so that what it costs in time is not known"
     if row.contended:
         return "of its peak certain; of its time little: others used the processors while it was timed"
     if time is not None and there(row.time_ratio_high) and row.time_ratio_high > time:

@@ -12,6 +12,7 @@ from artifex_bench.report import units
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, describe, stored
 
+NO_TIMES = "a time budget needs measured times, and there nothing was run"
 HOW_SURE = "certain that it fits, by the device's own compiler; its time is an estimate: measure it on the device"
 
 
@@ -30,11 +31,10 @@ def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
 
 def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
     """The strategy with the shortest estimated step among those whose peak fits the target's capacity, and `memory`
-    (bytes) where that is less. Raises CaseError for a budget of time, which an estimate cannot be held against.
+    (bytes) where that is less. None is chosen for a budget of `time`, which an estimate cannot be held against.
     """
-    target = rows.target.iloc[0]
     if time is not None:
-        raise CaseError(f"target {target!r}: a time budget needs measured times, and there nothing was run")
+        return Advice(title, f"a step of {units.ratio(time)} that of none at most", None, NO_TIMES, None, "", "", {})
     budget = min(float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit))
     question = f"the shortest estimated step with a compiled peak of {units.size(budget)} at most"
     fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget))}

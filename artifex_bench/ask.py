@@ -10,12 +10,14 @@ from typing import Any
 import suites
 from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, targets
+from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.remat import strategies
 from artifex_bench.runner import Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
+MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
 PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
@@ -56,6 +58,22 @@ def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     return _folder(options, PROFILE, request), request
 
 
+def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
+    """The folder made for searches for the largest batch that fits, and their request: a case is where one begins."""
+    search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
+    if search.limit < search.multiple:
+        raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
+    axes = {"strategy": ["none", "all"], **_given(options, cases.axes(RematCase)), "batch": search.multiple}
+    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
+    _check(found)
+    if search.memory_budget is None and any(map(cases.runs, found)):
+        raise CaseError(f"target {targets.ASKED!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
+    how = {"timeout": 1800.0, **{key: options[key] for key in HOW if options.get(key) is not None}}
+    request = Request(suite=MAX_BATCH, cases=found, rounds=1, steps=0, search=search, **how)
+    _check_installed(request)
+    return _folder(options, MAX_BATCH, request), request
+
+
 def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
     name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
@@ -72,14 +90,20 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     given = [key for key in (*AXES, "suite", "preset", *HOW, "out", "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
-        raise CaseError(f"--resume goes on with the run as it was asked for: leave out {named}")
+        option = "suite" if named == "suite" else f"--{named}"
+        raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
     folder: Path = options["resume"]
-    try:
-        request = runner.from_json(store.manifest(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
+    request = asked(folder)
     _check_installed(request)
     return folder, request
+
+
+def asked(folder: Path) -> Request:
+    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
+    try:
+        return runner.from_json(store.manifest(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def _check_installed(request: Request) -> None:

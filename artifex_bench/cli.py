@@ -111,6 +111,26 @@ def profile(**options: Any) -> None:
     sys.exit(profiling.run(request, folder))
 
 
+_MAX_BATCH = _PROFILE - {"batch", "steps", "timeout"}
+
+
+@main.command(params=[option for option in run.params if option.name in _MAX_BATCH])
+@click.option("--memory-budget", type=Bytes(), help="In the place of the target's capacity, e.g. 8GiB.")
+@click.option("--multiple-of", type=click.IntRange(1), default=1, show_default=True, help="Batches to look at.")
+@click.option("--limit", type=click.IntRange(1), default=2**20, show_default=True, help="No batch beyond is compiled.")
+@click.option("--timeout", type=SECONDS, help="Of a compilation.  [default: 1800]")
+def max_batch(**options: Any) -> None:
+    """Find the largest batch that fits, for each --strategy and --target, by compiling.
+
+    Every axis may be a list. The largest batch that fits and the smallest that does not are both compiled; they are 1
+    apart (or --multiple-of), or 5 % where that is more.
+    """
+    from artifex_bench import ask, progress
+
+    folder, request = ask.max_batch(options)
+    sys.exit(progress.run(request, folder))
+
+
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")
@@ -120,7 +140,7 @@ def profile(**options: Any) -> None:
 @click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
 def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run anew, from its records alone."""
-    store.manifest(folder)
+    suite = store.manifest(folder).get("suite")
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
         raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
@@ -129,29 +149,26 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
 
     table, written = build(folder, plots)
     if html:
-        written.append(_page(folder, table, given))
-    progress.show_table(table)
+        written.append(_page(folder, suite, table, given))
+    progress.show_table(table, suite)
     for path in written:
         click.echo(path)
 
 
-def _page(folder: Path, table: Any, budgets: dict[str, Any]) -> Path:
+def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) -> Path:
     from artifex_bench import advise as advice
+    from artifex_bench import progress
+    from artifex_bench.report.views import parts
 
     try:
         from artifex_bench.report import page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
-    usual: dict[str, Any] = {"remat": {"time_budget": 1.1}, "checkpoint": {"mtbf_seconds": 4 * 3600.0}}
-    found = []
-    if budgets:
-        found = advice.advise(table, **budgets)
-    elif (kind := table.kind.iloc[0]) in usual:
-        planned = table.target != cases.ATTACHED if kind == "remat" else table.kind != kind  # nothing was timed there
-        found = advice.advise(table[~planned], **usual[kind]) if not planned.all() else []
-        found += advice.advise(table[planned]) if planned.any() else []
+    told = [(view.USUAL, rows) for view, rows in parts(table, suite)] if not budgets else [(budgets, table)]
+    found = [one for asked, rows in told if asked is not None for one in advice.advise(rows, **asked)]
+    left = progress.tell_left(folder)
     try:
-        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html")
+        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
@@ -227,9 +244,11 @@ def _threshold(text: str) -> tuple[str, float]:
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     """Say what to choose from a run's figures, why the others fell, and how sure that is."""
     from artifex_bench import advise as advice
+    from artifex_bench import progress
     from artifex_bench.report.frame import load_run
 
     found = advice.advise(load_run(folder), **budgets)
+    progress.tell_left(folder)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
     else:

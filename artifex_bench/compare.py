@@ -12,12 +12,13 @@ import pandas as pd
 from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.report import tables, units
 from artifex_bench.report.frame import CONTENDED_SHARE, by_case, groups
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
 
 LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
+ENOUGH = 3  # rounds to tell two runs apart
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def compare(
 
     `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
     significant (Welch's t test on the logarithms of the rounds' medians, 5 % over all rows by Holm 1979); `same`
-    otherwise, or `unsure` beyond the threshold without significance, or where others used the processors while steps
-    were timed. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.
+    otherwise, or `unsure` beyond the threshold without significance. Contended rounds (others used the processors while
+    steps were timed) are left out of times where three are left in both runs; where they are not, a change of time is
+    `unsure`. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.
 
     Raises CaseError when the runs share no case, or their environments differ and `across` is not set.
     """
@@ -105,13 +107,20 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         change = "regression" if worse else "improvement" if better else "same"
         yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
         return
-    contended = any((record.value("other_cpu_share") or 0) > CONTENDED_SHARE for record in (*base, *new))
+    calm = [_calm(visits) for visits in (base, new)]
+    told_apart = min(map(len, calm)) >= ENOUGH or calm == [base, new]
     for name, quantity in QUANTITIES.items():
-        one, other = groups(base, name), groups(new, name)
+        timed = name.endswith("seconds")
+        one, other = (groups(visits, name) for visits in (calm if timed and told_apart else (base, new)))
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
-            figures = _measured(one, other, quantity.exact) | {"threshold": threshold, "contended": contended}
-            yield row | _figures(name) | figures
+            figures = _measured(one, other, quantity.exact)
+            yield row | _figures(name) | figures | {"threshold": threshold, "contended": timed and not told_apart}
+
+
+def _calm(visits: list[Record]) -> list[Record]:
+    """The visits during which others left the processors alone."""
+    return [record for record in visits if (record.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
 
 
 FIGURES = ("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "contended", "change")
@@ -148,7 +157,7 @@ def _judge(rows: list[dict[str, Any]]) -> None:
             row["change"], row["reason"] = "same", f"within {row['threshold']:.0%}"
         elif exact:
             row["change"], row["reason"] = beyond, "exact"
-        elif row["contended"] and row["quantity"].endswith("seconds"):
+        elif row["contended"]:
             row["change"], row["reason"] = "unsure", "contended: others used the processors meanwhile"
         elif row["p"] is None:
             row["change"], row["reason"] = "unsure", "too few rounds to tell"
@@ -190,6 +199,4 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(found: pd.DataFrame) -> str:
     """Rows of `compare` in words, as a Markdown table."""
-    from tabulate import tabulate
-
-    return tabulate([cells(row) for row in found.itertuples()], HEADINGS, "github", disable_numparse=True)
+    return tables.grid([cells(row) for row in found.itertuples()], HEADINGS)

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from artifex_bench import ask, runner, store
 from artifex_bench import compare as comparison
-from artifex_bench import runner, store
 from artifex_bench.case import label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
+from artifex_bench.report import planned
 from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
@@ -25,13 +26,16 @@ def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     console = Console(stderr=True, markup=False)  # names of folders may hold brackets
     backend = BACKENDS[request.backend]
-    left = runner.left(request, folder, store.load(folder))
-    console.print(
-        f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds) into {folder}", soft_wrap=True
-    )
     try:
-        with _Shown(console, len(left), request.rounds) as shown:
-            records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
+        if request.search is None:
+            left = runner.left(request, folder, store.load(folder))
+            made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
+            console.print(f"{made} into {folder}", soft_wrap=True)
+            with _Shown(console, len(left), request.rounds) as shown:
+                records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
+        else:
+            console.print(f"{len(request.cases)} searches for the largest batch into {folder}", soft_wrap=True)
+            records = runner.search(request, folder, backend.measure, _show_batch, backend.stop)
     except KeyboardInterrupt:
         console.print(
             f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True
@@ -40,14 +44,14 @@ def run(request: Request, folder: Path) -> int:
     except store.StoreError as error:
         console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True)
         return 1
-    return _conclude(folder, records, console)
+    return _conclude(folder, request.suite, records, console)
 
 
-def _conclude(folder: Path, records: list[Record], console: Console) -> int:
+def _conclude(folder: Path, suite: str, records: list[Record], console: Console) -> int:
     from artifex_bench.report.build import build
 
     table, _ = build(folder)
-    show_table(table)
+    show_table(table, suite)
     fell = [record for record in records if record.status not in ("ok", "skipped")]
     for record in fell:
         console.print(f"{record.status}: {label(record.case)}: {record.reason}", soft_wrap=True)
@@ -93,14 +97,29 @@ class _Shown:
             self._bar.console.print(f"{record.status}: {name}: {record.reason}", soft_wrap=True)
 
 
+def _show_batch(record: Record) -> None:
+    """A batch that was compiled, in a line; how many there will be is not known."""
+    told = planned.outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    print(f"{label(record.case)}: {told}", file=sys.stderr, flush=True)
+
+
 def _outcome(record: Record) -> str:
     return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
 
 
-def show_table(table: Any) -> None:
+def tell_left(folder: Path) -> int:
+    """Say how many visits of a run are still to be made, and return it: they may change what is told of it."""
+    left = len(runner.left(ask.asked(folder), folder, store.load(folder)))
+    if left:
+        told = f"{folder} is unfinished: {left} visits are still to be made, and may change this"
+        print(f"{told}. To go on: artifex-bench run --resume {folder}", file=sys.stderr)
+    return left
+
+
+def show_table(table: Any, suite: str | None = None) -> None:
     """Print the tables of a run."""
     console = _wide()
-    for told, rows in parts(table):
+    for told, rows in parts(table, suite):
         for title, lines, notes in told.grouped(rows):
             _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
             for note in notes:

@@ -7,13 +7,14 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from artifex_bench import batches, store
 from artifex_bench import case as cases
-from artifex_bench import store
+from artifex_bench.batches import Search
 from artifex_bench.case import Case
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
@@ -26,7 +27,10 @@ CACHE, SCRATCH = "compile-cache", "scratch"
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for: cases, rounds, and how each visit is made. Kept in the run's manifest."""
+    """What a run was asked for: cases, rounds, and how each visit is made. Kept in the run's manifest.
+
+    With a `search` the cases are where searches for the largest batch begin.
+    """
 
     suite: str
     cases: tuple[Case, ...]
@@ -35,22 +39,28 @@ class Request:
     timeout: float = 600.0
     memory_limit: int | None = None
     backend: str = "local"
+    search: Search | None = None
 
     def visits(self, folder: Path) -> list[Visit]:
         """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
 
         What is only compiled comes before them, once: a second time would give the same.
         """
-        how: dict[str, Any] = {
-            "steps": self.steps,
-            "timeout": self.timeout,
-            "memory_limit": self.memory_limit,
-            "cache": str((folder / CACHE).resolve()),
-            "scratch": str((folder / SCRATCH).resolve()),
-        }
-        compiled = [Visit(case, **how) for case in self.cases if not cases.runs(case)]
+        compiled = [self.visit(folder, case) for case in self.cases if not cases.runs(case)]
         timed = [case for case in self.cases if cases.runs(case)]
-        return compiled + [Visit(case, number, **how) for number in range(self.rounds) for case in timed]
+        return compiled + [self.visit(folder, case, number) for number in range(self.rounds) for case in timed]
+
+    def visit(self, folder: Path, case: Case, number: int = 0) -> Visit:
+        """A visit to a case, made in the way that was asked for."""
+        return Visit(
+            case,
+            number,
+            steps=self.steps,
+            timeout=self.timeout,
+            memory_limit=self.memory_limit,
+            cache=str((folder / CACHE).resolve()),
+            scratch=str((folder / SCRATCH).resolve()),
+        )
 
 
 def to_json(request: Request) -> dict[str, Any]:
@@ -60,7 +70,8 @@ def to_json(request: Request) -> dict[str, Any]:
 
 def from_json(data: dict[str, Any]) -> Request:
     """The request that `to_json` wrote."""
-    return Request(**{**data, "cases": tuple(cases.from_json(case) for case in data["cases"])})
+    search = Search(**data["search"]) if data.get("search") else None
+    return Request(**{**data, "cases": tuple(cases.from_json(case) for case in data["cases"]), "search": search})
 
 
 def sweep(
@@ -99,6 +110,54 @@ def sweep(
     return list(done.values())
 
 
+def search(
+    request: Request,
+    folder: Path,
+    measure: Measure,
+    show: Callable[[Record], None],
+    stop: Callable[[], None] = lambda: None,
+) -> list[Record]:
+    """For each of the request's cases find the largest batch that fits; returns all records of the run.
+
+    Each visit compiles the batch that those before it lead to. The searches go on side by side over the cores, but
+    those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
+    record made so far is on disk, and the same call goes on where it was; `stop` ends the visits that are under way.
+    """
+    asked = request.search or Search()
+    with store.locked(folder):
+        store.repair(folder)
+        done = store.load(folder)
+        pools = {False: ThreadPoolExecutor(os.cpu_count()), True: ThreadPoolExecutor(1)}
+        under_way: dict[Future[Record], Case] = {}
+
+        def go_on(start: Case) -> None:
+            case = batches.follow(start, done, asked)
+            if case is not None:
+                visit = request.visit(folder, case)
+                under_way[pools[cases.runs(case)].submit(_logged, visit, folder, measure)] = start
+
+        try:
+            for start in request.cases:
+                go_on(start)
+            while under_way:
+                for made in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    start, record = under_way.pop(made), batches.held_against(made.result(), asked.memory_budget)
+                    store.append(folder, record)
+                    done.append(record)
+                    show(record)
+                    go_on(start)
+        except BaseException:
+            for pool in pools.values():
+                pool.shutdown(wait=False, cancel_futures=True)
+            stop()
+            raise
+        finally:
+            for pool in pools.values():
+                pool.shutdown()
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
+    return done
+
+
 def _logged(visit: Visit, folder: Path, measure: Measure) -> Record:
     """The record of a visit. Its log goes where it ended well, but for what the compiler of another device says."""
     log = store.log_path(folder, visit.key)
@@ -125,7 +184,10 @@ def _together(
 
 
 def left(request: Request, folder: Path, records: Sequence[Record]) -> list[Visit]:
-    """The visits that are still to be made."""
+    """The visits that are still to be made; of a search the next, as those after it are not known."""
+    if request.search is not None:
+        following = (batches.follow(start, records, request.search) for start in request.cases)
+        return [request.visit(folder, case) for case in following if case is not None]
     done = {record.key: record for record in records}
     return [visit for visit in request.visits(folder) if visit.key not in done and not _fell(visit, done)]
 

@@ -38,15 +38,30 @@ def create(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def manifest(folder: Path) -> dict[str, Any]:
     """What was asked for. Raises StoreError when the folder holds no run."""
+    if not os.path.exists(folder / MANIFEST):
+        raise StoreError(f"{folder} holds no run: it has no {MANIFEST}")
+    return read_object(folder / MANIFEST)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        raise StoreError(f"{folder} holds no run: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {folder / MANIFEST}: {error}") from error
+        found = parsed(path.read_text())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreError(f"cannot read {path}: it is no JSON: {error}") from error
     if not isinstance(found, dict):
-        raise StoreError(f"cannot read {folder / MANIFEST}: it is no JSON object")
+        raise StoreError(f"cannot read {path}: it is no JSON object")
     return found
+
+
+def parsed(text: str | bytes) -> Any:
+    """What JSON text says. Raises ValueError; of what is nested without end as well, which is no file of ours."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextlib.contextmanager
@@ -107,7 +122,7 @@ def load(folder: Path) -> list[Record]:
     found = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            found.append(records.from_json(json.loads(line)))
+            found.append(records.from_json(parsed(line)))
         except (ValueError, RecordError) as error:
             raise StoreError(f"{path} line {number}: {error}") from error
     return found

@@ -5,8 +5,8 @@
 
 Both work on copies of this project. `slow` is a copy whose steps wait for a share of their own time, `memory` one whose
 training state carries a buffer of that share of each case's compiled peak. `compare` runs the smoke suite of the
-original twice, of `slow` and of `memory`, in turn, and holds each against the first with `artifex-bench compare`. `asv`
-commits the copies and lets `asv continuous` judge them, and commits that change nothing.
+original, of `slow` and of `memory` in turn, and holds each against the last run of the original by `artifex-bench
+compare`. `asv` commits the copies and lets `asv continuous` judge them, and commits that change nothing.
 """
 
 from __future__ import annotations
@@ -91,27 +91,35 @@ def copy(tree: Path) -> Path:
     return tree
 
 
-def compare_pairs(scratch: Path, pairs: int, slowdown: float, memory: float) -> None:
-    """Print how many of the pairs `artifex-bench compare` calls a regression, of each kind."""
+def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memory: float) -> None:
+    """Print in how many pairs of each kind `artifex-bench compare` calls a change. A run ends one pair and begins the
+    next.
+    """
     trees = {name: copy(scratch / name) for name in ("base", "slow", "memory")}
-    smoke = ("run", "remat", "--preset", "smoke", "--rounds", "5", "--steps", "10", "--out")
-    call(trees["base"], *smoke, str(scratch), "--name", "first")
+
+    def smoke(name: str, tree: str, rounds: int) -> Path:
+        how = ("--rounds", str(rounds), "--steps", "20", "--out", str(scratch), "--name", name)
+        call(trees[tree], "run", "remat", "--preset", "smoke", *how)
+        return scratch / name
+
+    first = smoke("first", "base", 1)
     plant_slowdown(trees["slow"], slowdown)
-    plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
+    plant_memory(trees["memory"], memory, peaks_of(first))
     kinds = {"equal programs": "base", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
     found: Counter[tuple[str, str]] = Counter()
     alarmed: Counter[str] = Counter()
-    for pair in range(pairs):
-        base = scratch / f"{pair}-a"
-        call(trees["base"], *smoke, str(scratch), "--name", base.name)
-        for kind, tree in kinds.items():
-            new = scratch / f"{pair}-{tree}-b"
-            call(trees[tree], *smoke, str(scratch), "--name", new.name)
-            told = call(trees["base"], "compare", str(base), str(new), "--format", "json").stdout
+    base = smoke("base-0", "base", rounds)
+    for pair in range(1, pairs + 1):
+        new = {
+            name: smoke(f"{name}-{pair}", name, 1 if name == "memory" else rounds) for name in trees
+        }  # it never varies
+        for kind, name in kinds.items():
+            told = call(trees["base"], "compare", str(base), str(new[name]), "--format", "json").stdout
             changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
             alarmed[kind] += bool(changed)
             found.update((kind, quantity) for quantity in changed)
-        print(f"pair {pair + 1}/{pairs}", flush=True)
+        base = new["base"]
+        print(f"pair {pair}/{pairs}: {dict(found)}", flush=True)
     for kind in kinds:
         each = ", ".join(f"{quantity} in {n}" for (of, quantity), n in sorted(found.items()) if of == kind)
         print(f"{kind}: a change in {alarmed[kind]} of {pairs} pairs" + (f" ({each})" if each else ""))
@@ -157,6 +165,7 @@ def main() -> None:
     tools = parser.add_subparsers(dest="tool", required=True)
     with_compare = tools.add_parser("compare")
     with_compare.add_argument("--pairs", type=int, default=20)
+    with_compare.add_argument("--rounds", type=int, default=16, help="of each run of the smoke suite")
     with_asv = tools.add_parser("asv")
     with_asv.add_argument("--tries", type=int, default=5)
     for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):
@@ -165,7 +174,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.tool == "compare":
-            compare_pairs(Path(scratch), chosen.pairs, chosen.slowdown, chosen.memory)
+            compare_pairs(Path(scratch), chosen.pairs, chosen.rounds, chosen.slowdown, chosen.memory)
         else:
             asv_tries(Path(scratch), chosen.tries, chosen.slowdown, chosen.memory)
 

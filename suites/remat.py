@@ -27,7 +27,7 @@ PRESETS: dict[str, Grids] = {
         {
             "model": "transformer",
             "strategy": ("none", "all", "dots_with_no_batch_dims_saveable"),
-            "depth": (2, 4),
+            "depth": 4,
             "width": 128,
             "batch": 4,
             "sequence": 64,
@@ -58,7 +58,7 @@ PRESETS: dict[str, Grids] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
     "quick": {"rounds": 3, "steps": 15},
-    "asv": {"rounds": 12, "steps": 5},
+    "asv": {"rounds": 30, "steps": 5},
     "full": {"rounds": 5, "steps": 20},
 }
 DEFAULT = "quick"

@@ -101,11 +101,34 @@ def test_a_contended_choice_is_little_sure():
     assert found.how_sure == "little: others used the processors while it was timed"
 
 
-def test_what_was_not_timed_is_not_advised():
-    untimed = record(case("none"), measurements=measured(steps=()))
-    found = one(untimed, memory_budget=100 * MIB)
-    assert found.choice is None
-    assert "was not timed" in found.fell["none"]
+def untimed(strategy, mib):
+    return record(strategy, measurements=measured(steps=(), peak=mib * MIB))
+
+
+def test_what_was_not_timed_is_not_advised_beside_what_was():
+    found = one(visit("none", 100, 80), untimed("all", 20), memory_budget=100 * MIB)
+    assert found.choice == "none"
+    assert "was not timed" in found.fell["all"]
+
+
+def test_where_no_step_was_timed_peaks_are_ranked():
+    found = one(
+        *(untimed(*of) for of in (("none", 80), ("every-2", 50), ("all", 20), ("mlp-only", 60))), memory_budget=70 * MIB
+    )
+    assert found.question == "the least memory with a compiled peak of 70.0 MiB at most"
+    assert (found.choice, found.next_best) == ("all", "every-2")
+    assert found.cost == "not timed, compiled peak 20.0 MiB, 50.0 MiB to spare"
+    assert "what it costs in time is not known" in found.how_sure
+    assert found.fell == {
+        "none": "does not fit: 80.0 MiB, 10.0 MiB too much",
+        "mlp-only": "meets it and needs more: 60.0 MiB",
+    }
+
+
+def test_a_time_budget_has_no_answer_where_no_step_was_timed():
+    found = one(untimed("none", 80), untimed("all", 20), time_budget=1.1)
+    assert (found.choice, found.cost) == (None, "all fell")
+    assert "was not timed" in found.fell["all"]
 
 
 @given(
@@ -171,7 +194,7 @@ def test_a_question_that_is_missing_is_one_clear_line(records, message):
 @pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "run"
-    store.create(made, runner.to_json(Request("remat", tuple(r.case for r in SWEEP))))
+    store.create(made, runner.to_json(Request("remat", tuple(r.case for r in SWEEP), rounds=1)))
     for found in SWEEP:
         store.append(made, found)
     return made
@@ -185,6 +208,20 @@ def test_from_the_command_line_in_words_and_as_json(folder):
     (found,) = json.loads(asked.output)
     assert found["choice"] == "every-2"
     assert set(found) == {field.name for field in dataclasses.fields(module.Advice)}
+
+
+def test_of_an_unfinished_run_it_says_so(tmp_path):
+    records = SWEEP[:3]
+    request = Request("remat", tuple(r.case for r in SWEEP[:5]), rounds=1)
+    store.create(tmp_path / "run", runner.to_json(request))
+    for found in records:
+        store.append(tmp_path / "run", found)
+    told = CliRunner().invoke(main, ["advise", str(tmp_path / "run"), "--memory-budget", "60MiB", "--json"])
+    assert json.loads(told.stdout)[0]["choice"] == "every-2"
+    assert told.stderr == (
+        f"{tmp_path / 'run'} is unfinished: 2 visits are still to be made, and may change this. "
+        f"To go on: artifex-bench run --resume {tmp_path / 'run'}\n"
+    )
 
 
 def test_a_question_that_is_missing_is_wrong_use(folder):

@@ -160,6 +160,7 @@ def test_going_on_is_with_what_was_asked_for(tmp_path):
             ("timeout", 5.0),
             ("memory_limit", 1),
             ("name", "x"),
+            ("out", "x"),
             ("compiler_default", True),
         ),
     ],
@@ -168,8 +169,8 @@ def test_going_on_with_something_else_is_refused(tmp_path, option, value):
     folder, _ = made(tmp_path)
     with pytest.raises(CaseError) as raised:
         ask.resume({**NOTHING, "resume": folder, option: value})
-    named = option.replace("_", "-")
-    assert str(raised.value) == f"--resume goes on with the run as it was asked for: leave out {named}"
+    named = "suite" if option == "suite" else f"--{option.replace('_', '-')}"
+    assert str(raised.value) == f"--resume goes on with the run as it was asked for: give no {named} with it"
 
 
 @pytest.mark.parametrize("text", ["{}", '{"cases": 3}', '{"cases": [{"kind": "fft"}]}', '{"cases": [], "colour": 1}'])

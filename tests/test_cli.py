@@ -63,7 +63,7 @@ def plots():
 def undrawn(request, monkeypatch):
     """Leaves the plots out elsewhere: they take a second."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("artifex_bench.report.plots.write", lambda table, folder: [])
+        monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
 
 
 WRONG = [
@@ -214,7 +214,7 @@ def test_going_on_with_something_else_is_refused(fake, tmp_path, more):
     log = fake()
     del log[:]
     error = refused("run", "--resume", tmp_path / "run", *more)
-    assert error == f"--resume goes on with the run as it was asked for: leave out {more[0].removeprefix('--')}"
+    assert error == f"--resume goes on with the run as it was asked for: give no {more[0]} with it"
     assert log == []
 
 

@@ -163,14 +163,30 @@ def test_a_plot_that_cannot_be_made_is_one_clear_line(folders, tmp_path, file, w
     assert why in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def disturbed(records, rounds):
+    """The same records, others having used the processors in those rounds, whose steps took three times as long."""
+
+    def busy(r):
+        steps = taken("step_seconds", *(3 * s for s in r.get("step_seconds").values))
+        others = taken("other_cpu_share", 0.4)
+        kept = [m for m in r.measurements if m.probe not in (steps.probe, others.probe)]
+        return dataclasses.replace(r, measurements=(*kept, steps, others))
+
+    return [busy(r) if r.round in rounds else r for r in records]
+
+
 def test_times_that_others_disturbed_are_not_called_a_change():
-    busy = [
-        dataclasses.replace(r, measurements=(*r.measurements, taken("other_cpu_share", 0.4)))
-        for r in run(2, time=1.5, memory=1.1)
-    ]
-    found = changes(compare(run(1), busy))
+    found = changes(compare(run(1), disturbed(run(2, memory=1.1), range(3))))
     assert found["all", "step_seconds"] == "unsure"
     assert found["all", "compiled_peak_bytes"] == "regression"
+
+
+def test_rounds_that_others_disturbed_are_left_out_where_three_remain():
+    quiet = changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8), range(5))))
+    assert quiet["all", "step_seconds"] == "same"
+    slower = changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8, time=1.5), range(5))))
+    assert slower["all", "step_seconds"] == "regression"
+    assert changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8), range(6))))["all", "step_seconds"] == "unsure"
 
 
 def test_a_run_whose_workers_told_nothing_is_compared():

@@ -24,6 +24,7 @@ SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 WITHOUT_JAX = (
     *("case", "record", "stats", "store", "visit", "runner", "compare", "advise", "cli", "ask", "options", "catalogue"),
     *(
+        "batches",
         "targets",
         "progress",
         "models",
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     "case": set(),
     "record": {"case"},
     "visit": {"case"},
+    "batches": {"case", "record"},
     "stats": set(),
     "options": set(),
     "store": {"case", "record"},
@@ -52,8 +54,8 @@ MAY_IMPORT = {
     "checkpointing": set(),
     "measure": {*BASE, "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
-    "runner": {*BASE, "store", "remat"},
-    "report": {"case", "record", "stats", "store", "models"},
+    "runner": {*BASE, "batches", "store", "remat"},
+    "report": {"batches", "case", "record", "stats", "store", "models"},
 }
 
 

@@ -145,6 +145,28 @@ def test_a_real_trace_is_one_that_perfetto_opens(real):
     assert [event["args"]["step_num"] for event in steps] == ["0", "1"]
     assert any(event.get("args", {}).get("hlo_op") for event in events)
     assert list((folder / "none" / "trace").rglob("*.xplane.pb"))
+    spans = [event for event in events if event.get("ph") == "X"]
+    assert all({"name", "pid", "tid", "ts", "dur"} <= event.keys() for event in spans)
+    named = {(event["pid"], event["tid"]) for event in events if event.get("name") == "thread_name"}
+    assert {(event["pid"], event["tid"]) for event in spans} <= named
+    for thread in named:  # Perfetto drops what begins within another and ends beyond it
+        open_until: list[float] = []
+        own = (event for event in spans if (event["pid"], event["tid"]) == thread)
+        for event in sorted(own, key=lambda event: (event["ts"], -event["dur"])):
+            while open_until and open_until[-1] <= event["ts"]:
+                open_until.pop()
+            end = event["ts"] + event["dur"]
+            assert not open_until or end <= open_until[-1] + 1e-3, event
+            open_until.append(end)
+
+
+def test_a_real_trace_is_one_that_xprof_opens(real):
+    convert = pytest.importorskip("xprof.convert.raw_to_tool_data", reason="XProf is not installed: pip install xprof")
+    folder, _ = real
+    (path,) = (folder / "none" / "trace").rglob("*.xplane.pb")
+    told, _ = convert.xspace_to_tool_data([str(path)], "trace_viewer", {})
+    events = json.loads(told)["traceEvents"]
+    assert [name for event in events if (name := event.get("name", "")).startswith("step ")] == ["step 0", "step 1"]
 
 
 def test_a_profile_is_a_run_that_can_be_reported(real):

@@ -245,3 +245,16 @@ def test_a_log_that_cannot_be_made_is_a_store_error(folder):
     said = refused(store.log_path, folder, record().key)
     assert said.startswith(f"cannot write {folder / 'logs'}/transformer.none.")
     assert said.endswith("round0.log: File exists; the records are safe")
+
+
+NESTED = '{"a":' * 100_000
+
+
+@pytest.mark.parametrize("name", [MANIFEST, RECORDS])
+def test_what_is_nested_without_end_is_one_line(folder, name):
+    (folder / name).write_text(NESTED + "\n")
+    said = refused(store.load, folder)
+    assert said.startswith(
+        f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
+    )
+    assert said.endswith("it is nested too deeply")

@@ -22,7 +22,7 @@ from tests.build import measured, record
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist
-KEY = ("all", 2, 4)
+KEY = ("all", 4, 4)
 STEPS = ((0.25, 0.5, 1.0), (2.0, 4.0, 8.0))  # of two processes
 BYTES = {"compiled_peak_bytes": 9.0, "measured_peak_bytes": 8.0, "residual_bytes": 7.0}
 ROW = {
@@ -54,7 +54,7 @@ def test_asv_tracks_bytes_with_their_unit():
 
 def test_asv_skips_a_case_that_did_not_end_well():
     with pytest.raises(NotImplementedError):
-        Transformer().setup(CACHE, "none", 2, 4)
+        Transformer().setup(CACHE, "none", 4, 4)
 
 
 def test_the_parameters_are_the_cases_of_the_preset():
@@ -82,7 +82,7 @@ def test_a_sweep_becomes_figures_by_case(monkeypatch):
     monkeypatch.setattr(benchmark, "measure", measure)
     found = views.measured("remat", "asv")
     assert set(found) == {"transformer", "mlp"}
-    none = found["transformer"]["none", 2, 4]
+    none = found["transformer"]["none", 4, 4]
     assert none["step_seconds"] == [measured()[6].values] * asked[0].rounds  # raw, of every round
     assert none["compiled_peak_bytes"] == 5000
     assert len(found["transformer"]) + len(found["mlp"]) == len(asked[0].cases) - 1
@@ -119,7 +119,7 @@ def given(folder, *how):
 
 def test_pytest_benchmark_is_handed_the_same(tmp_path):
     out = tmp_path / "out.json"
-    given(tmp_path, f"--benchmark-json={out}", "-k", "transformer-all-2-4")
+    given(tmp_path, f"--benchmark-json={out}", "-k", "transformer-all-4-4")
     (found,) = json.loads(out.read_text())["benchmarks"]
     assert found["stats"]["data"] == [*STEPS[0], *STEPS[1]]
     assert found["group"] == "transformer, depth 2, batch 4"
@@ -133,7 +133,7 @@ def test_pytest_benchmark_compares_with_what_was_saved_and_draws(tmp_path):
     assert "before" in told
     assert "NOW" in told
     (drawn,) = tmp_path.glob("steps*.svg")
-    assert "transformer-all-2-4" in drawn.read_text()
+    assert "transformer-all-4-4" in drawn.read_text()
 
 
 def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():

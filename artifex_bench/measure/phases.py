@@ -19,7 +19,7 @@ from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.roofline import Estimate, estimate
 from artifex_bench.measure.sketch import sketch
 from artifex_bench.measure.skip import Skip
-from artifex_bench.measure.timing import CpuShare, time_steps
+from artifex_bench.measure.timing import CpuShare, time_steps, warm_up
 from artifex_bench.record import Measurement
 from artifex_bench.targets import Description, Target, attached
 from artifex_bench.visit import Visit
@@ -199,7 +199,7 @@ class Ran:
 
 def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) -> Ran:
     """Make the arrays and run a first step; make them anew, so that the peak is that of a settled process, and run one
-    more for its peak; then time `steps` more. Every step is blocked until ready.
+    more for its peak; warm up, then time `steps` more. Every step is blocked until ready.
 
     The peak is that of one step: XLA:CPU frees temporaries on threads of its own, after the result is ready, and on
     a busy machine those of one step may still be there when the next makes its own.
@@ -224,8 +224,8 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
         meter.reset()
         carry = step(carry)
         peak = meter.peak()
-    with CpuShare() as cpu:
-        _, seconds = time_steps(step, carry, steps)
+    with CpuShare() as cpu:  # over the warm-up too: processor time is accounted in ticks of 10 ms
+        _, seconds = time_steps(step, warm_up(step, carry), steps)
     return Ran(first[0], seconds, peak, meter.source, cpu.others, first_result)
 
 
@@ -249,5 +249,4 @@ def time_forward(program: Program, options: dict[str, str | bool], steps: int) -
     def once(_: Any) -> Any:
         return jax.block_until_ready(forward(state, batch))
 
-    once(None)
-    return Split(time_steps(once, None, steps)[1])
+    return Split(time_steps(once, warm_up(once, None), steps)[1])

@@ -142,7 +142,7 @@ PROBES = {
         "seconds", "planned", "an estimate by the target's roofline, never a measurement", _estimated_step
     ),
     "first_step_seconds": Probe("seconds", "ran", "the first step", _seconds(lambda r: [r.first_seconds])),
-    "step_seconds": Probe("seconds", "ran", "each following step", _seconds(lambda r: r.seconds)),
+    "step_seconds": Probe("seconds", "ran", "each step after the warm-up", _seconds(lambda r: r.seconds)),
     "measured_peak_bytes": Probe("bytes", "ran", "the peak while steps ran", _measured_peak),
     "other_cpu_share": Probe("share", "ran", "processor time others took meanwhile", _others),
     "gradient_sketch": Probe("norm", "ran", "gradients, to compare with strategy none", _sketch),

@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
 from artifex_bench import visit as visits
@@ -27,6 +28,8 @@ KINDS = {
     "fault": "artifex_bench.measure.fault",
 }
 PROFILE = "artifex_bench.measure.profile"
+# GPUs (NVIDIA; AMD; Intel; in WSL), TPUs, Trainium
+DEVICE_FILES = ("nvidia*", "kfd", "dri/renderD*", "dxg", "accel*", "vfio/[0-9]*", "neuron*")
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -74,7 +77,9 @@ def measure(visit: Visit, send: Send) -> None:
     target = getattr(visit.case, "target", ATTACHED)
     if target != ATTACHED:
         targets.find(target)  # before JAX starts a device
-    elif visit.cache is not None:
+    elif not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
+        jax.config.update("jax_platforms", "cpu")  # the compilers of others, if installed, look for them for seconds
+    if target == ATTACHED and visit.cache is not None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     devices = getattr(visit.case, "devices", 1)
@@ -83,6 +88,11 @@ def measure(visit: Visit, send: Send) -> None:
     send({"environment": environment(targets.compiler_versions(target))})
     for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
         send({"measurement": dataclasses.asdict(measurement)})
+
+
+def may_have_accelerator(devices: Path = Path("/dev")) -> bool:
+    """Whether this machine may have an accelerator: always, but on Linux where no file stands for one."""
+    return sys.platform != "linux" or any(found for files in DEVICE_FILES for found in devices.glob(files))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def charts(table: pd.DataFrame, told: Told, chosen: Mapping[str, str | None]) ->
     for axis in plan.axes:
         figures = dict(_scaling(usable, axis, plan))
         if figures:
-            yield Chart(f"scaling-{axis}", f"Over {axis}", "", figures)
+            bars = "Bars are 95 % intervals." if usable[y.column].notna().any() else ""
+            yield Chart(f"scaling-{axis}", f"Over {axis}", bars, figures)
 
 
 def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: str | None) -> go.Figure:
@@ -124,20 +125,13 @@ def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: st
     for label, points, symbol, colour, size in groups:
         if points.empty:
             continue
-        middles, highs, lows = (points[y.column + end] for end in ("", "_high", "_low"))
         figure.add_scatter(
             x=(points[x.column] / x_size).tolist(),
-            y=(middles / y_size).tolist(),
+            y=(points[y.column] / y_size).tolist(),
             name=label,
             mode="markers" if label == "other cases" else "markers+text",
             marker={"symbol": symbol, "color": colour, "size": size, "line": {"width": 2 if "open" in symbol else 0}},
-            error_y={
-                "array": ((highs - middles).fillna(0) / y_size).clip(lower=0).tolist(),
-                "arrayminus": ((middles - lows).fillna(0) / y_size).clip(lower=0).tolist(),
-                "thickness": 1,
-                "width": 3,
-                "color": colour,
-            },
+            error_y={**_bars(points, y.column, y_size), "color": colour},
             text=[escape(name) if name in labelled else "" for name in points.name],
             textposition=[labelled.get(name, "bottom left") for name in points.name],
             textfont={"color": colour},
@@ -150,6 +144,16 @@ def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: st
         xaxis=look.axis(f"{x.label} ({x_unit})", plan.scale, rows[x.column] / x_size),
         yaxis=look.axis(f"{y.label} ({y_unit})", plan.scale, rows[y.column] / y_size),
     )
+
+
+def _bars(points: pd.DataFrame, column: str, size: float) -> dict[str, Any]:
+    """The 95 % intervals of a column, in a unit of that size; {} where it has none."""
+    if f"{column}_low" not in points:
+        return {}
+    up, down = points[f"{column}_high"] - points[column], points[column] - points[f"{column}_low"]
+    reach = {"array": up, "arrayminus": down}
+    told = {name: (by.fillna(0) / size).clip(lower=0).tolist() for name, by in reach.items()}
+    return {**told, "thickness": 1, "width": 3}
 
 
 def _labels(picked: pd.DataFrame, rows: pd.DataFrame, front: pd.DataFrame, plan: Plan) -> dict[str, str]:
@@ -219,7 +223,8 @@ def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
                     "dash": look.DASHES[i // len(look.LINES) % len(look.DASHES)],
                     "width": 1.75,
                 },
-                marker={"symbol": look.SYMBOLS[i % len(look.SYMBOLS)], "size": 8},
+                marker={"symbol": f"{look.SYMBOLS[i % len(look.SYMBOLS)]}-open", "size": 8},  # what lies below is seen
+                error_y=_bars(line, quantity.column, y_size),
                 hovertemplate=f"{escape(str(name))}<br>{axis} %{{x:.4~g}}{unit and f' {unit}'}: %{{y:.3~r}} {y_unit}"
                 "<extra></extra>",
                 row=1,

@@ -18,6 +18,7 @@ HEADINGS = (
 )
 LEFT = (0, 1, 14)
 PLOTS = "artifex_bench.report.checkpoint_plots"
+USUAL = {"mtbf_seconds": 4 * 3600.0}
 LEGEND = """
 blocking: until training may go on · committed: until every file is on the disk · x raw: relative to one file of the
 same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save

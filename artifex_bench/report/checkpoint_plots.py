@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.report.checkpoint import shapes
-from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, readable_log, titled_panels
+from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, readable_log, titled_panels, whiskers
 
 RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
 
@@ -67,13 +67,10 @@ def _efficiency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
         for i, (column, label) in enumerate(
             (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
         ):
-            middle = rows[column].to_numpy(float)
-            low = np.nan_to_num(middle - rows[f"{column}_low"].to_numpy(float)).clip(0)
-            high = np.nan_to_num(rows[f"{column}_high"].to_numpy(float) - middle).clip(0)
             panel.errorbar(
-                middle,
+                rows[column],
                 np.arange(len(rows)) + len(rows) / 100 * (2 * i - 1),
-                xerr=(low, high),
+                xerr=whiskers(rows, column),
                 linestyle="none",
                 marker=MARKERS[i],
                 color=COLOURS[1 + i],
@@ -108,7 +105,8 @@ def _scaling(table: pd.DataFrame, axis: str) -> Any | None:
     ):
         for i, (name, mode, rows) in enumerate(lines):
             told = f"{name}, {mode}"
-            panel.plot(rows[axis] / scale, rows[column], marker=MARKERS[i], color=COLOURS[1 + i % 7], label=told)
+            look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[1 + i % 7], "markerfacecolor": "none"}
+            panel.errorbar(rows[axis] / scale, rows[column], whiskers(rows, column), capsize=2, label=told, **look)
         rows = lines[0][2]
         panel.plot(rows[axis] / scale, rows[limit], color="k", linestyle="--", label="raw limit")
         panel.set_xscale("log", base=2)

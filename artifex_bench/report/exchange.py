@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Agreement, Measurement, Record, Verdict
 from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import ONCE
-from artifex_bench.store import StoreError
+from artifex_bench.store import StoreError, parsed, read_object
 
 ASV_VERSION = 2  # of asv's results files, which have
 ASV_KEYS = {"commit_hash", "date", "env_name", "params", "result_columns", "results"}
@@ -79,7 +78,7 @@ def load_asv(
     folder = Path(results_dir)
     if not folder.is_dir():
         raise StoreError(f"{folder} is no folder of asv results: `asv run` makes one where asv.conf.json says")
-    benchmarks = _read(folder / "benchmarks.json")
+    benchmarks = read_object(folder / "benchmarks.json")
     stored = _chosen(folder, machine, commit, environment)
     with _blamed(folder):
         found = list(_of_asv(stored, benchmarks))
@@ -98,7 +97,7 @@ def load_pytest_benchmark(path: str | Path) -> pd.DataFrame:
     Raises StoreError when there is no such file, or it holds no benchmark of these suites.
     """
     path = Path(path)
-    benchmarks = _read(path).get("benchmarks")
+    benchmarks = read_object(path).get("benchmarks")
     if not isinstance(benchmarks, list):
         raise StoreError(f"{path} is no file of pytest-benchmark: it has no list of benchmarks")
     with _blamed(path):
@@ -162,7 +161,7 @@ def _of_asv(stored: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> Iterato
 def _fixed(version: Any) -> dict[str, Any] | None:
     """The axes that a benchmark's version tells; None where it is not of these suites."""
     with contextlib.suppress(TypeError, ValueError):
-        told = json.loads(version)
+        told = parsed(version)
         return told if isinstance(told, dict) and "kind" in told else None
     return None
 
@@ -192,7 +191,7 @@ def _unit(probe: str) -> str:
 def _chosen(folder: Path, machine: str | None, commit: str | None, environment: str | None) -> dict[str, Any]:
     """The results file of one commit on one machine in one environment."""
     paths = [path for path in sorted(folder.glob("*/*.json")) if path.name != "machine.json"]
-    stored = [_read(path) for path in paths]
+    stored = [read_object(path) for path in paths]
     for path, one in zip(paths, stored, strict=True):
         if one.get("version") != ASV_VERSION or not one.keys() >= ASV_KEYS or "machine" not in one["params"]:
             raise StoreError(f"{path} is no results file of asv in version {ASV_VERSION}, which this reads")
@@ -214,18 +213,6 @@ def _narrow(
         raise CaseError(f"there are results of several {what}s: give {what}=, one of {', '.join(valid)}")
     cases.check_choice(what, wanted or valid[0], valid)
     return [one for one in stored if of(one) == (wanted or valid[0])]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise StoreError(f"cannot read {path}: it is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise StoreError(f"cannot read {path}: it is no JSON object")
-    return found
 
 
 @contextlib.contextmanager

@@ -1,15 +1,18 @@
 """A run as one page that works from disk: recommendation, charts, table, environment, downloads. Needs no network.
 
 Everything is within the file: plotly.js for charts, DataTables (as itables bundles it) for the table. The page forbids
-itself every request (its Content-Security-Policy). Without scripts it still tells all but the charts.
+itself every request (its Content-Security-Policy). What is large is compressed, and the table has in the document only
+the rows that are shown, so that a run of 1,000 cases opens as fast as one of ten.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import importlib.resources
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +45,10 @@ class Line:
     cells: list[tuple[str, float | None]]
 
 
-def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path) -> Path:
-    """Write the page of a run called `name`; `advice` is what it opens with (none: it says so). Returns the path."""
+def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path, left: int = 0) -> Path:
+    """Write the page of a run called `name`, with `left` visits still to be made; `advice` is what it opens with (none:
+    it says so). Returns the path.
+    """
     (view, table), *others = parts(frame(records))
     varying = _varying(table, view)
     lines = list(_lines(table, view, varying))
@@ -53,28 +58,36 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
     loader = Environment(
         loader=PackageLoader("artifex_bench.report", "assets"), autoescape=True, undefined=StrictUndefined
     )
-    loader.filters["script_json"] = _script_json
+    loader.filters |= {"script_json": _script_json, "packed": _packed}
     page = loader.get_template("page.html").render(
         name=name,
         kind=table.kind.iloc[0],
         title=view.TITLE,
-        facts=[*_facts(records, table), *(f"{len(rows)} cases more: table.md" for _, rows in others)],
+        facts=[
+            *_facts(records, table),
+            *([f"unfinished: {left} visits are still to be made"] if left else []),
+            *(f"{len(rows)} cases more: table.md" for _, rows in others),
+        ],
         advice=advice,
         tradeoffs=[chart for chart in drawn if not chart.key.startswith("scaling")],
         scalings=[chart for chart in drawn if chart.key.startswith("scaling")],
         headings=headings,
-        left=[i for i, (_, order) in enumerate(lines[0].cells) if order is None],
-        lines=lines,
+        example=lines[0].name.replace(",", ""),
+        count=len(lines),
         only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
         notes=[(title, note) for title, _, notes in view.grouped(table) for note in notes],
         legend=view.LEGEND.strip().replace("`", ""),
         environment=_environment(records),
         data={
             "figures": {chart.key: _figures(chart) for chart in drawn},
-            "downloads": {"csv": table.to_csv(index=False), "json": _json(table)},
-            "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(),
+            "lines": [asdict(line) for line in lines],
         },
-        plotly=Markup(get_plotlyjs()),
+        packed={
+            "plotly": get_plotlyjs(),
+            "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(),
+            "csv": table.to_csv(index=False),
+            "json": _json(table),
+        },
         styles=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
     )
@@ -89,6 +102,11 @@ def _asset(name: str) -> str:
 def _script_json(value: Any) -> Markup:
     """JSON that can stand within a script element, whatever its strings hold."""
     return Markup(json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"))
+
+
+def _packed(text: str) -> str:
+    """Text as gzip in base 64, which a script element can hold; the same for the same text."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _figures(chart: Chart) -> list[dict[str, Any]]:

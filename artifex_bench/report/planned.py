@@ -21,6 +21,7 @@ HEADINGS = (
 )
 LEFT = (0, 3, 10, 12)  # the columns that hold words
 PLOTS = "artifex_bench.report.planned_plots"
+USUAL: dict[str, float] = {}  # the capacity of each
 LEGEND = """
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler, of which arguments (parameters, optimizer, batch) and temporaries are parts · on host: offloaded,

@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
@@ -27,11 +28,11 @@ _STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes
 Styles = dict[str, dict[str, Any]]
 
 
-def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Draw every plot that the table has data for into `folder`; returns the paths."""
     folder.mkdir(exist_ok=True)
     with style():
-        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table)]
+        return [save(figure, folder / f"{name}.png") for name, figure in _drawn(table, suite)]
 
 
 def show(table: pd.DataFrame, name: str) -> Any:
@@ -52,10 +53,10 @@ def still(figure: Any) -> Any:
     return figure
 
 
-def _drawn(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+def _drawn(table: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[str, Any]]:
     usable = table[table.status == "ok"] if not table.empty else table
     if not usable.empty:
-        for view, rows in parts(usable):
+        for view, rows in parts(usable, suite):
             yield from import_module(view.PLOTS).draw(rows)
 
 
@@ -90,6 +91,17 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
+
+
+def whiskers(rows: pd.DataFrame, column: str, unit: float = 1) -> Any:
+    """How far the 95 % interval of a column reaches down and up in that unit, as `errorbar` takes it: [2, rows], 0
+    where there is none; None of a column that has no intervals.
+    """
+    if f"{column}_low" not in rows:
+        return None
+    middle = rows[column]
+    reach = [middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle]
+    return np.nan_to_num(np.array(reach, float)).clip(0) / unit
 
 
 def readable_log(axis: Any, unit: str | None = None) -> None:

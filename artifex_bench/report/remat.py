@@ -27,6 +27,7 @@ HEADINGS = (
 )
 LEFT = (0, 10, 11, 12)  # the columns that hold words
 PLOTS = "artifex_bench.report.remat_plots"
+USUAL = {"time_budget": 1.1}
 
 LEGEND = """
 `*` on the Pareto front of step time and compiled peak · `x none` relative to the same case without rematerialization,

@@ -11,8 +11,18 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.report import budget_plots
-from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, Styles, legend_below, styles, titled_panels
+from artifex_bench.report import budget_plots, units
+from artifex_bench.report.plots import (
+    COLOURS,
+    HATCHES,
+    MARKERS,
+    MIB,
+    Styles,
+    legend_below,
+    styles,
+    titled_panels,
+    whiskers,
+)
 from artifex_bench.report.remat import SHAPE, front, shapes
 
 
@@ -69,7 +79,8 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     return figure
 
 
-SCALED = (("step_seconds", 1e3, "step time (ms)"), ("compiled_peak_bytes", 1 / MIB, "compiled peak (MiB)"))
+OPEN: Any = {"markerfacecolor": "none", "capsize": 2}  # so that of points in one place each is seen
+SCALED = (("step_seconds", "seconds", "step time"), ("compiled_peak_bytes", "bytes", "compiled peak"))
 
 
 def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
@@ -86,15 +97,19 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
         first = rows.iloc[0]
         fixed = [f"{o} {first[o]:g}" for o in ("depth", "width", "batch", "sequence") if o != axis and first[o] > 0]
         title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
-        for panel, (column, scale, label) in zip(line, measured, strict=True):
+        for panel, (column, quantity, label) in zip(line, measured, strict=True):
+            unit, whole = units.scale(quantity, rows[column].max())
             for strategy, points in rows.sort_values(axis).groupby("strategy", sort=False):
-                panel.plot(points[axis], points[column] * scale, **looks[str(strategy)])
+                error = whiskers(points, column, whole)
+                panel.errorbar(points[axis], points[column] / whole, error, **OPEN, **looks[str(strategy)])
             panel.set_title(title, fontsize=9)
             panel.set_xlabel(axis)
-            panel.set_ylabel(label)
+            panel.set_ylabel(f"{label} ({unit})")
             panel.set_xticks(sorted(rows[axis].unique()))
             panel.set_ylim(bottom=0)
-    legend_below(figure, {s: looks[s] for s in pd.concat(groups).strategy.unique()}, "", line="-")
+    note = "bars: 95 % intervals" if any(column == "step_seconds" for column, *_ in measured) else ""
+    shown = {s: {**looks[s], "markerfacecolor": "none"} for s in pd.concat(groups).strategy.unique()}
+    legend_below(figure, shown, note, line="-")
     return figure
 
 

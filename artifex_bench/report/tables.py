@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,16 @@ import pandas as pd
 from artifex_bench.report.views import parts
 
 
-def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Write `table.csv` and `table.md`; returns their paths."""
     table.to_csv(folder / "table.csv", index=False)
-    (folder / "table.md").write_text(markdown(table))
+    (folder / "table.md").write_text(markdown(table, suite))
     return [folder / "table.csv", folder / "table.md"]
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, suite: str | None = None) -> str:
     """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
-    told = ((view, _sections(view, rows)) for view, rows in parts(table))
+    told = ((view, _sections(view, rows)) for view, rows in parts(table, suite))
     return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{text}" for view, text in told)
 
 
@@ -28,11 +29,17 @@ def sections(table: pd.DataFrame) -> str:
     return "\n".join(_sections(view, rows) for view, rows in parts(table))
 
 
-def _sections(view: Any, rows: pd.DataFrame) -> str:
+def grid(lines: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
+    """Cells as a Markdown table. Names are the user's: a bar in one is no border."""
     from tabulate import tabulate
 
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return tabulate(escaped, headings, tablefmt="github", disable_numparse=True)
+
+
+def _sections(view: Any, rows: pd.DataFrame) -> str:
     text = []
     for title, lines, notes in view.grouped(rows):
-        text.append(f"\n## {title}\n\n{tabulate(lines, view.HEADINGS, tablefmt='github', disable_numparse=True)}\n")
+        text.append(f"\n## {title}\n\n{grid(lines, view.HEADINGS)}\n")
         text += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
     return "\n".join(part.strip("\n") for part in text if part.strip()) + "\n"

@@ -2,8 +2,10 @@
 
 Such a module has `rows(by_case)` for the table of all columns; TITLE, HEADINGS, LEFT (the columns of words), LEGEND and
 `grouped(table)` -> (title, lines of cells, notes) for the table that decides, `shapes(table)` -> (title, rows) for the
-same groups; `outcome(record)` for progress lines; and PLOTS, the module whose `draw(table)` yields (name, figure).
-Cases compiled for a device that is not there are rows of the same table as those that ran, and are told apart.
+same groups; `outcome(record)` for progress lines; USUAL, the budgets of the advice that a page opens with unless others
+are given (None: there is none); and PLOTS, the module whose `draw(table)` yields (name, figure).
+Cases compiled for a device that is not there are rows of the same table as those that ran, and are told apart; those of
+a suite in SUITES are told by that suite's own module, all together.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ VIEWS = {
     "checkpoint": "artifex_bench.report.checkpoint",
     "fault": "artifex_bench.report.fault",
 }
+SUITES = {"max-batch": "artifex_bench.report.max_batch"}
 
 
 def view(kind: str) -> Any:
@@ -32,8 +35,11 @@ def view_of_case(case: Case) -> Any:
     return view(case.kind if runs(case) else "planned")
 
 
-def parts(table: Any) -> Iterator[tuple[Any, Any]]:
+def parts(table: Any, suite: str | None = None) -> Iterator[tuple[Any, Any]]:
     """(module, rows) of a run's table: a run holds one kind of case, what ran comes before what did not."""
+    if suite in SUITES:
+        yield import_module(SUITES[suite]), table
+        return
     kind = table.kind.iloc[0]
     if "target" not in table:
         yield view(kind), table

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.measure import timing
-from artifex_bench.measure.timing import CpuShare, time_steps
+from artifex_bench.measure.timing import CpuShare, time_steps, warm_up
 
 
 class Clock:
@@ -40,6 +40,18 @@ def test_every_step_is_timed_by_itself_on_the_state_of_the_last(durations):
 
 def test_no_steps_take_nothing():
     assert time_steps(lambda _: pytest.fail("a step was run"), "state", 0) == ("state", [])
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 25), (0.1, 3), (0.25, 1), (60.0, 1)])
+def test_the_warm_up_ends_with_the_step_that_is_under_way_after_a_while(seconds, steps):
+    clock = Clock()
+    clock.now = 0.0  # so that sums are exact enough
+
+    def step(state):
+        clock.now += seconds
+        return state + 1
+
+    assert warm_up(step, 0, clock) == steps
 
 
 def test_what_a_step_raises_comes_through():

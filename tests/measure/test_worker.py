@@ -59,3 +59,17 @@ def test_every_kind_of_case_has_a_module_that_measures_it():
 
     assert set(worker.KINDS) == set(KINDS)
     assert all(callable(import_module(name).measure) for name in worker.KINDS.values())
+
+
+@pytest.mark.parametrize("file", [None, "null", "nvidia0", "accel0", "vfio/0"])
+def test_accelerators_are_looked_for_where_there_may_be_one(tmp_path, monkeypatch, file):
+    monkeypatch.setattr(worker.sys, "platform", "linux")
+    if file is not None:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert worker.may_have_accelerator(tmp_path) == (file not in (None, "null"))
+
+
+def test_a_system_that_keeps_no_such_files_may_have_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.sys, "platform", "darwin")
+    assert worker.may_have_accelerator(tmp_path)

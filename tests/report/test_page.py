@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import re
@@ -16,7 +18,7 @@ from artifex_bench import runner, store
 from artifex_bench.case import CheckpointCase, FaultCase
 from artifex_bench.cli import main
 from artifex_bench.record import Measurement, Record, Verdict
-from artifex_bench.report import look
+from artifex_bench.report import look, units
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.runner import Request
@@ -62,8 +64,8 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def stored(folder, records):
-    store.create(folder, runner.to_json(Request(records[0].case.kind, tuple(one.case for one in records))))
+def stored(folder, records, rounds=1):
+    store.create(folder, runner.to_json(Request(records[0].case.kind, tuple(one.case for one in records), rounds)))
     for one in records:
         store.append(folder, one)
     return folder
@@ -75,6 +77,11 @@ def report(folder, *more):
 
 def embedded(path):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text())[1])
+
+
+def unpacked(path, name):
+    packed = re.search(rf'<script type="text/plain" id="{name}">(.*?)</script>', path.read_text())[1]
+    return gzip.decompress(base64.b64decode(packed)).decode()
 
 
 @pytest.mark.parametrize(
@@ -95,9 +102,9 @@ def test_every_kind_of_run_has_a_page(records, tmp_path):
     done = report(folder)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == str(folder / "page.html") or str(folder / "page.html") in done.stdout
-    data, table = embedded(folder / "page.html"), frame(records)
-    assert pd.read_csv(io.StringIO(data["downloads"]["csv"])).case.tolist() == table.case.tolist()
-    rows = json.loads(data["downloads"]["json"])
+    table = frame(records)
+    assert pd.read_csv(io.StringIO(unpacked(folder / "page.html", "csv"))).case.tolist() == table.case.tolist()
+    rows = json.loads(unpacked(folder / "page.html", "json"))
     assert [row["case"] for row in rows] == table.case.tolist()
     assert set(rows[0]) == set(table.columns)
 
@@ -105,7 +112,8 @@ def test_every_kind_of_run_has_a_page(records, tmp_path):
 def test_no_word_of_a_case_becomes_markup(tmp_path):
     text = written(NASTY, tmp_path / "page.html").read_text()
     assert "<script>alert" not in text
-    assert [tag for tag, _ in Elements(text).found].count("script") == 3
+    # the data, the script, and what they unpack: two libraries, two downloads
+    assert [tag for tag, _ in Elements(text).found].count("script") == 6
 
 
 def test_the_recommendation_stands_first_and_says_what_it_rests_on(tmp_path):
@@ -127,6 +135,12 @@ def test_a_budget_of_ones_own(arguments, question, tmp_path):
     folder = stored(tmp_path / "run", run(20))
     assert report(folder, *arguments).exit_code == 0
     assert question in (folder / "page.html").read_text()
+
+
+def test_of_an_unfinished_run_it_says_so(tmp_path):
+    folder = stored(tmp_path / "run", run(3), rounds=2)
+    assert "unfinished: 3 visits" in report(folder).stderr.replace("is unfinished", "unfinished")
+    assert "unfinished: 3 visits are still to be made" in (folder / "page.html").read_text()
 
 
 def test_wrong_use_is_one_line(tmp_path):
@@ -188,7 +202,12 @@ def test_colours_have_contrast(tmp_path):
 # In a browser.
 
 needs_chromium = pytest.mark.skipif(browser.COMMAND is None, reason=browser.MISSING)
-SHOWN = "[...document.querySelectorAll('#table tbody tr')].map(row => row.dataset.name)"
+ROWS = "[...document.querySelectorAll('#table tbody tr')]"
+SHOWN = (
+    "(() => { const at = [...document.querySelectorAll('#table thead th')].findIndex(one => "
+    f"one.textContent.startsWith('strategy')); return {ROWS}.map(row => "
+    "row.cells[at].textContent.replace(' *', '')) })()"
+)
 COUNT = "document.getElementById('count').textContent"
 
 
@@ -234,17 +253,14 @@ def test_the_filter_by_keyboard(page):
 
 @needs_chromium
 def test_sorting_by_keyboard_goes_by_the_quantity_and_back(page):
-    values = (
-        "[...document.querySelectorAll('#table tbody tr')].map(row => "
-        "Number([...row.cells].find(cell => / m?s$/.test(cell.textContent)).dataset.order))"
-    )
+    words = f"{ROWS}.map(row => [...row.cells].find(cell => / m?s$/.test(cell.textContent)).textContent)"
     heading = "[...document.querySelectorAll('#table thead th')].find(one => one.textContent.startsWith('step time'))"
     before = page.evaluate(SHOWN)
     page.evaluate(f"({heading}.querySelector('[tabindex]') ?? {heading}).focus()")
     for expected in ("ascending", "descending"):
         page.key("Enter", 13, "\r")
         page.wait(f"{heading}.getAttribute('aria-sort') === '{expected}'")
-        found = page.evaluate(values)
+        found = [units.amount(one) for one in page.evaluate(words)]
         assert found == sorted(found, reverse=expected == "descending")
         assert len(set(found)) > 20
     page.key("Enter", 13, "\r")
@@ -306,7 +322,7 @@ def test_scaling_is_drawn_when_it_is_come_to(page):
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_downloads_hold_the_table(page, form, tmp_path):
     page.download_to(tmp_path)
-    page.evaluate(f"document.querySelector('[data-download={form}]').click()")
+    page.evaluate(f"document.querySelector('[data-packed={form}]').click()")
     path = tmp_path / f"fabricated.{form}"
     while not path.exists():
         page.wait("true")
@@ -345,9 +361,36 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(tmp_path):
         assert found.errors == []
 
 
+@needs_chromium
+def test_many_cases_are_told_in_pages(tmp_path):
+    path = written(run(60), tmp_path / "page.html")
+    with browser.opened() as found:
+        found.size(1300, 900)
+        found.load(path, READY)
+        assert found.evaluate(f"{ROWS}.length") == 50
+        found.evaluate("document.querySelector('.dt-paging .next').click()")
+        found.wait(f"{ROWS}.length === 10")
+        found.evaluate("document.querySelector('.dt-paging .first').click()")
+        found.evaluate("dispatchEvent(new Event('beforeprint'))")  # on paper no row is left out
+        found.wait(f"{ROWS}.length === 60")
+        found.evaluate("dispatchEvent(new Event('afterprint'))")
+        found.wait(f"{ROWS}.length === 50")
+        assert found.errors == []
+
+
+@needs_chromium
+def test_no_word_of_a_case_becomes_markup_in_the_table(tmp_path):
+    path = written(NASTY, tmp_path / "page.html")
+    with browser.opened() as found:
+        found.load(path, READY)
+        assert found.evaluate(SHOWN) == [one.case.strategy for one in NASTY]
+        assert found.errors == []
+
+
 def test_a_verdict_is_shown(tmp_path):
     told = record("all", verdict=Verdict("no-op", "nothing is recomputed"))
-    assert "no-op" in written([record("none"), told], tmp_path / "page.html").read_text()
+    lines = embedded(written([record("none"), told], tmp_path / "page.html"))["lines"]
+    assert "no-op" in [words for words, _ in lines[1]["cells"]]
 
 
 def test_the_axes_that_tell_shapes_apart_are_columns(tmp_path):

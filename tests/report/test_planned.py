@@ -80,6 +80,12 @@ def test_advice_carries_no_figures_from_one_device_to_another():
         advise(frame([record("none"), *RECORDS]))
 
 
+def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
+    here, there = advise(frame([record("none"), record("all"), *RECORDS]), time_budget=1.1)
+    assert here.choice is not None
+    assert (there.choice, there.cost) == (None, "a time budget needs measured times, and there nothing was run")
+
+
 def test_a_visit_in_a_few_words():
     assert view_of_case(RECORDS[0].case) is planned
     assert planned.outcome(RECORDS[0]) == (

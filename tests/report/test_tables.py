@@ -175,3 +175,10 @@ def test_absent_peaks_are_told_by_their_note_in_the_csv_alone():
     table = frame([record("none", measurements=(Measurement("measured_peak_bytes", "bytes", note="no /proc"),))])
     assert table.measured_peak_source.tolist() == ["no /proc"]
     assert "no /proc" not in tables.markdown(table)
+
+
+def test_a_bar_in_a_name_is_no_border():
+    text = markdown(frame([record("none"), record("save_only_these_names:a|b")]))
+    row = next(line for line in text.splitlines() if "save_only" in line)
+    assert row.startswith(r"| save_only_these_names:a\|b")
+    assert row.replace(r"\|", "").count("|") == len(HEADINGS) + 1

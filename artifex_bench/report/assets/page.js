@@ -1,29 +1,54 @@
-// Draws the charts, makes the table sort and filter, hands out the downloads. All data is in the element #data.
+// Draws the charts, makes the table sort and filter, hands out the downloads. Data is in the element #data; what is large
+// (the libraries, the downloads) is gzip in base 64 in elements of its own.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-// The table: DataTables, a module that itables bundles; imported from memory, as nothing may be fetched.
-const source = URL.createObjectURL(new Blob([data.datatables], { type: "text/javascript" }));
-const { default: DataTable } = await import(source);
-URL.revokeObjectURL(source);
+async function unpacked(id, type) {
+  const characters = atob(byId(id).textContent);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+  return URL.createObjectURL(new Blob([await text.blob()], { type })); // an address in memory: nothing may be fetched
+}
+
+// plotly.js, a script that sets window.Plotly: compiled while the table is made.
+const plotly = unpacked("plotly", "text/javascript").then((src) => new Promise((resolve, reject) => {
+  const script = Object.assign(document.createElement("script"), { src, onerror: reject });
+  script.onload = () => resolve(window.Plotly);
+  document.head.append(script);
+}));
+
+// The table: DataTables, a module that itables bundles. It makes elements of the rows that it shows alone.
+const ROWS = 50; // on a page
+const { default: DataTable } = await import(await unpacked("datatables", "text/javascript"));
+const ordered = (i) => ({ cells }, type) => {
+  const [words, order] = cells[i];
+  return (type === "sort" || type === "type") && order !== null ? order : words;
+};
 const table = new DataTable("#table", {
-  paging: false,
+  data: data.lines,
+  columns: data.lines[0].cells.map(([, order], i) => ({
+    data: ordered(i),
+    render: DataTable.render.text(), // no word of a case becomes markup
+    type: order === null ? "string" : "num", // told, as finding it out takes a pass over all rows
+    className: order === null ? "words" : "",
+  })),
+  createdRow: (row, { ok }) => row.classList.toggle("fell", !ok),
+  pageLength: ROWS,
   info: false,
   autoWidth: false,
   order: [],
-  layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
+  layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: data.lines.length > ROWS ? "paging" : null },
 });
 table.on("draw", () => {
   const { recordsDisplay, recordsTotal } = table.page.info();
   byId("count").textContent = recordsDisplay === recordsTotal ? `${recordsTotal} cases` : `${recordsDisplay} of ${recordsTotal} cases`;
 });
+table.on("page", () => document.querySelector(".scroll").scrollTo(0, 0));
 byId("filter").addEventListener("input", (event) => table.search(event.target.value).draw());
 
 function showAlone(shape, name) {
-  const matches = (_, __, index) => {
-    const { dataset } = table.row(index).node();
-    return dataset.shape === shape && dataset.name === name;
-  };
+  const matches = (_, line) => line.shape === shape && line.name === name;
   byId("filter").value = "";
   table.search("").search.fixed("case", matches).draw();
   byId("every").hidden = false;
@@ -58,7 +83,7 @@ async function draw(key, figure) {
   const plot = byId(`${key}-plot`);
   const config = { displayModeBar: false, responsive: true };
   const traces = plot.clientWidth < NARROW ? figure.data.map(unnamed) : figure.data;
-  await Plotly.react(plot, traces, fitted(figure, plot.clientWidth), config);
+  await (await plotly).react(plot, traces, fitted(figure, plot.clientWidth), config);
   plot.removeAllListeners("plotly_click");
   plot.on("plotly_click", ({ points: [{ customdata }] }) => customdata && showAlone(customdata[0], customdata[1]));
   offer(plot.parentElement.querySelector(".cases"), figure);
@@ -98,16 +123,20 @@ for (const [key, figures] of Object.entries(data.figures)) {
   watch.observe(plot);
 }
 
-for (const link of document.querySelectorAll("[data-download]")) {
-  link.href = URL.createObjectURL(new Blob([data.downloads[link.dataset.download]], { type: link.dataset.type }));
-}
-
 addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  document.querySelectorAll("#cases details, .advice:not([tabindex]) details").forEach((one) => (one.open = true));
   [...waiting.keys()].forEach(drawNow);
+  table.page.len(-1).draw();
 });
+addEventListener("afterprint", () => table.page.len(ROWS).draw());
 
-// Told in milliseconds since the page was opened: the table works, and the first chart, if any, is drawn.
 const [first] = waiting.keys();
 if (first) await drawNow(first);
+
+for (const link of document.querySelectorAll("[data-packed]")) {
+  link.href = await unpacked(link.dataset.packed, link.dataset.type);
+}
+
+// Told in milliseconds since the page was opened: the table works, the first chart, if any, is drawn, both are painted.
+await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
 document.documentElement.dataset.readyAfter = Math.round(performance.now());

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from artifex_bench.report import tables
 from artifex_bench.report.papers import chen, korthikanti, typical
 from artifex_bench.report.papers.found import Found
 
@@ -124,7 +125,5 @@ def rows(table: pd.DataFrame) -> list[list[str]]:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table of claims as Markdown; empty where the run has the cases of none."""
-    from tabulate import tabulate
-
     lines = rows(table)
-    return tabulate(lines, HEADINGS, tablefmt="github", disable_numparse=True) + "\n" if lines else ""
+    return tables.grid(lines, HEADINGS) + "\n" if lines else ""

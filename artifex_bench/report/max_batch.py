@@ -1,0 +1,133 @@
+"""How searches for the largest batch that fits are told: a row a search, from the cases that it compiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from artifex_bench.batches import Point, disorder, edge
+from artifex_bench.case import ATTACHED
+from artifex_bench.report import units
+from artifex_bench.report.remat import SHAPE, shape_title
+from artifex_bench.report.units import there
+
+TITLE = "The largest batch that fits, and its estimated throughput"
+HEADINGS = (
+    *("strategy", "target", "largest batch that fits", "its peak", "smallest that does not", "and its peak"),
+    *("estimated step", "estimated throughput", "monotone", "compiled", "status"),
+)
+LEFT = (0, 1, 8, 10)  # the columns that hold words
+USUAL = None  # no advice is given: the table answers
+PLOTS = "artifex_bench.report.max_batch_plots"
+LEGEND = """
+Both batches were compiled: the peaks are plans of the device's own compiler · estimated step and throughput: every
+matrix product at the published peak or memory bandwidth, an estimate and no measurement; none with offloading, or of an
+attached device · monotone: no larger batch had a lower peak than a smaller one · compiled: batches that were compiled.
+"""
+MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share
+SEARCH = (*MODEL, "target", "strategy")
+
+
+def searches(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a search, from the table of the cases that it compiled (`load_run`).
+
+    Its axes; `largest_batch` that fits (NaN: none does) and `failing_batch`, the smallest beyond it that does not (NaN:
+    none was compiled), each with its `_peak_bytes`; `capacity_bytes`; of the largest batch `estimated_step_seconds` and
+    `estimated_samples_per_second`; `monotone`; `compiled`, how many batches were; `status` and `reason`. Sorted by
+    target, the highest estimated throughput first.
+    """
+    groups = table.groupby(list(SEARCH), sort=False, dropna=False)
+    found = pd.DataFrame([{**dict(zip(SEARCH, key, strict=True)), **_figures(rows)} for key, rows in groups])
+    order = {"target": True, "estimated_samples_per_second": False, "largest_batch": False, "strategy": True}
+    return found.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
+
+
+def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `max_batch.csv` and `max_batch.json`, a row a search; returns their paths."""
+    found = searches(table)
+    found.to_csv(folder / "max_batch.csv", index=False)
+    found.to_json(folder / "max_batch.json", orient="records", indent=1)
+    return [folder / "max_batch.csv", folder / "max_batch.json"]
+
+
+def _figures(rows: pd.DataFrame) -> dict[str, Any]:
+    compiled, fell = rows[rows.status == "ok"], rows[rows.status != "ok"]
+    points = _points(compiled)
+    fits, fails = edge(points)
+    step = compiled.estimated_step_seconds[compiled.batch == fits.batch].iloc[0] if fits else math.nan
+    return {
+        "capacity_bytes": rows.capacity_bytes.max(),
+        "largest_batch": fits.batch if fits else math.nan,
+        "largest_peak_bytes": fits.peak if fits else math.nan,
+        "failing_batch": fails.batch if fails else math.nan,
+        "failing_peak_bytes": fails.peak if fails else math.nan,
+        "estimated_step_seconds": step,
+        "estimated_samples_per_second": fits.batch / step if fits else math.nan,
+        "monotone": not any(disorder(points)),
+        "compiled": len(compiled),
+        "status": fell.status.iloc[0] if len(fell) else "ok",
+        "reason": fell.reason.iloc[0] if len(fell) else "",
+    }
+
+
+def _points(compiled: pd.DataFrame) -> list[Point]:
+    return [
+        Point(int(row.batch), row.compiled_peak_bytes, row.compiled_peak_bytes <= row.capacity_bytes)
+        for row in compiled.itertuples()
+    ]
+
+
+def cells(row: Any) -> list[str]:
+    """A search in words, in the order of the headings."""
+    throughput = f"{units.count(row.estimated_samples_per_second)} samples/s"
+    return [
+        row.strategy,
+        row.target,
+        units.whole(row.largest_batch) if there(row.largest_batch) else "none",
+        units.size(row.largest_peak_bytes),
+        units.whole(row.failing_batch),
+        units.size(row.failing_peak_bytes),
+        units.seconds(row.estimated_step_seconds),
+        throughput if there(row.estimated_samples_per_second) else units.ABSENT,
+        "yes" if row.monotone else "NO",
+        str(row.compiled),
+        row.status,
+    ]
+
+
+def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+    """(title, rows of cells, notes) of each model and shape; notes say what was searched in, and what is amiss."""
+    for title, rows in shapes(table):
+        found = searches(rows)
+        yield title, [cells(row) for row in found.itertuples()], [*_capacities(found), *_notes(rows, found)]
+
+
+def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each model and shape, with these in words."""
+    for key, rows in table.groupby(list(MODEL), sort=False, dropna=False):
+        yield shape_title({"batch": None, "target": ATTACHED, **dict(zip(MODEL, key, strict=True))}), rows
+
+
+def _capacities(found: pd.DataFrame) -> Iterator[str]:
+    for target, rows in found.groupby("target"):
+        yield f"{target}: a program may have {units.size(rows.capacity_bytes.max())}"
+
+
+def _notes(rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
+    for row in found.itertuples():
+        name = f"{row.strategy} on {row.target}"
+        if row.status != "ok":
+            yield f"{name}: {row.status}: {row.reason}"
+        elif not there(row.largest_batch):
+            too_much = units.size(row.failing_peak_bytes - row.capacity_bytes)
+            yield f"{name}: batch {units.whole(row.failing_batch)} does not fit: {too_much} too much"
+        elif not there(row.failing_batch):
+            yield f"{name}: no larger batch was compiled: the limit was reached, or the search did not end"
+        own = rows[(rows.strategy == row.strategy) & (rows.target == row.target) & (rows.status == "ok")]
+        for small, large in disorder(_points(own)):
+            peaks = f"{units.size(small.peak)} and {units.size(large.peak)}"
+            yield f"{name}: not monotone: the peaks of batch {small.batch} and {large.batch} are {peaks}"

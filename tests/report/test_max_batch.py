@@ -1,0 +1,100 @@
+"""Searches for the largest batch: their rows, words and plot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from artifex_bench.report import max_batch, plots, tables
+from artifex_bench.report.frame import frame
+from tests.build import case, record, taken
+
+GIB = 2**30
+SUITE = "max-batch"
+
+
+def compiled(batch, peak, seconds=0.1, strategy="none", target="tpu:v5e", **fields):
+    """A record of a batch that was compiled for a target of 16 GiB."""
+    figures = [taken("compiled_peak_bytes", peak * GIB, argument_bytes=GIB), taken("capacity_bytes", 16 * GIB)]
+    figures += [taken("estimated_step_seconds", seconds)] if seconds else []
+    return record(case(strategy, batch=batch, target=target, **fields), measurements=figures)
+
+
+RECORDS = [
+    *(compiled(1, 4), compiled(4, 15, 0.2), compiled(5, 18, 0.25)),
+    *(compiled(1, 2, strategy="all"), compiled(16, 9, 0.4, "all"), compiled(24, 17, 0.5, "all")),
+    compiled(1, 17, strategy="every-2"),
+    record(case("mlp-only", batch=1, target="tpu:v5e"), "failed"),
+]
+
+
+def told(records):
+    [(title, lines, notes)] = max_batch.grouped(frame(records))
+    return title, {line[0]: dict(zip(max_batch.HEADINGS, line, strict=True)) for line in lines}, notes
+
+
+def test_a_row_a_search_the_highest_throughput_first():
+    found = max_batch.searches(frame(RECORDS))
+    assert found.strategy.tolist() == ["all", "none", "every-2", "mlp-only"]
+    best, plain, too_large, fell = found.to_dict("records")
+    assert (best["largest_batch"], best["failing_batch"], best["estimated_samples_per_second"]) == (16, 24, 40)
+    assert (best["largest_peak_bytes"], best["failing_peak_bytes"]) == (9 * GIB, 17 * GIB)
+    assert (plain["largest_batch"], plain["estimated_step_seconds"], plain["compiled"]) == (4, 0.2, 3)
+    assert too_large["largest_batch"] != too_large["largest_batch"] and too_large["failing_batch"] == 1
+    assert (fell["status"], fell["reason"], fell["compiled"]) == ("failed", "it was failed", 0)
+    assert found.monotone.all()
+
+
+def test_the_words_of_a_search():
+    title, lines, notes = told(RECORDS)
+    assert title == "transformer: depth 2, width 32, sequence 16, float32, scan"
+    assert list(lines["all"].values()) == [
+        *("all", "tpu:v5e", "16", "9.00 GiB", "24", "17.0 GiB", "400 ms", "40.0 samples/s", "yes", "3", "ok"),
+    ]
+    assert (lines["every-2"]["largest batch that fits"], lines["every-2"]["estimated throughput"]) == ("none", "–")
+    assert notes == [
+        "tpu:v5e: a program may have 16.0 GiB",
+        "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB too much",
+        "mlp-only on tpu:v5e: failed: it was failed",
+    ]
+
+
+def test_a_peak_that_falls_as_the_batch_grows_is_said():
+    _, lines, notes = told([compiled(1, 4), compiled(4, 17), compiled(8, 15)])
+    assert (lines["none"]["monotone"], lines["none"]["largest batch that fits"]) == ("NO", "8")
+    assert notes[1:] == [
+        "none on tpu:v5e: no larger batch was compiled: the limit was reached, or the search did not end",
+        "none on tpu:v5e: not monotone: the peaks of batch 4 and 8 are 17.0 GiB and 15.0 GiB",
+    ]
+
+
+def test_what_has_no_estimate_has_no_throughput(tmp_path):
+    records = [compiled(1, 4, None, target="attached"), compiled(4, 17, None, target="attached")]
+    _, lines, _ = told(records)
+    assert (lines["none"]["estimated step"], lines["none"]["estimated throughput"]) == ("–", "–")
+    assert plots.write(frame(records), tmp_path / "plots", SUITE) == []
+
+
+def test_shapes_are_told_apart_and_targets_stand_in_one_table():
+    records = [*RECORDS, compiled(2, 1, target="gpu:h100"), compiled(2, 1, width=64)]
+    first, second = max_batch.grouped(frame(records))
+    assert next(iter(first[1]))[:2] == ["none", "gpu:h100"]
+    assert "width 64" in second[0]
+    assert max_batch.searches(frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
+
+
+def test_files_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    table = frame([*RECORDS, compiled(2, 1, target="gpu:h100")])
+    assert {path.name for path in max_batch.write(table, tmp_path)} == {"max_batch.csv", "max_batch.json"}
+    rows = json.loads((tmp_path / "max_batch.json").read_text())
+    assert [row["largest_batch"] for row in rows] == [2, 16, 4, None, None]
+    assert [path.stem for path in plots.write(table, tmp_path / "plots", SUITE)] == ["max_batch"]
+    text = tables.markdown(table, SUITE)
+    assert text.startswith("# The largest batch that fits") and text.count("| strategy") == 1
+
+
+@pytest.mark.parametrize("heading", ["estimated step", "estimated throughput"])
+def test_what_is_estimated_says_so(heading):
+    assert heading in max_batch.HEADINGS and "an estimate and no measurement" in max_batch.LEGEND
