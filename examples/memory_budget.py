@@ -56,13 +56,18 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for fraction in FRACTIONS:
         print(row(f"{float(fraction):.0%}", found[f"budget-{fraction}"], found["none"]))
-    print("\n| by hand | its peak | recomputed | step | taken | its peak | recomputed | step | step / by hand | 95 % |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for name, plan in at.items():
-        mine, theirs = found[plan], found[name]
+    print(
+        "\n| by hand | its peak | recomputed | step | adds by the rates "
+        "| taken | its peak | recomputed | step | adds by the rates | step / by hand | 95 % |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for name, strategy in at.items():
+        mine, theirs = found[strategy], found[name]
         asked = mine[0].get("budget_bytes")
-        taken = asked.detail["plan"] if asked else "–"
-        cells = [name, *told(theirs, found["none"]), taken, *told(mine, found["none"]), *compared(mine, theirs)]
+        plan = asked.detail if asked else {"plan": "–", "by_hand": [], "extra_seconds": None}
+        rates = {one["plan"]: one["extra_seconds"] for one in plan["by_hand"]}
+        cells = [name, *told(theirs, found["none"]), added(rates.get(name))]
+        cells += [plan["plan"], *told(mine, found["none"]), added(plan["extra_seconds"]), *compared(mine, theirs)]
         print(f"| {' | '.join(cells)} |")
 
 
@@ -122,6 +127,11 @@ def compared(mine: list[Record], theirs: list[Record]) -> list[str]:
     ratios = bootstrap_ratios(*timed) if all(timed) else None
     interval = "–" if ratios is None else " … ".join(f"{q:.2f}" for q in np.quantile(ratios, (0.025, 0.975)))
     return [f"{ours / others:.3f}", interval]
+
+
+def added(seconds: float | None) -> str:
+    """What a plan adds to a step by the rates that it was chosen by."""
+    return "–" if seconds is None else f"{1e3 * seconds:.2f} ms"
 
 
 def mib(size: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from artifex_bench.remat.budget.pool import Candidate, Kind, estimated
+from artifex_bench.remat.budget.pool import Candidate, Kind, by_hand, estimated
 from artifex_bench.remat.budget.size import Budget, readable
 from artifex_bench.remat.budget.stacks import Choice, Plain
 from artifex_bench.remat.strategies import Plan, Policy
@@ -44,11 +44,9 @@ class Tried:
     def told(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
-            "plan": self.candidate.label,
+            **_estimates(self.candidate),
             "predicted": None if self.predicted is None else round(self.predicted),
             "peak": self.peak,
-            "extra_flops": self.candidate.flops,
-            "extra_seconds": self.candidate.seconds,
             "measured_seconds": list(self.seconds),
         }
 
@@ -82,7 +80,8 @@ class BudgetPlan:
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
     compiled. `extra_seconds` is an estimate from the target's rates: of computing again and of keeping what is saved.
     `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled`
-    holds every candidate that was compiled, in order, with the same figures.
+    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all policies
+    that one would choose by hand, compiled or not.
     """
 
     budget: str
@@ -97,6 +96,7 @@ class BudgetPlan:
     measured_seconds: tuple[float, ...]
     groups: tuple[Group, ...]
     compiled: tuple[dict[str, Any], ...]
+    by_hand: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -152,7 +152,12 @@ def describe(
         found.seconds,
         groups,
         tuple(t.told() for t in tried),
+        tuple(_estimates(one) for one in by_hand(kinds)),
     )
+
+
+def _estimates(one: Candidate) -> dict[str, Any]:
+    return {"plan": one.label, "extra_flops": one.flops, "extra_seconds": one.seconds}
 
 
 def _group(kind: Kind, count: int, choice: Choice) -> Group:
