@@ -6,7 +6,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any
 
 import jax
@@ -40,7 +39,7 @@ def meet(
 
     `function(*args)` is a loss that is differentiated in `argnums`; `args` are arrays, or shapes. `build(function)`
     compiles what is to be run with it; it is called `compiles` times at most. Where it can be run, those that fit are
-    timed, and the fastest is the one of the least median; else it is the fastest by the rates.
+    timed, and the one with the fastest run is taken; else it is the fastest by the rates.
 
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
@@ -175,13 +174,13 @@ class _Search:
         return min(near, key=self.predicted, default=None)
 
     def rivals(self, named: Sequence[Candidate], best: Tried) -> list[Candidate]:
-        """Named policies that compute less again than what the rates hold the fastest: a race will tell."""
+        """Named policies that compute little again, whatever the rates say of them: a race will tell."""
         if best.built.run is None:
             return []
         left = RIVALS - sum(t.candidate.label not in (*OWN, "none") for t in self.tried)
-        fewer = [c for c in named if c.flops < best.candidate.flops]
-        return sorted(fewer, key=lambda c: c.flops)[: max(0, min(left, self.compiles - len(self.tried)))]
+        return sorted(named, key=lambda c: c.flops)[: max(0, min(left, self.compiles - len(self.tried)))]
 
 
 def _fastest(one: Tried) -> tuple[float, ...]:
-    return (median(one.seconds) if one.seconds else 0.0, one.candidate.seconds, one.peak)
+    """By the least of its runs, for what else goes on in the machine only adds to them; else by the estimate."""
+    return (min(one.seconds, default=0.0), one.candidate.seconds, one.peak)

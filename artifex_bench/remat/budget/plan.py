@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from artifex_bench.remat.budget.pool import Candidate, Kind, by_hand, estimated
@@ -80,7 +79,7 @@ class BudgetPlan:
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
     compiled. `extra_seconds` is an estimate from the target's rates: of computing again and of keeping what is saved.
     `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled`
-    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all policies
+    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of every policy
     that one would choose by hand, compiled or not.
     """
 
@@ -121,7 +120,7 @@ def _line(one: dict[str, Any]) -> str:
     words = f"{one['plan']}: {readable(one['peak'])}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
     words += f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
     times = one["measured_seconds"]
-    return words + (f", measured {1e3 * median(times):.3g} ms a step" if times else "")
+    return words + (f", measured {1e3 * min(times):.3g} ms a step" if times else "")
 
 
 def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
