@@ -79,8 +79,8 @@ class BudgetPlan:
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
     compiled. `extra_seconds` is an estimate from the target's rates: of computing again and of keeping what is saved.
     `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled`
-    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of every policy
-    that one would choose by hand, compiled or not.
+    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all that
+    one would choose by name, compiled or not.
     """
 
     budget: str
