@@ -1,8 +1,8 @@
 """A plan against every plan there is, on a chain of layers that all differ.
 
-    python examples/chain_optimum.py --widths 512,256,128,64 --batch 2048
+    python examples/chain_optimum.py --widths 128,256,192,160 --batch 16384
 
-A chain that narrows: layer i is x -> tanh(tanh(x A) B) from one width to the next. Compiled for the attached device are
+Layer i is x -> tanh(tanh(x A) B) from one width to the next. Compiled for the attached device are
 all choices of what each layer saves (nothing, either tanh, both), and all segmentations into blocks of consecutive
 layers (the class of Chen et al. 2016). Of those within a budget the least FLOPs is the optimum, which
 `remat_to_budget`, told to count FLOPs, is held against. Exact: nothing is timed.
@@ -90,8 +90,8 @@ def marked(weights: Any, x: jax.Array) -> jax.Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", default="512,256,128,64")
-    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--widths", default="128,256,192,160")
+    parser.add_argument("--batch", type=int, default=16384)
     given = parser.parse_args()
     widths = [int(width) for width in given.widths.split(",")]
     shape = jax.ShapeDtypeStruct
