@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -9,11 +11,36 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
+from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, describe, stored
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
-HOW_SURE = "certain that it fits, by the device's own compiler; its time is an estimate: measure it on the device"
+HOW_SURE = "certain that it fits, by the device's own compiler; {}: measure it on the device"
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A column that is the better the less it is; in `words` of a row, and what it leaves `unsure`."""
+
+    column: str
+    wanted: str
+    words: Callable[[Any], str]
+    unsure: str
+
+
+ESTIMATE = Rank(
+    "estimated_step_seconds",
+    "the shortest estimated step",
+    lambda row: f"an estimated {units.seconds(row.estimated_step_seconds)} a step",
+    "its time is an estimate",
+)
+AGAIN = Rank(
+    "recomputed_flops",
+    "the least computed again",
+    lambda row: f"{recomputed(row)} FLOPs",
+    "its time is not known, nor estimated, over a mesh",
+)
 
 
 def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -31,25 +58,24 @@ def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
 
 def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
     """The strategy with the shortest estimated step among those whose peak fits the target's capacity, and `memory`
-    (bytes) where that is less. None is chosen for a budget of `time`, which an estimate cannot be held against.
+    (bytes) where that is less; over a mesh, where there is no estimate, the one that computes the least again. None is
+    chosen for a budget of `time`, which an estimate cannot be held against.
     """
     if time is not None:
         return Advice(title, f"a step of {units.ratio(time)} that of none at most", None, NO_TIMES, None, "", "", {})
     budget = min(float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit))
-    question = f"the shortest estimated step with a compiled peak of {units.size(budget)} at most"
-    fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget))}
-    ranked = list(rows[~rows.strategy.isin(fell)].sort_values(["estimated_step_seconds", PEAK]).itertuples())
+    rank = AGAIN if there(rows.mesh.iloc[0]) else ESTIMATE
+    question = f"{rank.wanted} with a compiled peak of {units.size(budget)} at most"
+    fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget, rank))}
+    ranked = list(rows[~rows.strategy.isin(fell)].sort_values([rank.column, PEAK]).itertuples())
     if not ranked:
         return nothing(title, question, rows[rows[PEAK].notna()], fell)
-    fell |= {row.strategy: f"fits, with a longer estimate: {units.seconds(_estimate(row))}" for row in ranked[2:]}
-    return choose(title, question, [(row.strategy, _cost(row, budget)) for row in ranked[:2]], HOW_SURE, fell)
+    fell |= {row.strategy: f"fits, at {rank.words(row)}" for row in ranked[2:]}
+    costs = [(row.strategy, _cost(row, budget, rank)) for row in ranked[:2]]
+    return choose(title, question, costs, HOW_SURE.format(rank.unsure), fell)
 
 
-def _estimate(row: Any) -> float:
-    return float(row.estimated_step_seconds)
-
-
-def _why_not(row: Any, budget: float) -> str | None:
+def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
     peak = getattr(row, PEAK)
     if row.status != "ok":
         return f"{row.status}: {row.reason}"
@@ -59,12 +85,11 @@ def _why_not(row: Any, budget: float) -> str | None:
         return f"does not fit: {units.size(peak)}, {units.size(peak - budget)} too much"
     if there(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
-    if not there(row.estimated_step_seconds):
+    if not there(getattr(row, rank.column)):
         return f"fits, with {units.size(peak)}, but its time cannot be estimated"
     return None
 
 
-def _cost(row: Any, budget: float) -> str:
+def _cost(row: Any, budget: float, rank: Rank) -> str:
     peak = getattr(row, PEAK)
-    told = f"an estimated {units.seconds(_estimate(row))} a step, compiled peak {units.size(peak)}"
-    return f"{told}, {units.size(budget - peak)} to spare"
+    return f"{rank.words(row)}, compiled peak {units.size(peak)}, {units.size(budget - peak)} to spare"

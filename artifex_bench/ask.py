@@ -144,10 +144,22 @@ def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
 def _check(remat: Sequence[RematCase]) -> None:
     for case in remat:
         strategies.check(case)
-    for target in {case.target for case in remat if not cases.runs(case)}:
-        targets.describe(target)
+        targets.check_devices(case)
+        _check_mesh(case)
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
+
+
+def _check_mesh(case: RematCase) -> None:
+    """Raise CaseError unless the case can be split over its mesh, as far as that is known before it is built."""
+    sizes = cases.mesh_axes(case.mesh)
+    ways = sizes.get("data", 1) * sizes.get("fsdp", 1)
+    if case.batch % ways:
+        raise CaseError(f"batch {case.batch}: must be a multiple of {ways}, over which mesh {case.mesh!r} splits it")
+    if sizes and strategies.parse(case.strategy, case.depth).budget is not None:
+        raise CaseError(f"strategy {case.strategy!r}: plans for one device: leave the mesh out, or choose another")
+    if "tensor" in sizes and ":" in case.model:
+        models.tensor(case.model)
 
 
 def _chosen(grids: tuple[dict[str, Any], ...], wanted: list[str] | None) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +21,7 @@ MODES = ("sync", "async")
 RESTORES = ("same", "reshard", "partial")
 CACHES = ("warm", "cold")
 CONTENTS = ("random", "trained", "zeros")
+MESH = ("data", "fsdp", "tensor")  # what is split along an axis of a mesh, in the order of its devices
 ATTACHED = "attached"  # the target that every machine has: the device that JAX finds there
 
 
@@ -32,7 +35,8 @@ class RematCase:
 
     ``depth`` counts layers, ``width`` is the hidden size, ``batch`` the sequences or samples a step,
     ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
-    ``target`` names the device that it is compiled for, and run on if that is the attached one.
+    ``target`` names the device that it is compiled for, and run on if that is the attached one. ``mesh`` says over how
+    many of them, and how, it is split: ``data=4,fsdp=2``; None on one device. It is kept in order, without axes of 1.
     """
 
     kind: ClassVar[str] = "remat"
@@ -53,6 +57,7 @@ class RematCase:
     compiler: str = "faithful"
     seed: int = 0
     target: str = ATTACHED
+    mesh: str | None = None
 
     def __post_init__(self) -> None:
         for axis in ("depth", "width", "batch", "sequence", "heads"):
@@ -65,6 +70,12 @@ class RematCase:
         check_choice("compiler", self.compiler, COMPILERS)
         for axis in (*self.leading, "target"):
             _check_name(axis, getattr(self, axis))
+        object.__setattr__(self, "mesh", ",".join(f"{a}={n}" for a, n in mesh_axes(self.mesh).items()) or None)
+
+    @property
+    def devices(self) -> int:
+        """How many the program is split over."""
+        return math.prod(mesh_axes(self.mesh).values())
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,23 @@ class FaultCase:
         check_choice("dtype", self.dtype, DTYPES)
         for axis in self.leading:
             _check_name(axis, getattr(self, axis))
+
+
+def mesh_axes(mesh: str | None) -> dict[str, int]:
+    """{axis: devices along it} of a mesh, in the order of MESH, without axes of 1; empty for None or ``none``.
+
+    Raises CaseError.
+    """
+    if mesh in (None, "none"):
+        return {}
+    pairs = [part.partition("=") for part in str(mesh).split(",")]
+    sizes = {name.strip(): int(size) for name, _, size in pairs if re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", size)}
+    if len(sizes) < len(pairs) or not sizes.keys() <= set(MESH):
+        raise CaseError(
+            f"mesh {mesh!r}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
+            f"{', '.join(MESH)}, or none"
+        )
+    return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}
 
 
 def _check_name(axis: str, value: Any) -> None:

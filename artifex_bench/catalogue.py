@@ -29,7 +29,11 @@ def sections() -> dict[str, dict[str, str]]:
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
         "targets": {
             "cpu": "the attached device, whatever it is: cases are run on it",
-            **{name: f"{found.chip}: cases are compiled for it, not run" for name, found in descriptions().items()},
+            **{
+                name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
+                + ", ".join(found.topologies[1:])
+                for name, found in descriptions().items()
+            },
         },
         "suites": {name: _presets(name) for name in suites.SUITES},
         "formats": {name: saver.summary for name, saver in SAVERS.items()},

@@ -13,7 +13,7 @@ import click
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import CaseError
-from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed
+from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
 
 WRONG_USE = 2
 
@@ -55,7 +55,15 @@ def main() -> None:
 @click.option("--step", type=Listed(), help="train, or gradient: forward and backward pass alone.")
 @click.option("--optimizer", type=Listed(), help="adam, adamw, sgd.")
 @click.option(
-    "--target", type=Listed(), help="cpu (what is attached), or a device to compile for, e.g. cpu,tpu:v5e,gpu:h100."
+    "--target",
+    type=Listed(),
+    help="cpu (what is attached), or devices to compile for, e.g. cpu,tpu:v5e,tpu:v5e:2x4.",
+)
+@click.option(
+    "--mesh",
+    multiple=True,
+    callback=lambda context, option, meshes: list(meshes) or None,
+    help="Devices along data, fsdp and tensor, e.g. data=4,fsdp=2, over those of the target. May be repeated.",
 )
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
@@ -178,16 +186,16 @@ def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) 
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--across", is_flag=True, help="Compare runs of differing machines, devices or versions all the same.")
 @click.option("--all", "everything", is_flag=True, help="Show what is the same as well.")
-@click.option("--threshold", multiple=True, metavar="QUANTITY=SHARE", help="E.g. step_seconds=0.2; may be repeated.")
+@click.option("--threshold", type=Threshold(), multiple=True, help="E.g. step_seconds=0.2; may be repeated.")
 @click.option("--format", "form", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the ratios into this file: .png, .svg or .pdf.")
+@click.option("--plot", type=Picture(), help="Draw the ratios into this file: .png, .svg or .pdf.")
 @click.option("--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one.")
 def compare(
     base: Path,
     new: Path,
     across: bool,
     everything: bool,
-    threshold: tuple[str, ...],
+    threshold: tuple[tuple[str, float], ...],
     form: str,
     plot: Path | None,
     fail_on: str | None,
@@ -197,37 +205,19 @@ def compare(
     from artifex_bench import progress
 
     records = store.load(base), store.load(new)
-    found = comparison.compare(*records, across=across, thresholds=dict(map(_threshold, threshold)))
+    found = comparison.compare(*records, across=across, thresholds=dict(threshold))
     progress.show_comparison(found, comparison.differences(*records), everything, form)
     if plot is not None:
-        _draw(found, plot)
+        from artifex_bench.report import comparison_plot
+
+        try:
+            click.echo(comparison_plot.write(found, plot), err=True)
+        except ValueError as error:
+            raise CaseError(f"--plot {str(plot)!r}: {error}") from error
+        except OSError as error:
+            raise CaseError(f"--plot {str(plot)!r}: cannot be written: {error.strerror}") from error
     failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
     sys.exit(1 if failing & set(found.change) else 0)
-
-
-def _draw(found: Any, path: Path) -> None:
-    from artifex_bench.report import comparison_plot
-
-    kinds = (".png", ".svg", ".pdf")
-    if path.suffix not in kinds:
-        raise CaseError(f"--plot {str(path)!r}: must end in {', '.join(kinds)}")
-    try:
-        click.echo(comparison_plot.write(found, path), err=True)
-    except ValueError as error:
-        raise CaseError(f"--plot {str(path)!r}: {error}") from error
-    except OSError as error:
-        raise CaseError(f"--plot {str(path)!r}: cannot be written: {error.strerror}") from error
-
-
-def _threshold(text: str) -> tuple[str, float]:
-    name, _, share = text.partition("=")
-    try:
-        found = float(share)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise CaseError(f"--threshold {text!r}: must be a quantity and a share of 0 or more, such as step_seconds=0.2")
-    return name, found
 
 
 @main.command()

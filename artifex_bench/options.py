@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,6 +67,36 @@ class Number(click.ParamType):
         if not 0 < found < math.inf:
             self.fail(f"{value!r}: must be {self._what}, more than 0", param, ctx)
         return found
+
+
+class Threshold(click.ParamType):
+    """The change of a quantity that matters: step_seconds=0.2."""
+
+    name = "QUANTITY=SHARE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        name, _, share = str(value).partition("=")
+        try:
+            found = float(share)
+        except ValueError:
+            found = math.nan
+        if not 0 <= found < math.inf:
+            self.fail(f"{value!r}: must be a quantity and a share of 0 or more, such as step_seconds=0.2", param, ctx)
+        return name, found
+
+
+class Picture(click.Path):
+    """A file to draw into."""
+
+    kinds = (".png", ".svg", ".pdf")
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if Path(value).suffix not in self.kinds:
+            self.fail(f"{str(value)!r}: must end in {', '.join(self.kinds)}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 SECONDS = Number("SECONDS", "seconds, or a time such as 30min or 4h", {"s": 1, "min": 60, "h": 3600})

@@ -26,15 +26,15 @@ def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     console = Console(stderr=True, markup=False)  # names of folders may hold brackets
     backend = BACKENDS[request.backend]
+    left = runner.left(request, folder, store.load(folder))
+    made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
+    made = made if request.search is None else f"{len(request.cases)} searches for the largest batch"
+    console.print(f"{made} into {folder}", soft_wrap=True)
     try:
         if request.search is None:
-            left = runner.left(request, folder, store.load(folder))
-            made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
-            console.print(f"{made} into {folder}", soft_wrap=True)
             with _Shown(console, len(left), request.rounds) as shown:
                 records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
         else:
-            console.print(f"{len(request.cases)} searches for the largest batch into {folder}", soft_wrap=True)
             records = runner.search(request, folder, backend.measure, _show_batch, backend.stop)
     except KeyboardInterrupt:
         console.print(

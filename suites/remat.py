@@ -17,7 +17,7 @@ LAYERWISE = ("none", "all", "every-2", "segments-sqrt")
 KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": (
-        {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 2, "sequence": 16},
+        {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 4, "sequence": 16},
     ),
     "quick": (
         {"model": "transformer", "strategy": CORE, "depth": (4, 8), "width": 128, "batch": (2, 4), "sequence": 64},

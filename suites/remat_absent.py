@@ -19,12 +19,17 @@ LARGE = {
     "dtype": "bfloat16",
     "target": TARGETS,
 }
+ENDS = ("none", "all")
 SMALL = {"model": "mlp", "depth": 4, "width": 256, "batch": 1024, "dtype": "bfloat16"}
 
 KIND = "remat"
 PRESETS: dict[str, Grids] = {
-    "smoke": ({**SMALL, "strategy": ("none", "all"), "target": ("gpu:h100", "tpu:v5e")},),
+    "smoke": ({**SMALL, "strategy": ENDS, "target": ("gpu:h100", "tpu:v5e")},),
     "quick": ({**LARGE, "strategy": (*CORE, "segments-sqrt", "offload_dot_with_no_batch_dims")},),
+    "mesh": (
+        {**LARGE, "strategy": ENDS, "batch": 8, "target": "tpu:v5e"},
+        {**LARGE, "strategy": ENDS, "batch": 8, "target": "tpu:v5e:2x4", "mesh": ("data=4,fsdp=2", "fsdp=8")},
+    ),
 }
 SETTINGS = {name: {"rounds": 1, "steps": 0, "timeout": 1800.0} for name in PRESETS}
 DEFAULT = "quick"

@@ -36,6 +36,7 @@ cases = st.builds(
     compiler=st.sampled_from(COMPILERS),
     seed=st.integers(0, 2**32 - 1),
     target=st.sampled_from((ATTACHED, "tpu:v5e", "gpu:h100")),
+    mesh=st.none() | st.sampled_from(("data=8", "data=4,fsdp=2", "tensor=2")),
 )
 measurements = st.one_of(
     st.builds(Measurement, words, words, st.lists(numbers, min_size=1, max_size=4).map(tuple), words, detail=details),

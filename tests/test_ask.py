@@ -48,6 +48,13 @@ def test_axes_given_replace_those_of_the_preset():
     assert told(found, "model", "width") == {("transformer", 32), ("mlp", 64), ("vae", 64)}
 
 
+def test_a_mesh_is_an_axis_each_of_whose_cases_has_its_own_reference():
+    found = cases_of(model=["transformer"], depth=[2], strategy=["all"], mesh=["none", "fsdp=2,data=4"])
+    assert told(found, "strategy", "mesh") == {
+        (strategy, mesh) for strategy in ("none", "all") for mesh in (None, "data=4,fsdp=2")
+    }
+
+
 def test_a_model_takes_the_axes_of_its_own_grid():
     assert told(cases_of(model=["vae"]), "model", "depth") == {("vae", 8)}
     assert told(cases_of(model=["mlp", "transformer"]), "model", "depth") == {

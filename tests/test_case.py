@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -101,7 +102,7 @@ def test_distinct_cases_have_distinct_ids(one, other):
 
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
-    other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e"}
+    other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8"}
     changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
     assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 
@@ -121,6 +122,41 @@ def test_a_field_left_at_its_default_does_not_change_the_id(case):
     assert cases.from_json(spare) == case
     assert cases.case_id(cases.from_json(spare)) == cases.case_id(case)
     assert all(getattr(case, axis) != getattr(RematCase(), axis) for axis in cases.changed_fields(case))
+
+
+@pytest.mark.parametrize(
+    ("written", "kept", "devices"),
+    [
+        (None, None, 1),
+        ("none", None, 1),
+        ("data=1", None, 1),
+        ("data=4,fsdp=2", "data=4,fsdp=2", 8),
+        ("tensor=2, data=4", "data=4,tensor=2", 8),
+        ("fsdp=08,tensor=1", "fsdp=8", 8),
+    ],
+)
+def test_a_mesh_is_kept_in_one_form(written, kept, devices):
+    case = RematCase(mesh=written)
+    assert (case.mesh, case.devices) == (kept, devices)
+    assert case == RematCase(mesh=kept)
+    assert math.prod(cases.mesh_axes(case.mesh).values()) == devices
+
+
+@pytest.mark.parametrize("mesh", ["", "data", "data=", "data=0", "data=-1", "data=2.", "rows=2", "data=2,data=2", 8])
+def test_other_meshes_are_refused_with_the_valid_axes(mesh):
+    with pytest.raises(CaseError) as raised:
+        RematCase(mesh=mesh)
+    assert str(raised.value) == (
+        f"mesh {mesh!r}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are data, fsdp, "
+        "tensor, or none"
+    )
+
+
+def test_a_mesh_is_told_where_there_is_one():
+    assert cases.label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
+    assert cases.reference(RematCase(strategy="all", mesh="fsdp=2")) == RematCase(mesh="fsdp=2")
+    old = {name: value for name, value in cases.to_json(RematCase()).items() if name != "mesh"}
+    assert cases.from_json(old) == RematCase()
 
 
 def test_ids_stay_what_they_were():

@@ -94,6 +94,20 @@ WRONG = [
     (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
     (("--step", "half"), "unknown step 'half': valid are train, gradient"),
     (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are attached, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v5e:3x3"), "target 'tpu:v5e:3x3': tpu:v5e has no topology '3x3': valid are 2x2, 2x4, "),
+    (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
+    (
+        ("--target", "tpu:v5e", "--mesh", "data=4"),
+        "takes 4 devices, and target 'tpu:v5e' has 1 device: choose",
+    ),
+    (("--mesh", "rows=2"), "mesh 'rows=2': must be axes, each once with its devices, such as data=4,fsdp=2; valid are"),
+    (("--mesh", "data=3"), "batch 4: must be a multiple of 3, over which mesh 'data=3' splits it"),
+    (("--mesh", "tensor=8"), "transformer: heads 4 is not divisible by tensor=8 of the mesh, which splits them"),
+    (
+        ("--mesh", "data=2", "--strategy", "budget-0.5"),
+        "strategy 'budget-0.5': plans for one device: leave",
+    ),
+    (("--model", "tests.measure.test_program:Model", "--mesh", "tensor=2"), "what the axis tensor of a mesh splits"),
     (("--optimizer", "lion"), "unknown optimizer 'lion': valid are adam, adamw, sgd"),
     (("--memory-limit", "lots"), "'--memory-limit': 'lots': must be a size such as 8GiB, 512MiB or 16GB"),
     (("--memory-limit", "0"), "'--memory-limit': '0': must be a size such as 8GiB, 512MiB or 16GB"),
@@ -152,15 +166,15 @@ def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake
     assert log == [f"measure {strategy} {number}" for number in (0, 1) for strategy in ("none", "all")]
     assert done.stderr.splitlines() == [
         f"4 visits (2 cases, 2 rounds) into {folder}",
-        "[1/4] transformer none depth=2 width=32 batch=2 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[2/4] transformer all depth=2 width=32 batch=2 sequence=16 round 1/2: "
+        "[1/4] transformer none depth=2 width=32 batch=4 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
+        "[2/4] transformer all depth=2 width=32 batch=4 sequence=16 round 1/2: "
         "step 11.0 ms, compiled peak 4.88 KiB, no-op",
-        "[3/4] transformer none depth=2 width=32 batch=2 sequence=16 round 2/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[4/4] transformer all depth=2 width=32 batch=2 sequence=16 round 2/2: "
+        "[3/4] transformer none depth=2 width=32 batch=4 sequence=16 round 2/2: step 11.0 ms, compiled peak 4.88 KiB",
+        "[4/4] transformer all depth=2 width=32 batch=4 sequence=16 round 2/2: "
         "step 11.0 ms, compiled peak 4.88 KiB, no-op",
         f"tables and plots: {folder}",
     ]
-    assert done.stdout.splitlines()[0].strip() == "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan"
+    assert done.stdout.splitlines()[0].strip() == "transformer: depth 2, width 32, batch 4, sequence 16, float32, scan"
     assert {"run.json", RECORDS, "table.csv", "table.md", "plots"} <= {path.name for path in folder.iterdir()}
 
 
@@ -169,7 +183,7 @@ def test_a_case_that_fell_is_told_and_the_exit_code_is_1(fake, tmp_path):
     done = call(*SMOKE, "--out", tmp_path)
     assert done.exit_code == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("oom: ")]
-    assert told == ["oom: transformer all depth=2 width=32 batch=2 sequence=16: it was oom"]
+    assert told == ["oom: transformer all depth=2 width=32 batch=4 sequence=16: it was oom"]
     assert [one.status for one in store.load(tmp_path / "run")] == ["ok", "oom"]
 
 

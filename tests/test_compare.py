@@ -216,7 +216,7 @@ def test_what_is_the_same_is_shown_when_asked(folders):
 def test_what_is_no_threshold_is_one_clear_line(folders, text):
     refused = call(*folders[:2], "--threshold", text)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
-    assert f"--threshold {text!r}: must be a quantity and a share" in refused.stderr
+    assert f"'--threshold': {text!r}: must be a quantity and a share" in refused.stderr
 
 
 def test_each_quantity_is_one_that_is_measured():

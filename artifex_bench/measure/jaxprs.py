@@ -48,8 +48,9 @@ _FREE = frozenset(
         "threefry2x32",
     ]
 )
-_VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name"])  # the same bytes under another shape
-_LOOK_THROUGH = frozenset(["name", "reduce_precision", "reshape", "squeeze", "expand_dims", "copy"])
+# the same bytes under another shape, or where they lie on a mesh
+_VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name", "sharding_constraint"])
+_LOOK_THROUGH = frozenset(["reduce_precision", *_VIEWS])
 
 
 def flops(jaxpr: core.ClosedJaxpr, loops_once: bool = False) -> float:

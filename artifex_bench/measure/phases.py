@@ -14,6 +14,7 @@ from jax.extend import core
 from artifex_bench import targets
 from artifex_bench.case import RematCase, case_id
 from artifex_bench.measure import budget, jaxprs, remembered
+from artifex_bench.measure.mesh import per_device_bytes
 from artifex_bench.measure.probes import absent, take, tree_bytes
 from artifex_bench.measure.program import Program, build, check_tags
 from artifex_bench.measure.roofline import Estimate, estimate
@@ -60,7 +61,7 @@ def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | Non
     what the first one chose.
     """
     assert isinstance(visit.case, RematCase)
-    program = build(visit.case)
+    program = build(visit.case, target.devices)
     refuse_offload(program, target.platform)
     if program.plan.budget is None:
         return program, None
@@ -82,11 +83,12 @@ def refuse_offload(program: Program, platform: str) -> None:
 
 @dataclass(frozen=True)
 class Traced:
-    """The program as autodiff left it, before any compiler."""
+    """The program as autodiff left it, before any compiler, and before it is partitioned over its `devices`."""
 
     state: Any
     gradient: core.ClosedJaxpr
     residual_bytes: int
+    devices: int
 
 
 def trace(program: Program) -> Traced:
@@ -95,7 +97,7 @@ def trace(program: Program) -> Traced:
     gradient = jax.make_jaxpr(program.gradient)(state, batch)
     check_tags(program, jaxprs.tags(gradient))
     saved = jaxprs.residual_bytes(program.loss, state["params"], state["rest"], batch)
-    return Traced(state, gradient, saved)
+    return Traced(state, gradient, saved, program.case.devices)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Compiled:
     """The step (or the gradient, where the case asks for that alone) compiled for its target.
 
     `step` is None where the compiler refused the program for its memory (`peak` is what it asked for then), and where
-    a device that is not there has been compiled for before (`from_cache`).
+    a device that is not there has been compiled for before (`from_cache`). Of a program over several `devices`,
+    figures are those of one of them.
     """
 
     step: Any | None
@@ -114,18 +117,19 @@ class Compiled:
     peak: int
     parts: dict[str, Any]
     flops: float | None
+    devices: int
 
 
 def compile_step(program: Program, target: Target) -> Compiled:
     """Trace, lower and compile what will be timed, from shapes alone."""
-    options = target.options(program.case.compiler)
-    shapes = program.abstract()
+    options, devices = target.options(program.case.compiler), program.case.devices
+    shapes, jitted = program.abstract(), program.jitted()
     start = time.perf_counter()
-    lowered = jax.jit(program.timed, donate_argnums=program.donated).lower(*target.place(shapes))
+    lowered = jitted.lower(*target.place(shapes))
     lower_seconds = time.perf_counter() - start
     kept = remembered.path(lowered.as_text(), target.description, options) if target.description else None
     if kept is not None and (figures := remembered.read(kept)):
-        return Compiled(None, lower_seconds, 0.0, True, options, **figures)
+        return Compiled(None, lower_seconds, 0.0, True, options, **figures, devices=devices)
     step, flops = None, None
     with _CacheHits() as cache:
         start = time.perf_counter()
@@ -137,7 +141,7 @@ def compile_step(program: Program, target: Target) -> Compiled:
                 raise
             peak, parts = (
                 needed,
-                {"argument_bytes": tree_bytes(shapes), "formula": "the compiler's out-of-memory error"},
+                {"argument_bytes": per_device_bytes(shapes), "formula": "the compiler's out-of-memory error"},
             )
         compile_seconds = time.perf_counter() - start
     if step is not None:
@@ -145,7 +149,7 @@ def compile_step(program: Program, target: Target) -> Compiled:
         flops = (step.cost_analysis() or {}).get("flops")
     if kept is not None:
         remembered.write(kept, {"peak": peak, "parts": parts, "flops": flops})
-    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops)
+    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops, devices)
 
 
 class _CacheHits:
@@ -165,19 +169,22 @@ class _CacheHits:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a description says of a device that is not there, and an estimate of the step by it (None: no roofline)."""
+    """What is said of a device that is not there, and an estimate of the step by it, or why there is none."""
 
     description: Description
-    estimate: Estimate | None
+    estimate: Estimate | str
 
 
 def plan(program: Program, traced: Traced, description: Description) -> Planned:
     """Hold the traced program against the roofline of a device that is not there.
 
-    The roofline knows nothing of the way to host memory: a program that takes it has no estimate.
+    The roofline knows nothing of the ways to host memory and to other devices: a program that takes them has no
+    estimate.
     """
+    if program.layout is not None:
+        return Planned(description, "the roofline knows no links between devices, over which a program waits")
     if program.plan.policy is not None and program.plan.policy.offloads():
-        return Planned(description, None)
+        return Planned(description, "the roofline holds no transfers to host memory and back")
     state = {name: traced.state[name] for name in ("params", "optimizer")}
     updated = 2 * tree_bytes(state) if program.case.step == "train" else 0
     return Planned(description, estimate(traced.gradient, updated, description.peak_flops, description.bandwidth))
@@ -214,7 +221,7 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
     def arrays() -> Any:
         return (*jax.block_until_ready(program.initialize()), None)
 
-    meter = attached.meter(jax.local_devices()[0])
+    meter = attached.meter(jax.local_devices()[0], program.case.devices)
     with attached.freed_memory_returned():
         carry, first = time_steps(step, arrays(), 1)
         first_result = _first_result(program, carry[-1]) if with_gradients else None

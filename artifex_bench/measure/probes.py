@@ -43,14 +43,18 @@ def absent(phase: str, why: str) -> Iterator[Measurement]:
 
 
 def _from_jaxpr(value: Callable[[Traced], float]) -> Callable[[Traced], Taken]:
-    return lambda traced: ([value(traced)], "jaxpr", {})
+    return lambda traced: ([value(traced)], _jaxpr(traced), {})
+
+
+def _jaxpr(traced: Traced) -> str:
+    return "jaxpr" if traced.devices == 1 else f"jaxpr: of all {traced.devices} devices together"
 
 
 def _gradient_flops(traced: Traced) -> Taken:
     from artifex_bench.measure.jaxprs import flops
 
     once = flops(traced.gradient, loops_once=True)
-    return [flops(traced.gradient)], "jaxpr", {"counting_loops_once": once}
+    return [flops(traced.gradient)], _jaxpr(traced), {"counting_loops_once": once}
 
 
 def _budget(settled: Settled) -> Taken:
@@ -73,13 +77,15 @@ def _compile_seconds(compiled: Compiled) -> Taken:
 
 
 def _compiled_peak(compiled: Compiled) -> Taken:
-    return [compiled.peak], "compiled.memory_analysis()", {**compiled.parts, "options": compiled.options}
+    source = "compiled.memory_analysis()" + (", of each device" if compiled.devices > 1 else "")
+    return [compiled.peak], source, {**compiled.parts, "options": compiled.options}
 
 
 def _compiled_flops(compiled: Compiled) -> Taken:
     if compiled.flops is None:
         return [], "this compiler reports no cost analysis", {}
-    return [compiled.flops], "compiled.cost_analysis(), which counts a loop's body once", {}
+    source = "compiled.cost_analysis(), which counts a loop's body once"
+    return [compiled.flops], source + (", of each device" if compiled.devices > 1 else ""), {}
 
 
 def _capacity(planned: Planned) -> Taken:
@@ -88,8 +94,8 @@ def _capacity(planned: Planned) -> Taken:
 
 def _estimated_step(planned: Planned) -> Taken:
     described, found = planned.description, planned.estimate
-    if found is None:
-        return [], "the roofline holds no transfers to host memory and back", {}
+    if isinstance(found, str):
+        return [], found, {}
     detail: dict[str, Any] = {"product_flops": found.flops, "bytes": found.bytes, "bandwidth": described.bandwidth}
     detail |= {"peak_flops": dict(described.peak_flops), "peaks": described.roofline_source}
     return [found.seconds], "an estimate, not a measurement: roofline of every matrix product and of the update", detail

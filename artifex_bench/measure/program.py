@@ -6,7 +6,7 @@ The model is split into graph (static) and arrays, so that one function builds b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 
 from artifex_bench.case import CaseError, RematCase
+from artifex_bench.measure.mesh import Layout, layout
 from artifex_bench.models import load
 from artifex_bench.remat.strategies import Plan, check_names, check_part, parse
 from artifex_bench.remat.wrap import run_stack
@@ -37,13 +38,15 @@ class Program:
     `step` returns (state, loss) and may take its state by donation; `gradient` returns (loss, gradients of the
     parameters); `forward` returns the loss. `initialize()` makes (state, batch) from the case's seed. `timed` is
     the one of them that the case measures, and `donated` the positions of the arguments it takes by donation.
+    `arrays` makes what `initialize` does, before the `layout` of a mesh (None: one device) puts it in its places.
     """
 
     case: RematCase
     plan: Plan
     loss: Callable[[Arrays, Arrays, Arrays], jax.Array]
     optimizer: optax.GradientTransformation
-    initialize: Callable[[], tuple[Arrays, Arrays]]
+    arrays: Callable[[], tuple[Arrays, Arrays]]
+    layout: Layout | None = None
 
     def forward(self, state: Arrays, batch: Arrays) -> jax.Array:
         return self.loss(state["params"], state["rest"], batch)
@@ -78,18 +81,36 @@ class Program:
         gradients = optax.tree_utils.tree_get(state["optimizer"], moment)
         return loss, jax.tree.map(lambda m: np.asarray(m) / share, gradients)
 
+    def initialize(self) -> tuple[Arrays, Arrays]:
+        """(state, batch) as arrays; those of a mesh are made in host memory, so that no device ever holds the whole."""
+        if self.layout is None:
+            return self.arrays()
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            arrays = self.arrays()
+        return self.layout.place(arrays)
+
     def abstract(self) -> tuple[Arrays, Arrays]:
-        """(state, batch) as shapes."""
-        return jax.eval_shape(self.initialize)
+        """(state, batch) as shapes, on their devices where there is a mesh."""
+        shapes = jax.eval_shape(self.arrays)
+        return shapes if self.layout is None else self.layout.place(shapes)
+
+    def jitted(self) -> Any:
+        """`timed` under jit; on a mesh what it returns lies as what it was given."""
+        results = None if self.layout is None else self.layout.results(self.abstract()[0])
+        return jax.jit(self.timed, donate_argnums=self.donated, out_shardings=results)
 
 
-def build(case: RematCase) -> Program:
-    """The program of a case. Raises CaseError when the model does not keep to the protocol."""
+def build(case: RematCase, devices: Sequence[Any] = ()) -> Program:
+    """The program of a case, over its mesh of the `devices` where it has one.
+
+    Raises CaseError when the model does not keep to the protocol, or does not fit the mesh.
+    """
     model_class = load(case.model)
     plan = parse(case.strategy, case.depth)
+    over = layout(case, devices) if case.mesh else None
     optimizer = OPTIMIZERS[case.optimizer][0]
 
-    def initialize() -> tuple[Arrays, Arrays]:
+    def arrays() -> tuple[Arrays, Arrays]:
         model = model_class(case, _rngs(jax.random.key(case.seed, impl="rbg")))
         stacks = {name: _take_stack(model, name, case) for name in getattr(model_class, "stacks", ("layers",))}
         graph, model_params, model_rest = _split(model)
@@ -102,12 +123,16 @@ def build(case: RematCase) -> Program:
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
         def run(name: str, x: Any) -> Any:
             with jax.named_scope(name):  # so that profiles can tell the stacks, and the parts of layers, apart
-                return _run(params["stacks"][name], rest["stacks"][name], x, plan)
+                return _run(params["stacks"][name], rest["stacks"][name], x, plan, over.hold if over else _as_it_is)
 
         graph, model_rest = rest["model"]
         return nnx.merge(graph, params["model"], model_rest).loss(batch, run)
 
-    return Program(case, plan, loss, optimizer, initialize)
+    return Program(case, plan, loss, optimizer, arrays, over)
+
+
+def _as_it_is(x: Any) -> Any:
+    return x
 
 
 class _Stream(nnx.RngStream):
@@ -165,8 +190,11 @@ def _parts(layer: Any) -> dict[str, Callable[[Any], Any]]:
     return layer.parts() if hasattr(layer, "parts") else {"layer": layer}
 
 
-def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
-    """x after a stack's layers, each run part by part, so that every strategy runs the same operations."""
+def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan, hold: Callable[[Any], Any]) -> Any:
+    """x after a stack's layers, each run part by part, so that every strategy runs the same operations.
+
+    `hold` puts x in its place on a mesh before each part.
+    """
 
     def merged(state: Arrays) -> dict[str, Callable[[Any], Any]]:
         params, (graph, rest) = state
@@ -175,7 +203,7 @@ def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan) -> Any:
     def part(name: str) -> Callable[[Arrays, Any], Any]:
         def scoped(state: Arrays, x: Any) -> Any:
             with jax.named_scope(name):
-                return merged(state)[name](x)
+                return merged(state)[name](hold(x))
 
         return scoped
 

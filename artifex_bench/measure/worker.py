@@ -83,7 +83,7 @@ def measure(visit: Visit, send: Send) -> None:
         jax.config.update("jax_compilation_cache_dir", visit.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     devices = getattr(visit.case, "devices", 1)
-    if devices > 1:
+    if devices > 1 and target == ATTACHED:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
     send({"environment": environment(targets.compiler_versions(target))})
     for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):

@@ -12,6 +12,10 @@ A model is a class with three things (the whole protocol; `case` is the RematCas
 says. Several stacks are named in a class attribute `stacks` (default ``("layers",)``). A layer maps x to x of the
 same shape; one that also offers `parts()`, a dict of functions x -> x that applied in order are the layer, can be
 rematerialized part by part (`attention-only`).
+
+A model whose weight matrices tensor parallelism can split says how in a class attribute `tensor`: the name of a module
+-> ``column`` (its outputs: the last dimension of kernel and bias) or ``row`` (its inputs: the first dimension of the
+kernel; the bias stays whole), as in Megatron-LM: ``tensor = {"up": "column", "down": "row"}``.
 """
 
 from __future__ import annotations
@@ -19,11 +23,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.case import CaseError, RematCase
+from artifex_bench.case import CaseError, RematCase, mesh_axes
 
 
 def _no_rule(case: RematCase) -> str | None:
@@ -33,6 +37,9 @@ def _no_rule(case: RematCase) -> str | None:
 def _heads_divide(case: RematCase) -> str | None:
     if case.heads is None or case.width % case.heads:
         return f"width {case.width} is not divisible by heads {case.heads}: choose a multiple"
+    split = mesh_axes(case.mesh).get("tensor", 1)
+    if case.heads % split:
+        return f"heads {case.heads} is not divisible by tensor={split} of the mesh, which splits them"
     return None
 
 
@@ -98,4 +105,15 @@ def load(model: str) -> Any:
     missing = [name for name in ("loss", "batch") if not callable(getattr(found, name, None))]
     if missing or not callable(found):
         raise CaseError(f"model {model!r}: needs a class with loss(batch, run) and batch(case, key)")
+    return found
+
+
+def tensor(model: str) -> Mapping[str, str]:
+    """How tensor parallelism splits a model: its attribute `tensor`. Raises CaseError where that says nothing."""
+    found = getattr(load(model), "tensor", None)
+    if not isinstance(found, Mapping) or not found or not set(found.values()) <= {"column", "row"}:
+        raise CaseError(
+            f"model {model!r}: does not say what the axis tensor of a mesh splits: give its class an attribute "
+            "tensor = {'up': 'column', 'down': 'row'} of its modules' names, or use the axes data and fsdp"
+        )
     return found

@@ -5,7 +5,7 @@ Shapes: B batch, D width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class Layer(nnx.Module):
 
 class Mlp(nnx.Module):
     """`depth` layers of `width`; loss: the mean square of the output."""
+
+    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # its output is gathered: all layers are alike
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         self.layers = nnx.List([Layer(case, rngs) for _ in range(case.depth)])

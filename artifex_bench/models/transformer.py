@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +74,11 @@ def _causal_bias(sequence: int, dtype: Any) -> jax.Array:
 
 class Transformer(nnx.Module):
     """Embedding, `depth` blocks, norm and head; loss: next-token cross-entropy on random tokens."""
+
+    tensor: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("query", "key", "value", "up", "head"), "column"),  # of the first three: its heads
+        **dict.fromkeys(("out", "down"), "row"),
+    }
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)

@@ -6,7 +6,7 @@ Shapes: B batch, X input, D width, Z latent = D / 2.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class Vae(nnx.Module):
     """Encoder and decoder of `depth` layers each; loss: reconstruction and Kullback-Leibler terms."""
 
     stacks = ("encoder", "decoder")
+    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # its output is gathered: all layers are alike
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)

@@ -119,11 +119,13 @@ def _more(record: Record, reference: Record | None, probe: str) -> float | None:
 def _kept_recomputation(record: Record, reference: Record | None) -> float | None:
     """The share of the planned recomputation that is left in the compiled program.
 
-    The compiler counts a loop's body once, so the plan is counted that way too.
+    The compiler counts a loop's body once, so the plan is counted that way too; and what one device does, so the plan
+    is taken as divided evenly among them.
     """
     kept = _more(record, reference, "compiled_flops")
     mine, plain = record.get("gradient_flops"), reference.get("gradient_flops") if reference else None
     if kept is None or mine is None or plain is None:
         return None
+    devices = record.case.devices if isinstance(record.case, RematCase) else 1
     planned = mine.detail["counting_loops_once"] - plain.detail["counting_loops_once"]
-    return max(0.0, kept / planned) if planned > 0 else None
+    return max(0.0, kept * devices / planned) if planned > 0 else None

@@ -16,7 +16,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """(name, figure), where there are estimates of what fits."""
     fitting = table[(table.compiled_peak_bytes <= table.capacity_bytes) & table.estimated_step_seconds.notna()]
     if not fitting.empty:
-        yield "max_batch", _throughput(fitting, styles(fitting.strategy.unique()))
+        yield "max_batch", _throughput(fitting, styles(sorted(fitting.strategy.unique())))
 
 
 def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
@@ -37,7 +37,7 @@ def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
         readable_log(panel.xaxis)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.margins(0.12)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * panel.dataLim.y1)
         panel.set_xlabel("batch")
         panel.set_ylabel("estimated throughput (samples/s)")
     legend_below(figure, looks, "filled: the largest batch that fits; open: smaller ones. Estimates, not measured.")

@@ -10,7 +10,7 @@ import pandas as pd
 from artifex_bench.record import Record
 from artifex_bench.report import units
 from artifex_bench.report.remat import SHAPE as SHAPE
-from artifex_bench.report.remat import recomputed, shapes
+from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
 
@@ -26,8 +26,8 @@ LEGEND = """
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler, of which arguments (parameters, optimizer, batch) and temporaries are parts · on host: offloaded,
 not in the peak · estimated step: every matrix product at the published peak or memory bandwidth, an estimate and no
-measurement, none with offloading · residuals: what autodiff saves · recomputed: FLOPs done again, as a share of the
-model's.
+measurement, none with offloading or a mesh · residuals: what autodiff saves · recomputed: FLOPs done again, as a share
+of the model's.
 """
 
 
@@ -76,6 +76,7 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         best = front(rows)
         known = rows.capacity_bytes.dropna()
         notes = [f"{rows.target.iloc[0]} has {units.size(known.iloc[0])} for a program"] if len(known) else []
+        notes += of_a_mesh(rows)
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, [cells(row, row.Index in best) for row in rows.itertuples()], notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from artifex_bench.stats import pareto_front
 
 SHAPE = (
     *("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler"),
-    "target",
+    *("target", "mesh"),
 )
 TITLE = "Step time against peak memory"
 HEADINGS = (
@@ -121,6 +122,7 @@ def shape_title(shape: dict[str, Any]) -> str:
     words += [str(shape["dtype"]), str(shape["layers"])]
     words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []
     words += [f"{axis} {shape[axis]}" for axis, value in plain.items() if shape[axis] != value]
+    words += [f"mesh {shape['mesh']}"] if there(shape["mesh"]) else []
     return f"{shape['model']}: {', '.join(words)}"
 
 
@@ -164,8 +166,18 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
     for title, rows in shapes(table):
         best = front(rows)
         lines = [cells(row, row.Index in best) for row in rows.itertuples()]
-        notes = [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
+        notes = of_a_mesh(rows)
+        notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, lines, notes
+
+
+def of_a_mesh(rows: pd.DataFrame) -> list[str]:
+    """A note on whose bytes are told, of a shape over a mesh."""
+    mesh = rows.mesh.iloc[0]
+    if not there(mesh):
+        return []
+    devices = math.prod(cases.mesh_axes(mesh).values())
+    return [f"peaks are those of each of the {devices} devices; residuals are what all of them together save"]
 
 
 def outcome(record: Record) -> str:

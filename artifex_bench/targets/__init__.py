@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import math
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module, resources
 from typing import Any
 
-from artifex_bench.case import ATTACHED, CaseError, check_choice
+from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
 
 ASKED = "cpu"  # how what is attached is asked for
 # platform -> (the extra that installs its compiler, the packages that this takes)
@@ -27,7 +28,8 @@ COMPILERS = {
 class Description:
     """A device that is not there: `capacity_bytes` for one program; `bandwidth` of its memory in bytes/s;
     `peak_flops` in FLOP/s by dtype of a matrix product; each with its source. `topology` and `device` are what the
-    TPU's and the GPU's compiler want to know.
+    TPU's and the GPU's compiler want to know. `topologies` are those that it comes in, and `devices` how many there
+    are in the one that the name carries.
     """
 
     name: str
@@ -37,8 +39,11 @@ class Description:
     bandwidth: float
     peak_flops: Mapping[str, float]
     roofline_source: str
+    topologies: Sequence[str]
     topology: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
+    devices_per_chip: int = 1
+    devices: int = 1
 
     @property
     def platform(self) -> str:
@@ -63,11 +68,45 @@ def stored(target: str) -> str:
 
 
 def describe(target: str) -> Description:
-    """The description of that name. Raises CaseError with the valid ones."""
-    check_choice("target", target, (ATTACHED, *descriptions()))
-    if target == ATTACHED:
+    """The description of that name: of one device, or of a topology of them (``tpu:v5e:2x4``, ``gpu:h100:8``).
+
+    Raises CaseError with the valid ones.
+    """
+    platform, _, rest = target.partition(":")
+    kind, colon, topology = rest.partition(":")
+    name = f"{platform}:{kind}" if colon else target
+    check_choice("target", name, (ATTACHED, *descriptions()))
+    if name == ATTACHED:
         raise CaseError(f"target {target!r}: it has no description: valid are {', '.join(descriptions())}")
-    return descriptions()[target]
+    found = descriptions()[name]
+    if not colon:
+        return found
+    if topology not in found.topologies:
+        valid = ", ".join(found.topologies)
+        raise CaseError(f"target {target!r}: {name} has no topology {topology!r}: valid are {valid}; one is {name}")
+    chips = math.prod(map(int, topology.split("x")))
+    named = {key: f"{value.partition(':')[0]}:{topology}" for key, value in found.topology.items() if ":" in value}
+    return replace(found, name=target, topology={**found.topology, **named}, devices=chips * found.devices_per_chip)
+
+
+def check_devices(case: RematCase) -> None:
+    """Raise CaseError unless the case's mesh takes the devices of its target, all of them where it is not attached."""
+    if case.target == ATTACHED:
+        return
+    there = describe(case.target).devices
+    if case.devices != there:
+        have = f"target {case.target!r} has {there} device{'s' if there > 1 else ''}"
+        if case.mesh is None:
+            raise CaseError(f"{have}: say with --mesh how a program is split over them, such as --mesh fsdp={there}")
+        fitting = sorted(
+            f"{name}:{topology}"
+            for name in descriptions()
+            if case.target.startswith(name)
+            for topology in descriptions()[name].topologies
+            if describe(f"{name}:{topology}").devices == case.devices
+        )
+        other = f"choose the target {' or '.join(fitting)}, or another mesh" if fitting else "choose another mesh"
+        raise CaseError(f"mesh {case.mesh!r}: takes {case.devices} devices, and {have}: {other}")
 
 
 def check_installed(target: str) -> None:
@@ -100,13 +139,15 @@ def _version(package: str) -> str | None:
 
 @dataclass(frozen=True)
 class Target:
-    """Where programs are compiled. `options(compiler)` are XLA's for it; `place(shapes)` puts abstract arrays on it;
-    `needed(error)` reads from a compiler's error the bytes that a program needs, None where it says nothing of memory.
-    `description` is None for the attached device, and only there can programs run.
+    """Where programs are compiled. `options(compiler)` are XLA's for it; `devices` those that a mesh may take;
+    `place(shapes)` puts abstract arrays that are on no mesh on one of them; `needed(error)` reads from a compiler's
+    error the bytes that a program needs, None where it says nothing of memory. `description` is None for what is
+    attached, and only there can programs run.
     """
 
     platform: str
     options: Callable[[str], dict[str, Any]]
+    devices: tuple[Any, ...] = ()
     place: Callable[[Any], Any] = lambda shapes: shapes
     needed: Callable[[str], int | None] = lambda error: None
     description: Description | None = None

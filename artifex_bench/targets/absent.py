@@ -35,24 +35,25 @@ def find(name: str) -> Target:
     """
     description = describe(name)
     jax.config.update("jax_platforms", "cpu")
-    device = (_tpu if description.platform == "tpu" else _gpu)(description)
-    sharding = SingleDeviceSharding(device)
+    devices = (_tpu if description.platform == "tpu" else _gpu)(description)
+    one = SingleDeviceSharding(devices[0])
     options = _GPU_OPTIONS if description.platform == "gpu" else {}
     return Target(
         description.platform,
         options=lambda compiler: dict(options),
-        place=lambda shapes: jax.tree.map(lambda shape: shape.update(sharding=sharding), shapes),
+        devices=devices,
+        place=lambda shapes: jax.tree.map(lambda shape: shape.update(sharding=shape.sharding or one), shapes),
         needed=needed_bytes,
         description=description,
     )
 
 
-def _tpu(description: Description) -> Any:
+def _tpu(description: Description) -> tuple[Any, ...]:
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # one process at a time may use a TPU, any number its compiler
-    return topologies.get_topology_desc(platform="tpu", **description.topology).devices[0]
+    return tuple(topologies.get_topology_desc(platform="tpu", **description.topology).devices)
 
 
-def _gpu(description: Description) -> Any:
+def _gpu(description: Description) -> tuple[Any, ...]:
     from jax._src import xla_bridge
 
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # there is no driver whose version could be held against ours
@@ -70,9 +71,9 @@ def _gpu(description: Description) -> Any:
         "dnn_version_info": {"major": 9, "minor": 8},
         "device_description_str": description.chip,
     }
-    one = "1x1x1"  # slices, hosts a slice, devices a host
-    topology = topologies.get_topology_desc(one, "cuda", topology=one, target_config=text_proto(config))
-    return topology.devices[0]
+    shape = f"1x1x{description.devices}"  # slices, hosts a slice, devices a host
+    topology = topologies.get_topology_desc(shape, "cuda", topology=shape, target_config=text_proto(config))
+    return tuple(topology.devices)
 
 
 def text_proto(message: Mapping[str, Any]) -> str:

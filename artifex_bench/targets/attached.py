@@ -27,7 +27,7 @@ def find(name: str) -> Target:
     import jax
 
     platform = jax.default_backend()
-    return Target(platform, options=lambda compiler: compiler_options(platform, compiler))
+    return Target(platform, lambda compiler: compiler_options(platform, compiler), tuple(jax.local_devices()))
 
 
 def compiler_options(platform: str, compiler: str) -> dict[str, str | bool]:
@@ -74,11 +74,12 @@ class Meter:
     peak: Callable[[], int | None]
 
 
-def meter(device: Any) -> Meter:
-    """The meter for a device.
+def meter(device: Any, of: int = 1) -> Meter:
+    """The meter for a device, the first `of` as many that a program is split over.
 
     GPU and TPU: the allocator's own peak since the process began. CPU: the rise of the process's resident peak
-    (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made.
+    (`VmHWM`, reset through /proc/self/clear_refs: Linux only) above what was resident before the arrays were made: no
+    peak of one device where several share the process.
     """
     if device.platform != "cpu":
         stats: Mapping[str, Any] | None = device.memory_stats()
@@ -90,6 +91,8 @@ def meter(device: Any) -> Meter:
             reset=_nothing,
             peak=lambda: int(device.memory_stats()["peak_bytes_in_use"]),
         )
+    if of > 1:
+        return _blind(f"the {of} devices share this process, whose resident peak is that of all of them together")
     return resident_meter()
 
 

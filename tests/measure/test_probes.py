@@ -17,6 +17,7 @@ COMPILED = SimpleNamespace(
     peak=100,
     parts={"temp_bytes": 60},
     flops=7.0,
+    devices=1,
 )
 RAN = SimpleNamespace(
     first_seconds=1.0,
@@ -37,6 +38,11 @@ def test_each_number_has_its_unit_and_its_source():
         for name, found in taken(phase, result).items():
             assert found.unit == PROBES[name].unit
             assert found.values and found.source and not found.note, name
+
+
+def test_figures_of_one_of_several_devices_say_so():
+    found = taken("compiled", COMPILED, devices=8)
+    assert all(found[name].source.endswith(", of each device") for name in ("compiled_peak_bytes", "compiled_flops"))
 
 
 def test_raw_values_are_kept():
@@ -78,7 +84,7 @@ def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_fro
     [
         ("compiled", COMPILED, {"from_cache": True}, "compile_seconds", "came from the cache"),
         ("compiled", COMPILED, {"flops": None}, "compiled_flops", "no cost analysis"),
-        ("planned", PLANNED, {"estimate": None}, "estimated_step_seconds", "no transfers to host memory"),
+        ("planned", PLANNED, {"estimate": "no links"}, "estimated_step_seconds", "no links"),
         ("ran", RAN, {"peak": None, "peak_source": "cannot be read"}, "measured_peak_bytes", "cannot be read"),
         ("ran", RAN, {"others_share": None}, "other_cpu_share", "Linux only"),
         ("ran", RAN, {"first_result": None}, "gradient_sketch", "first round"),

@@ -60,6 +60,14 @@ def test_verdicts(figures, name, reason):
     assert verdict(other(**figures), PLAIN) == Verdict(name, reason)
 
 
+def test_over_a_mesh_the_compiler_counts_what_one_device_does():
+    """300 FLOPs are computed again by 4 devices together: 75 each."""
+    fields = {"recomputed": 300, "flops": 900 + 75, "residual": 500}
+    one, plain = (dataclasses.replace(r, case=case(r.case.strategy, mesh="fsdp=4")) for r in (other(**fields), PLAIN))
+    assert verdict(one, plain).name == "paid for nothing"
+    assert verdict(other(**fields), PLAIN).name == "undone"
+
+
 def without(found, *probes):
     return dataclasses.replace(found, measurements=tuple(m for m in found.measurements if m.probe not in probes))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from artifex_bench.advise import advise
@@ -69,6 +71,24 @@ def test_advice_is_what_fits_with_the_shortest_estimate():
     }
     [tight] = advise(frame(RECORDS), memory_budget=9 * GIB)
     assert (tight.choice, tight.cost) == (None, "the least is all with 10.0 GiB")
+
+
+def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
+    names = (("none", 27), ("all", 10), ("every-2", 15))
+    records = [compiled(name, peak, None, "tpu:v5e:2x4", mesh="fsdp=8") for name, peak in names]
+    again = [taken("gradient_flops", 900 + 100 * i, counting_loops_once=900) for i in (0, 3, 1)]
+    records = [
+        dataclasses.replace(r, measurements=(*(m for m in r.measurements if m.probe != "gradient_flops"), flops))
+        for r, flops in zip(records, again, strict=True)
+    ]
+    [found] = advise(frame(records), target="tpu:v5e:2x4")
+    assert (found.choice, found.next_best) == ("every-2", "all")
+    assert found.question == "the least computed again with a compiled peak of 16.0 GiB at most"
+    assert found.cost == "+11% FLOPs, compiled peak 15.0 GiB, 1.00 GiB to spare"
+    assert "its time is not known, nor estimated, over a mesh" in found.how_sure
+    [(title, _, notes)] = planned.grouped(frame(records))
+    assert title.endswith("target tpu:v5e:2x4, mesh fsdp=8")
+    assert "peaks are those of each of the 8 devices; residuals are what all of them together save" in notes
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():

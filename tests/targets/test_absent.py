@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import load_run, targets
+from artifex_bench import load_run, store, targets
 from artifex_bench.targets import absent
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,28 @@ def test_a_tpu_says_what_fits_and_by_how_much(tmp_path, batch, fitting):
     assert (table.estimated_step_seconds > 0).all() and table.step_seconds.isna().all()
     assert ("yes, " if fitting else "too much") in done.stdout
     assert "WARNING" not in done.stderr  # what the compiler says is in a log
+
+
+@installed("tpu:v5e")
+def test_a_peak_over_a_tpu_slice_is_that_of_one_of_its_devices(tmp_path):
+    sizes = ("--strategy", "none", "--depth", "2", "--width", "1024", "--batch", "8192")
+    one, _ = run(tmp_path, *sizes, "--target", "tpu:v5e", name="one")
+    mesh, done = run(tmp_path, *sizes, "--target", "tpu:v5e:2x4", "--mesh", "data=4,fsdp=2", name="mesh")
+    assert mesh.compiled_peak_bytes["none"] < 0.5 * one.compiled_peak_bytes["none"]
+    assert mesh.argument_bytes["none"] < 0.55 * one.argument_bytes["none"]  # half of the state
+    assert mesh.capacity_bytes["none"] == one.capacity_bytes["none"]
+    assert mesh.estimated_step_seconds.isna().all() and "peaks are those of each of the 8 devices" in done.stdout
+    [record] = store.load(tmp_path / "mesh")
+    assert "no links between devices" in record.get("estimated_step_seconds").note
+
+
+@installed("gpu:h100")
+@pytest.mark.parametrize("mesh", ["fsdp=4", "fsdp=2,tensor=2"])
+def test_a_peak_over_gpus_is_that_of_one_of_them(tmp_path, mesh):
+    small = ("--strategy", "none", "--batch", "65536", "--dtype", "bfloat16")
+    one, _ = run(tmp_path, *small, "--target", "gpu:h100", name="one")
+    four, _ = run(tmp_path, *small, "--target", "gpu:h100:4", "--mesh", mesh, name="four")
+    assert four.compiled_peak_bytes["none"] < 0.8 * one.compiled_peak_bytes["none"]
 
 
 @installed("gpu:h100")

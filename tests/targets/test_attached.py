@@ -55,6 +55,14 @@ def test_a_cpu_whose_resident_peak_cannot_be_reset_gives_none_and_says_why(monke
     assert "Linux only" in meter.source
 
 
+def test_devices_that_share_a_process_have_no_peak_of_their_own():
+    meter = attached.meter(Device("cpu", None), 8)
+    assert meter.peak() is None
+    assert meter.source == "the 8 devices share this process, whose resident peak is that of all of them together"
+    meter = attached.meter(Device("gpu", {"peak_bytes_in_use": 5}), 8)
+    assert meter.peak() == 5
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_cpu_meter_sees_what_is_touched_after_start_and_nothing_from_before():
     """Within 8 MiB: other threads of this process come and go."""

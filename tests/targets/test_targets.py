@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifex_bench import targets
-from artifex_bench.case import DTYPES, CaseError
+from artifex_bench.case import DTYPES, CaseError, RematCase
 
 
 @pytest.mark.parametrize("name", targets.descriptions())
@@ -31,9 +31,60 @@ def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
         targets.describe("attached")
 
 
-@pytest.mark.parametrize("name", ["tpu", "tpu:v5e:2x4", "gpu:", "TPU:V5E"])
+@pytest.mark.parametrize(
+    ("name", "devices", "topology"),
+    [
+        ("tpu:v5e", 1, "v5e:2x2"),
+        ("tpu:v5e:2x4", 8, "v5e:2x4"),
+        ("tpu:v5p:2x2x2", 8, "v5p:2x2x2"),
+        ("tpu:v7x:2x2x1", 8, "tpu7x:2x2x1"),  # two devices a chip
+        ("gpu:h100:8", 8, None),
+    ],
+)
+def test_a_target_may_carry_a_topology(name, devices, topology):
+    found = targets.describe(name)
+    assert (found.name, found.devices, found.topology.get("topology_name")) == (name, devices, topology)
+    one = targets.describe(":".join(name.split(":")[:2]))
+    assert (found.capacity_bytes, found.platform) == (one.capacity_bytes, one.platform)
+    assert targets.compiler_versions(name) == targets.compiler_versions(one.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "valid"),
+    [
+        ("tpu:v5e:3x3", "3x3", "2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16; one is tpu:v5e"),
+        ("tpu:v5e:2x2:1", "2x2:1", "2x2, 2x4, "),
+        ("tpu:v4:", "", "2x2x1, 2x2x2, "),
+        ("gpu:h100:16", "16", "2, 4, 8; one is gpu:h100"),
+    ],
+)
+def test_other_topologies_are_refused_with_the_valid_ones(name, topology, valid):
+    with pytest.raises(CaseError, match=f"target '{name}': .* has no topology '{topology}': valid are {valid}"):
+        targets.describe(name)
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ({"target": "tpu:v5e:2x4"}, "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
+        ({"target": "tpu:v5e", "mesh": "fsdp=4"}, "takes 4 devices, .* has 1 device: choose the target tpu:v5e:2x2"),
+        ({"target": "gpu:h100:8", "mesh": "data=2,fsdp=8"}, "takes 16 devices, .* has 8 devices: choose another mesh"),
+        ({"target": "tpu:v7x:2x2x1", "mesh": "fsdp=2"}, "takes 2 devices, .* has 8 devices: choose another mesh"),
+    ],
+)
+def test_a_mesh_takes_the_devices_of_its_target(case, problem):
+    with pytest.raises(CaseError, match=problem):
+        targets.check_devices(RematCase(**case))
+
+
+def test_a_mesh_that_does_is_fine():
+    for case in ({}, {"mesh": "fsdp=8"}, {"target": "tpu:v5e"}, {"target": "tpu:v5e:2x4", "mesh": "data=4,fsdp=2"}):
+        targets.check_devices(RematCase(**case))
+
+
+@pytest.mark.parametrize("name", ["tpu", "tpu:v9:2x4", "gpu:", "TPU:V5E", "cpu:8"])
 def test_an_unknown_target_is_refused_with_the_valid_ones(name):
-    with pytest.raises(CaseError, match=f"unknown target {name!r}: valid are attached, tpu:v4, tpu:v5e"):
+    with pytest.raises(CaseError, match=f"unknown target '{name.removesuffix(':2x4')}': valid are attached, tpu:v4, "):
         targets.check_installed(name)
 
 
