@@ -1,10 +1,12 @@
-"""Budgets on the attached device, beside the policies that one would choose by hand.
+"""Budgets on a target, beside the policies that one would choose by hand.
 
     python examples/memory_budget.py --layers scan,unroll --depth 8 --width 128 --batch 4 --sequence 64
+    python examples/memory_budget.py --target gpu:h100,tpu:v5e --dtype bfloat16 --width 1024 --batch 8 --sequence 1024
 
 Prints two tables for each: budgets at 10, 25, 50 and 75 % of the way from the leanest plan to no rematerialization,
-and a plan at the peak of each strategy chosen by hand, beside that strategy. Peaks are the compiler's; steps are timed
-in fresh processes, in turn (A B C A B C …), and an interval is a bootstrap 95 % of the ratio to the one by hand.
+and a plan at the peak of each strategy chosen by hand, beside that strategy. Peaks are the compiler's. On the attached
+device steps are timed in fresh processes, in turn (A B C A B C …), and an interval is a bootstrap 95 % of the ratio to
+the one by hand; of a device that is not there the step is an estimate (roofline).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from artifex_bench.record import Record
 from artifex_bench.report.frame import by_case, groups
 from artifex_bench.runner import Request
 from artifex_bench.stats import bootstrap_ratios, pooled_median
+from artifex_bench.targets import stored
 
 BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")
 FRACTIONS = ("0.1", "0.25", "0.5", "0.75")
@@ -29,13 +32,17 @@ FRACTIONS = ("0.1", "0.25", "0.5", "0.75")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", default="scan,unroll")
-    parser.add_argument("--model", default="transformer")
-    for name, default in (("depth", 8), ("width", 128), ("batch", 4), ("sequence", 64), ("rounds", 3), ("steps", 10)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--target", default="cpu")
+    for name, default in (("model", "transformer"), ("dtype", "float32")):
+        parser.add_argument(f"--{name}", default=default)
+    sizes = {"depth": 8, "width": 128, "batch": 4, "sequence": 64, "heads": 4}
+    for name, size in (*sizes.items(), ("rounds", 3), ("steps", 10)):
+        parser.add_argument(f"--{name}", type=int, default=size)
     given = parser.parse_args()
-    sizes = {name: getattr(given, name) for name in ("model", "depth", "width", "batch", "sequence")}
-    for layers in given.layers.split(","):
-        compare({**sizes, "layers": layers}, given.rounds, given.steps)
+    shape = {name: getattr(given, name) for name in ("model", *sizes, "dtype")}
+    for target in given.target.split(","):
+        for layers in given.layers.split(","):
+            compare({**shape, "layers": layers, "target": stored(target)}, given.rounds, given.steps)
 
 
 def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
@@ -45,15 +52,22 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
     at = {name: f"budget-{peak}" for name, peak in peaks.items() if name in BY_HAND}
     found = sweep(shape, (*BY_HAND, *(f"budget-{f}" for f in FRACTIONS), *at.values()), rounds, steps)
     print(f"\n### {' '.join(f'{axis}={value}' for axis, value in shape.items())}\n")
-    print("| budget | bytes | compiled peak | met | predicted | compilations | recomputed | step |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| budget | bytes | taken | compiled peak | met | predicted | compilations | recomputed | step |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for fraction in FRACTIONS:
         print(row(f"{float(fraction):.0%}", found[f"budget-{fraction}"], found["none"]))
-    print("\n| by hand | its peak | recomputed | step | plan's peak | recomputed | step | step / by hand | 95 % |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name, plan in at.items():
-        mine, theirs = found[plan], found[name]
-        cells = [name, *told(theirs, found["none"]), *told(mine, found["none"]), *compared(mine, theirs)]
+    print(
+        "\n| by hand | its peak | recomputed | step | adds by the rates "
+        "| taken | its peak | recomputed | step | adds by the rates | step / by hand | 95 % |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for name, strategy in at.items():
+        mine, theirs = found[strategy], found[name]
+        asked = mine[0].get("budget_bytes")
+        plan = asked.detail if asked else {"plan": "–", "by_hand": [], "extra_seconds": None}
+        rates = {one["plan"]: one["extra_seconds"] for one in plan["by_hand"]}
+        cells = [name, *told(theirs, found["none"]), added(rates.get(name))]
+        cells += [plan["plan"], *told(mine, found["none"]), added(plan["extra_seconds"]), *compared(mine, theirs)]
         print(f"| {' | '.join(cells)} |")
 
 
@@ -73,7 +87,15 @@ def row(budget: str, visits: list[Record], plain: list[Record]) -> str:
     met = (visits[0].value("compiled_peak_bytes") or np.inf) <= asked.values[0]
     predicted = mib(plan["predicted_peak"]) if plan["predicted_peak"] else "–"
     peak, recomputed, step = told(visits, plain)
-    cells = [budget, mib(asked.values[0]), peak, "yes" if met else "NO", predicted, str(len(plan["compiled"]))]
+    cells = [
+        budget,
+        mib(asked.values[0]),
+        plan["plan"],
+        peak,
+        "yes" if met else "NO",
+        predicted,
+        str(len(plan["compiled"])),
+    ]
     return f"| {' | '.join([*cells, recomputed, step])} |"
 
 
@@ -86,18 +108,30 @@ def told(visits: list[Record], plain: list[Record]) -> list[str]:
     )
     if peak is None or flops is None or model is None:
         return [visits[0].status, "–", "–"]
+    step = seconds(visits)
+    return [mib(peak), f"{flops / model - 1:+.1%}", f"{1e3 * step:.1f} ms" if step else "–"]
+
+
+def seconds(visits: list[Record]) -> float | None:
+    """The median step, or the estimate of it for a device that is not there."""
     steps = groups(visits, "step_seconds")
-    return [mib(peak), f"{flops / model - 1:+.1%}", f"{1e3 * pooled_median(steps):.1f} ms" if steps else "–"]
+    return pooled_median(steps) if steps else visits[0].value("estimated_step_seconds")
 
 
 def compared(mine: list[Record], theirs: list[Record]) -> list[str]:
-    """The ratio of the steps, with its interval."""
-    ours, others = groups(mine, "step_seconds"), groups(theirs, "step_seconds")
+    """The ratio of the steps, with its interval where they were timed."""
+    ours, others = seconds(mine), seconds(theirs)
     if not ours or not others:
         return ["–", "–"]
-    ratios = bootstrap_ratios(ours, others)
+    timed = groups(mine, "step_seconds"), groups(theirs, "step_seconds")
+    ratios = bootstrap_ratios(*timed) if all(timed) else None
     interval = "–" if ratios is None else " … ".join(f"{q:.2f}" for q in np.quantile(ratios, (0.025, 0.975)))
-    return [f"{pooled_median(ours) / pooled_median(others):.2f}", interval]
+    return [f"{ours / others:.3f}", interval]
+
+
+def added(seconds: float | None) -> str:
+    """What a plan adds to a step by the rates that it was chosen by."""
+    return "–" if seconds is None else f"{1e3 * seconds:.2f} ms"
 
 
 def mib(size: float) -> str:

@@ -54,11 +54,16 @@ def test_a_run_measures_time_and_three_kinds_of_memory(smoke):
 
 
 def test_a_budget_stands_in_a_sweep_beside_other_strategies(tmp_path):
-    asked = ["--model", "transformer,mlp", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
-    printed, _ = bench("run", "remat", *asked, *SMALL, "--out", str(tmp_path), "--name", "budget", code=1)
-    records = {(r.case.model, r.case.strategy): r for r in store.load(tmp_path / "budget")}
-    for model in ("transformer", "mlp"):
-        met = records[model, "budget-0.5"]
+    asked = ["--model", "transformer,mlp,vae", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
+    where = ("--out", str(tmp_path), "--name", "budget")
+    printed, _ = bench("run", "remat", *asked, *SMALL, *where, "--rounds", "2", code=1)
+    found = store.load(tmp_path / "budget")
+    records = {(r.case.model, r.case.strategy): r for r in found if r.round == 0}
+    later = {(r.case.model, r.case.strategy): r for r in found if r.round == 1}
+    for model in ("transformer", "mlp", "vae"):
+        met, again = records[model, "budget-0.5"], later[model, "budget-0.5"]
+        assert again.get("budget_bytes") is None  # planned once: the same program in every round
+        assert again.value("compiled_peak_bytes") == met.value("compiled_peak_bytes")
         assert met.status == "ok" and met.agreement.ok
         assert met.value("compiled_peak_bytes") <= met.value("budget_bytes")
         assert len(met.get("budget_bytes").detail["compiled"]) <= 6

@@ -49,7 +49,7 @@ def runs(notebook):
 
 
 def test_there_is_one_for_each_question():
-    assert set(NOTEBOOKS) == {"remat_tradeoffs", "checkpoint_io", "compare_runs"}
+    assert set(NOTEBOOKS) == {"remat_tradeoffs", "memory_budget", "checkpoint_io", "compare_runs"}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,44 +1,81 @@
-"""A budget met on a target: what the target compiles to, and what it is assumed to do in a second."""
+"""A budget met on a target: what the target compiles to, what it does in a second, and what was chosen, kept."""
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
+from artifex_bench import targets
+from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.measure.program import Program
-from artifex_bench.measure.rates import ROOFLINES, Roofline
+from artifex_bench.measure.rates import Roofline, roofline
+from artifex_bench.remat.budget import kept
 from artifex_bench.remat.budget.loop import meet
-from artifex_bench.remat.budget.plan import BudgetPlan
+from artifex_bench.remat.budget.plan import BudgetPlan, Built
+from artifex_bench.remat.budget.stacks import planned
 from artifex_bench.targets import attached
+
+if TYPE_CHECKING:
+    from artifex_bench.measure.phases import Compiled
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a plan is compiled. `peak(function, args, donated)` compiles it at those shapes: peak bytes."""
+    """Where a plan is compiled. `build(function, args, donated)` compiles it at those arguments, or shapes."""
 
     name: str
     roofline: Roofline
-    peak: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], int]
+    build: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], Built]
 
 
-def roofline(platform: str) -> Roofline:
-    """What a device of that platform is assumed to do in a second."""
-    return ROOFLINES.get(platform, ROOFLINES["gpu"])
+def target(name: str) -> Target:
+    """The attached device, or one that is not there, by its name; compiled faithfully, as every case is.
+
+    Raises CaseError where there is no such target, its compiler is not installed, or JAX is free to start devices.
+    """
+    if name != ATTACHED:
+        targets.check_installed(name)
+        if jax.config.read("jax_platforms") != "cpu":  # it would look for the device itself, and lose one that is there
+            raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
+    device = targets.find(name)
+    options = device.options("faithful")
+
+    def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> Built:
+        given = args if device.description is None else device.place(jax.eval_shape(lambda *a: a, *args))
+        lowered = jax.jit(function, donate_argnums=donated).lower(*given)
+        try:
+            step = lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            needed = device.needed(str(error))
+            if needed is None:
+                raise
+            return Built(needed)
+        peak, _ = attached.compiled_peak(device.platform, step.memory_analysis())
+        shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
+        return Built(peak, None if shapes or device.description else _runs(step, lambda: args, donated))
+
+    shown = device.platform if device.description is None else name
+    return Target(shown, roofline(device.platform, device.description), build)
 
 
-def attached_target() -> Target:
-    """The attached device, compiled faithfully: options as in every case."""
-    platform = jax.default_backend()
-    options = attached.compiler_options(platform, "faithful")
+def _runs(step: Callable[..., Any], args: Callable[[], Sequence[Any]], donated: tuple[int, ...]) -> Callable[[], float]:
+    """One run of a compiled step: its seconds. What it takes by donation is copied before."""
 
-    def peak(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> int:
-        compiled = jax.jit(function, donate_argnums=donated).lower(*args).compile(compiler_options=options)
-        return attached.compiled_peak(platform, compiled.memory_analysis())[0]
+    def run() -> float:
+        given = [jax.tree.map(jnp.copy, arg) if i in donated else arg for i, arg in enumerate(args())]
+        jax.block_until_ready(given)
+        start = time.perf_counter()
+        jax.block_until_ready(step(*given))
+        return time.perf_counter() - start
 
-    return Target(platform, roofline(platform), peak)
+    return run
 
 
 @dataclass(frozen=True)
@@ -49,16 +86,38 @@ class Settled:
     plan: BudgetPlan
 
 
-def settle(program: Program, peak: Callable[[Program], int], platform: str) -> Settled:
-    """The case's budget met: `peak(program)` compiles what the case measures. Raises BudgetError when nothing fits."""
+def settle(
+    program: Program, compiled: Callable[[Program], Compiled], device: targets.Target, timed: bool, place: Path | None
+) -> Settled:
+    """The case's budget met: `compiled(program)` compiles what the case measures; what is chosen is kept at `place`.
+
+    With `timed`, those that fit are run on a CPU, and the fastest is chosen by that. (On another device the peak that
+    is read later would be theirs: it never resets.) Raises BudgetError when nothing fits.
+    """
     assert program.plan.budget is not None
     state, batch = program.abstract()
-    loss, plan = meet(
+    arrays = functools.cache(program.initialize)
+
+    def build(loss: Callable[..., Any]) -> Built:
+        found = compiled(replace(program, loss=loss))
+        if found.step is None or not timed or device.platform != "cpu" or device.description is not None:
+            return Built(found.peak)
+        return Built(found.peak, _runs(found.step, arrays, program.donated))
+
+    groups, plan = meet(
         program.loss,
         (state["params"], state["rest"], batch),
         program.plan.budget,
-        roofline(platform).rates(),
-        lambda loss: peak(replace(program, loss=loss)),
-        platform,
+        roofline(device.platform, device.description).rates(),
+        build,
+        device.platform if device.description is None else program.case.target,
     )
-    return Settled(replace(program, loss=loss), plan)
+    if place is not None:
+        kept.write(place, groups)
+    return Settled(replace(program, loss=planned(program.loss, groups)), plan)
+
+
+def settled_before(program: Program, place: Path) -> Program | None:
+    """The program with the choices kept there, so that every round of a run has the same; None where there are none."""
+    groups = kept.read(place)
+    return None if groups is None else replace(program, loss=planned(program.loss, groups))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 from jax.extend import core
 
 from artifex_bench import targets
-from artifex_bench.case import RematCase
+from artifex_bench.case import RematCase, case_id
 from artifex_bench.measure import budget, jaxprs, remembered
 from artifex_bench.measure.mesh import per_device_bytes
 from artifex_bench.measure.probes import absent, take, tree_bytes
@@ -32,7 +33,7 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     """
     assert isinstance(visit.case, RematCase)
     target = targets.find(visit.case.target)
-    program, settled = prepare(visit.case, target)
+    program, settled = prepare(visit, target)
     first = visit.round == 0
     if first and settled is not None:
         yield from take("settled", settled)
@@ -55,13 +56,21 @@ def measure(visit: Visit) -> Iterator[Measurement]:
         yield from take("split", time_forward(program, compiled.options, visit.steps))
 
 
-def prepare(case: RematCase, target: Target) -> tuple[Program, budget.Settled | None]:
-    """The program that is measured: where the strategy is a budget, with the plan that meets it."""
-    program = build(case, target.devices)
+def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | None]:
+    """The program that is measured. Where the strategy is a budget, with the plan that meets it; a later round takes
+    what the first one chose.
+    """
+    assert isinstance(visit.case, RematCase)
+    program = build(visit.case, target.devices)
     refuse_offload(program, target.platform)
     if program.plan.budget is None:
         return program, None
-    settled = budget.settle(program, lambda one: compile_step(one, target).peak, target.platform)
+    place = Path(visit.cache) / f"{case_id(visit.case)}.json" if visit.cache is not None else None
+    before = budget.settled_before(program, place) if visit.round and place is not None else None
+    if before is not None:
+        return before, None
+    timed = visit.steps > 0 and visit.profile is None
+    settled = budget.settle(program, lambda one: compile_step(one, target), target, timed, place)
     return settled.program, settled
 
 

@@ -31,7 +31,7 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     """
     assert isinstance(visit.case, RematCase) and visit.profile is not None
     target = targets.find(visit.case.target)
-    program, settled = prepare(visit.case, target)
+    program, settled = prepare(visit, target)
     if settled is not None:
         yield from take("settled", settled)
     yield from take("traced", trace(program))

@@ -1,4 +1,4 @@
-"""ROOFLINES: what a device is assumed to do in a second, and from that what an equation costs. Estimates, not figures.
+"""What a device is assumed to do in a second, and from that what an equation costs. Estimates, not figures.
 
 The roofline (Williams 2009): an operation takes as long as its arithmetic or its traffic, whichever is longer.
 Elementwise operations are taken as fused with what reads them: no traffic of their own.
@@ -7,54 +7,100 @@ Elementwise operations are taken as fused with what reads them: no traffic of th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.measure.jaxprs import equation_flops
 from artifex_bench.remat.budget.graph import Cost, Rates
+from artifex_bench.targets import Description, describe
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Matrix products a second (FLOP), other arithmetic a second (FLOP), bytes a second, and where that is from."""
+    """Matrix products (FLOP a second, by dtype of the operands), other arithmetic (FLOP a second), `special` functions
+    (exp, tanh, … a second), bytes a second, and where that is from. `cached`: what is not saved stays in a cache.
+    """
 
-    dot_flops: dict[int, float]  # bytes an element -> FLOP a second
+    dot_flops: Mapping[str, float]
     vector_flops: float
+    special: float
     bytes_per_second: float
     source: str
+    cached: bool = False
 
     def rates(self) -> Rates:
-        return Rates(self.cost, self.bytes_per_second)
+        return Rates(self.cost, self.saving)
+
+    def saving(self, eqn: Any, size: float) -> float:
+        """Seconds to save so many bytes of what the equation gives: to write and to read them.
+
+        A product's result goes to memory and back in any case, saved or computed again, but for what a cache holds.
+        """
+        return 0.0 if eqn.primitive.name in _MATRIX and not self.cached else 2 * size / self.bytes_per_second
 
     def cost(self, eqn: Any) -> Cost:
         """Of computing the equation once."""
         flops, name = equation_flops(eqn), eqn.primitive.name
         traffic = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars)) / self.bytes_per_second
         if name in _MATRIX:
-            itemsize = eqn.outvars[0].aval.dtype.itemsize
-            return Cost(max(flops / self.dot_flops[min(itemsize, 4)], traffic), flops)
-        if name in _SLOW:
-            return Cost(_SLOW[name] * flops / self.vector_flops, flops)
+            return Cost(max(flops / self._of_products(eqn), traffic), flops)
+        if name in _SPECIAL:
+            return Cost(flops / self.special, flops)
         return Cost(max(flops / self.vector_flops, traffic if name.startswith(_READERS) else 0.0), flops)
+
+    def _of_products(self, eqn: Any) -> float:
+        dtypes = (str(getattr(var.aval, "dtype", "")) for var in (*eqn.invars, *eqn.outvars))
+        return next(
+            (self.dot_flops[dtype] for dtype in dtypes if dtype in self.dot_flops), min(self.dot_flops.values())
+        )
 
 
 _MATRIX = frozenset(["dot_general", "conv_general_dilated", "scan", "while", "cond", "custom_vjp_call"])
-# polynomials and divisions: additions that take as long
-_SLOW = dict.fromkeys(["exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "erf", "erf_inv"], 10.0)
-_SLOW |= dict.fromkeys(["sin", "cos", "pow", "div", "sqrt", "rsqrt"], 5.0)
+_SPECIAL = frozenset(
+    [
+        *("exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "erf", "erf_inv"),
+        *("sin", "cos", "pow", "div", "sqrt", "rsqrt"),
+    ]
+)
 # what ends a fusion, and bits that must be made anew
 _READERS = ("reduce_", "cum", "sort", "gather", "scatter", "transpose", "concatenate", "random_bits", "threefry")
 
-ROOFLINES = {
-    "cpu": Roofline(
-        {4: 1.7e11, 2: 1.7e11, 1: 1.7e11},
-        5e9,
-        6e9,
-        "measured once on 2 shared cores: a product of 1024 x 256 x 1024, and x + 1 of 32 MiB",
-    ),
-    "gpu": Roofline({4: 6.7e13, 2: 9.9e14, 1: 2e15}, 6.7e13, 3.35e12, "data sheet of the H100 SXM"),
-    "tpu": Roofline({4: 4.9e13, 2: 1.97e14, 1: 3.94e14}, 4e12, 8.2e11, "data sheet of the v5e; vector rate assumed"),
-}
+CPU = Roofline(
+    {"float32": 1e11, "bfloat16": 1e11},
+    5e9,
+    2e9,
+    6e9,
+    "measured once on 2 shared cores: products of 256 x 128 x 512 and larger, exp and tanh of 2**17 elements, "
+    "and x + 1 of 32 MiB",
+    cached=True,
+)
+STANDS_FOR = {"tpu": "tpu:v5e", "gpu": "gpu:h100"}  # an attached device is taken for that one
+
+
+def roofline(platform: str, description: Description | None = None) -> Roofline:
+    """Of a described device, or of what is attached of that platform."""
+    if description is not None:
+        return described(description)
+    return CPU if platform == "cpu" else described(describe(STANDS_FOR.get(platform, "gpu:h100")))
+
+
+def described(device: Description) -> Roofline:
+    """From a description: products and memory as it says; the rest from what the chip is made of.
+
+    A GPU's lanes do one operation a clock, and a special function on 16 of a core's lanes (CUDA C++ Programming Guide,
+    throughput of native arithmetic instructions). A TPU's vector unit has 8 x 128 lanes of 4 operations beside four
+    systolic arrays of 128 x 128 (32 times as much arithmetic), and makes one special function a lane and clock: the
+    ratio of the v5e, assumed of all.
+    """
+    if device.platform == "gpu":
+        clock = device.device["core_count"] * device.device["clock_rate_ghz"] * 1e9
+        vector, special = clock * device.device["fpus_per_core"], clock * 16
+    else:
+        vector = device.peak_flops["bfloat16"] / 32
+        special = vector / 4
+    source = f"{device.roofline_source}; vector units from the chip's description"
+    return Roofline(device.peak_flops, vector, special, device.bandwidth, source)
 
 
 def _bytes(aval: Any) -> int:

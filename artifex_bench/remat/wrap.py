@@ -82,7 +82,7 @@ def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any,
 
         if flag:
             return remat(apply)
-        return jax.checkpoint(apply, policy=_all_but_slices, prevent_cse=False) if sliced else apply
+        return jax.checkpoint(apply, policy=all_but_slices, prevent_cse=False) if sliced else apply
 
     def group(states: Any, x: Any) -> Any:
         sliced = not isinstance(states, list)
@@ -98,6 +98,6 @@ def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any,
     return remat(group) if plan.group else group
 
 
-def _all_but_slices(primitive: Any, *_: Any, **__: Any) -> bool:
+def all_but_slices(primitive: Any, *_: Any, **__: Any) -> bool:
     """Saves every value but slices: else a scan over groups keeps a second, sliced copy of the parameters."""
     return primitive.name not in ("slice", "dynamic_slice", "squeeze")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.case import ATTACHED
+from artifex_bench.report import budget_plots
 from artifex_bench.report.planned import front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels
 from artifex_bench.report.remat import SHAPE, shape_title, shapes
@@ -22,6 +23,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     known = table[table.compiled_peak_bytes.notna() & table.estimated_step_seconds.notna()]
     if not known.empty:
         yield "absent_tradeoff", _tradeoff(known, styles(known.strategy.unique()))
+    yield from budget_plots.draw(known, "estimated_step_seconds", "estimated step time (ms)")
     if known.target.nunique() > 1:
         yield "absent_fronts", _fronts(known, styles(known.target.unique()))
 

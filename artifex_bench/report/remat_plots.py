@@ -11,7 +11,7 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.report import units
+from artifex_bench.report import budget_plots, units
 from artifex_bench.report.plots import (
     COLOURS,
     HATCHES,
@@ -41,6 +41,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     curve = _segments(table)
     if curve is not None:
         yield "segments", curve
+    yield from budget_plots.draw(table, "step_seconds", "step time (ms)")
 
 
 def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:

@@ -47,6 +47,17 @@ def test_strategies_of_one_shape(tmp_path):
     assert drawn(tmp_path, [ok("none"), ok("all", 3000), record("every-2", "oom")]) == {"tradeoff"}
 
 
+def test_budgets_over_the_points_of_strategies_by_hand(tmp_path):
+    records = [ok("none"), ok("all", 3000), ok("budget-0.25", 3400), ok("budget-0.5", 3900), ok("budget-0.75", 3900)]
+    (tmp_path / "single").mkdir()
+    assert drawn(tmp_path, records) == {"tradeoff", "budget"}
+    assert drawn(tmp_path / "single", records[:3]) == {"tradeoff"}  # a single budget is no curve
+    figure = plots.show(frame(records), "budget")
+    (panel,) = figure.axes
+    assert [text.get_text() for text in panel.texts] == ["0.25", "0.5, 0.75"]
+    assert [len(line.get_xdata()) for line in panel.get_lines()] == [3, 1, 1]
+
+
 def test_all_failed(tmp_path):
     assert drawn(tmp_path, [record("none", "failed"), record("all", "oom")]) == set()
 

@@ -23,10 +23,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a target is assumed to do: `cost(eqn)` of an equation, and bytes a second to and from its memory."""
+    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` seconds to save its result."""
 
     cost: Callable[[Any], Cost]
-    bytes_per_second: float
+    saving: Callable[[Any, float], float]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """`needed` are the values that the backward pass reads. Values are numbered, operations too, in order."""
+    """`needed` are the values that the backward pass reads. Values are numbered, operations too, in order.
+
+    `forward` is the cost of all that the layer computes, with what the backward pass does not want.
+    """
 
     steps: tuple[Step, ...]
     values: tuple[Value, ...]
     needed: tuple[int, ...]
+    forward: Cost = Cost()
 
     def again(self, saved: Collection[int]) -> set[int]:
         """The operations to run again when those values are saved."""
@@ -115,7 +119,9 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates) -> Graph:
                 ref = Ref(position, out)
                 index[ref] = len(values)
                 values.append(_value(f"{prefix}.{position}.{out}", number, op.eqn, out, labels.get(ref), rates))
-    return Graph(tuple(steps), tuple(values), tuple(sorted(index[ref] for ref in needed)))
+    forward = [rates.cost(op.eqn) for op in derivative.ops if not any(op.active)]
+    whole = Cost(sum(cost.seconds for cost in forward), sum(cost.flops for cost in forward))
+    return Graph(tuple(steps), tuple(values), tuple(sorted(index[ref] for ref in needed)), whole)
 
 
 def _passive_inputs(op: Op, derivative: Flat) -> list[Ref]:
@@ -132,7 +138,7 @@ def _value(name: str, op: int, eqn: Any, out: int, label: str | None, rates: Rat
         name,
         op,
         size,
-        2 * size / rates.bytes_per_second,
+        rates.saving(eqn, size),
         label or own or eqn.primitive.name,
         aval.str_short(short_dtypes=True),
         _line(eqn),

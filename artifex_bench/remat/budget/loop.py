@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
-from artifex_bench.remat.budget.plan import BudgetPlan, Tried, describe
-from artifex_bench.remat.budget.pool import Candidate, kind_of, named_candidate, pool
+from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe
+from artifex_bench.remat.budget.pool import OWN, Candidate, kind_of, leanest, pool, without
 from artifex_bench.remat.budget.size import Budget, BudgetError, readable
-from artifex_bench.remat.budget.stacks import Fine, Plain, planned, stacks_of
+from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, planned, stacks_of
 
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
 MARGIN = 0.002  # of the budget, more after every miss: peaks are not quite monotone in what is saved
-ODD = 0.1  # a named policy may be compiled although it seems this much over the budget: its estimate is the roughest
+ODD = 0.1  # what seems this much over the budget may fit all the same: a named policy at once, a plan as a last resort
+RIVALS = 2  # named policies that are compiled for their few FLOPs, whatever the rates say, where steps can be timed
+RUNS, LONG = 10, 5.0  # of each of those that fit, in turn; two will do once all of them together took so many seconds
 
 
 def meet(
@@ -27,15 +30,16 @@ def meet(
     args: Sequence[Any],
     budget: Budget,
     rates: Rates,
-    peak: Callable[[Callable[..., Any]], int],
+    build: Callable[[Callable[..., Any]], Built],
     target: str,
     argnums: int | Sequence[int] = 0,
     compiles: int = COMPILES,
-) -> tuple[Callable[..., Any], BudgetPlan]:
-    """(the function under the fastest plan found whose compiled peak is within the budget, that plan).
+) -> tuple[Mapping[str, Groups], BudgetPlan]:
+    """(the choices for `stacks.planned` of the fastest found whose compiled peak is within the budget, that plan).
 
-    `function(*args)` is a loss that is differentiated in `argnums`; `args` are arrays, or shapes. `peak(function)`
-    compiles what is to be run with it and gives the peak in bytes; it is called `compiles` times at most.
+    `function(*args)` is a loss that is differentiated in `argnums`; `args` are arrays, or shapes. `build(function)`
+    compiles what is to be run with it; it is called `compiles` times at most. Where it can be run, those that fit are
+    timed, and the one with the fastest run is taken; else it is the fastest by the rates.
 
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
@@ -52,11 +56,11 @@ def meet(
     untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in derivatives}
     if not kinds:
         raise BudgetError("nothing to plan: no layer of the function is differentiated")
-    search = _Search(pool(kinds), lambda plan: peak(planned(function, {**untouched, **plan.groups})), compiles)
-    plain = named_candidate(kinds, Plain())
-    found = search.run(budget, plain)
-    groups = {**untouched, **found.candidate.groups}
-    return planned(function, groups), describe(found, search.tried, search.limit, budget, target, kinds)
+    candidates = pool(kinds)
+    search = _Search(candidates, lambda plan: build(planned(function, {**untouched, **plan.groups})), compiles)
+    found = search.run(budget, leanest(candidates), without(kinds))
+    plan = describe(found, search.tried, search.limit, budget, target, kinds)
+    return {**untouched, **found.candidate.groups}, plan
 
 
 def _differentiated(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
@@ -78,14 +82,16 @@ class _Search:
     """Compiles candidates one by one; `tried` holds what came of each, in order."""
 
     candidates: list[Candidate]
-    peak: Callable[[Candidate], int]
+    build: Callable[[Candidate], Built]
     compiles: int
     tried: list[Tried] = field(default_factory=list)
     limit: float = 0.0
+    span: float = 0.0  # seconds between the leanest and the fastest, as estimated
 
-    def run(self, budget: Budget, plain: Candidate) -> Tried:
+    def run(self, budget: Budget, lean: Candidate, plain: Candidate) -> Tried:
         """The fastest within the budget."""
-        least = self.compile(self.candidates[0])
+        self.span = lean.seconds - min(c.seconds for c in self.candidates)
+        least = self.compile(lean)
         if budget.fraction is not None:
             most = self.compile(plain)
             self.limit = least.peak + budget.fraction * max(0, most.peak - least.peak)
@@ -96,23 +102,45 @@ class _Search:
             if following is None:
                 break
             self.compile(following)
-        best = self.best()
-        if best is None:
-            lean = min(self.tried, key=lambda t: t.peak)
+        if self.best() is None:
+            lowest = min(self.tried, key=lambda t: t.peak)
             raise BudgetError(
                 f"budget {budget.text}: {readable(self.limit)} is not enough: the least peak found in "
-                f"{len(self.tried)} compilations is {readable(lean.peak)}"
+                f"{len(self.tried)} compilations is {readable(lowest.peak)}"
             )
+        self.race()
+        best = self.best()
+        assert best is not None
         return best
 
     def compile(self, one: Candidate) -> Tried:
-        done = Tried(one, self.predicted(one) if self.tried else None, self.peak(one))
+        done = Tried(one, self.predicted(one) if self.tried else None, self.build(one))
         self.tried.append(done)
         return done
 
+    def race(self) -> None:
+        """Time those that fit, in turn (A B C A B C), after a first run of each that does not count."""
+        fitting = [i for i, t in enumerate(self.tried) if t.peak <= self.limit and t.built.run]
+        if len(fitting) < 2:
+            return
+        seconds: dict[int, list[float]] = {i: [] for i in fitting}
+        began = time.perf_counter()
+        for number in range(RUNS + 1):
+            for i in fitting:
+                run = self.tried[i].built.run
+                assert run is not None
+                taken = run()
+                if number:
+                    seconds[i].append(taken)
+            if number >= 2 and time.perf_counter() - began > LONG:
+                break
+        for i in fitting:
+            self.tried[i] = replace(self.tried[i], seconds=tuple(seconds[i]))
+
     def best(self) -> Tried | None:
+        """Of those that fit the fastest: as measured where they were run, else as estimated."""
         fitting = [t for t in self.tried if t.peak <= self.limit]
-        return min(fitting, key=lambda t: (t.candidate.seconds, t.peak), default=None)
+        return min(fitting, key=_fastest, default=None)
 
     def predicted(self, one: Candidate) -> float:
         """Peak: the estimate, mended by what the estimates of the nearest compiled plans were off by."""
@@ -130,11 +158,29 @@ class _Search:
         best, over = self.best(), sum(t.peak > self.limit for t in self.tried)
         if best is None:  # the leanest that is left: peaks are not quite monotone
             return min(left, key=self.predicted, default=None)
-        span = self.candidates[0].seconds - min(c.seconds for c in self.candidates)
-        better = [c for c in left if c.seconds < best.candidate.seconds - CLOSE * span]
         limit = self.limit * (1 - MARGIN * over)
-        fitting = [c for c in better if self.predicted(c) <= limit]
+        named = [c for c in left if c.label not in OWN and self.predicted(c) <= limit * (1 + ODD)]
+        rivals = self.rivals(named, best)
+        if len(rivals) == self.compiles - len(self.tried):
+            return rivals[0]
+        enough = best.candidate.seconds - CLOSE * self.span
+        better = [c for c in left if c.seconds < enough]
+        fitting = [c for c in better if self.predicted(c) <= limit or c in named]
         if fitting:
             return min(fitting, key=lambda c: c.seconds)
-        odd = [c for c in better if c.label not in ("plan", "mixture") and self.predicted(c) <= limit * (1 + ODD)]
-        return min(odd, key=self.predicted, default=None)
+        if rivals:
+            return rivals[0]
+        near = [c for c in better if self.predicted(c) <= limit * (1 + ODD)]
+        return min(near, key=self.predicted, default=None)
+
+    def rivals(self, named: Sequence[Candidate], best: Tried) -> list[Candidate]:
+        """Named policies that compute little again, whatever the rates say of them: a race will tell."""
+        if best.built.run is None:
+            return []
+        left = RIVALS - sum(t.candidate.label not in (*OWN, "none") for t in self.tried)
+        return sorted(named, key=lambda c: c.flops)[: max(0, min(left, self.compiles - len(self.tried)))]
+
+
+def _fastest(one: Tried) -> tuple[float, ...]:
+    """By the least of its runs, for what else goes on in the machine only adds to them; else by the estimate."""
+    return (min(one.seconds, default=0.0), one.candidate.seconds, one.peak)

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.remat.budget.pool import Candidate, Kind
+from artifex_bench.remat.budget.pool import Candidate, Kind, by_hand, estimated
 from artifex_bench.remat.budget.size import Budget, readable
 from artifex_bench.remat.budget.stacks import Choice, Plain
-from artifex_bench.remat.strategies import Policy
+from artifex_bench.remat.strategies import Plan, Policy
 
 SHOWN = 8  # values of a group that are told one by one
 
 
 @dataclass(frozen=True)
+class Built:
+    """What a target made of a program: its peak in bytes, and one run of it, which gives its seconds (None: it cannot
+    be run here).
+    """
+
+    peak: int
+    run: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
 class Tried:
-    """A candidate that was compiled: the peak predicted just before (None for the first), and the true one: bytes."""
+    """A candidate that was compiled: the peak predicted just before (None for the first), what it came to, and the
+    seconds of its runs, where it was run.
+    """
 
     candidate: Candidate
     predicted: float | None
-    peak: int
+    built: Built
+    seconds: tuple[float, ...] = ()
+
+    @property
+    def peak(self) -> int:
+        return self.built.peak
+
+    def told(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            **_estimates(self.candidate),
+            "predicted": None if self.predicted is None else round(self.predicted),
+            "peak": self.peak,
+            "measured_seconds": list(self.seconds),
+        }
 
 
 @dataclass(frozen=True)
@@ -52,18 +78,24 @@ class BudgetPlan:
 
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
     compiled. `extra_seconds` is an estimate from the target's rates: of computing again and of keeping what is saved.
+    `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled`
+    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all that
+    one would choose by name, compiled or not.
     """
 
     budget: str
     budget_bytes: int
     target: str
+    plan: str
     compiled_peak: int
     predicted_peak: int | None
     least_peak: int
     extra_flops: float
     extra_seconds: float
+    measured_seconds: tuple[float, ...]
     groups: tuple[Group, ...]
     compiled: tuple[dict[str, Any], ...]
+    by_hand: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -74,13 +106,21 @@ class BudgetPlan:
             f"budget {self.budget} on {self.target}: {readable(self.budget_bytes)}; compiled peak "
             f"{readable(self.compiled_peak)}"
             + (f" (predicted {readable(self.predicted_peak)})" if self.predicted_peak else ""),
-            f"  {len(self.compiled)} compilations, the least peak {readable(self.least_peak)}; computed again: "
-            f"{self.extra_flops / 1e9:.3g} GFLOP a step",
+            f"  taken: {self.plan}, with {self.extra_flops / 1e9:.3g} GFLOP a step computed again; "
+            f"{len(self.compiled)} compilations, the least peak {readable(self.least_peak)}",
         ]
+        lines += [f"    {_line(one)}" for one in self.compiled]
         for group in self.groups:
             lines.append(f"  {group.stack}, {group.layers} layers: {group.choice}")
             lines += _told("saved", group.saved) + _told("computed again", group.recomputed)
         return "\n".join(lines)
+
+
+def _line(one: dict[str, Any]) -> str:
+    words = f"{one['plan']}: {readable(one['peak'])}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
+    words += f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
+    times = one["measured_seconds"]
+    return words + (f", measured {1e3 * min(times):.3g} ms a step" if times else "")
 
 
 def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
@@ -102,27 +142,26 @@ def describe(
         budget.text,
         int(limit),
         target,
+        found.candidate.label,
         found.peak,
         None if found.predicted is None else round(found.predicted),
         min(t.peak for t in tried),
         found.candidate.flops,
         found.candidate.seconds,
+        found.seconds,
         groups,
-        tuple(
-            {
-                "plan": t.candidate.label,
-                "predicted": None if t.predicted is None else round(t.predicted),
-                "peak": t.peak,
-            }
-            for t in tried
-        ),
+        tuple(t.told() for t in tried),
+        tuple(_estimates(one) for one in by_hand(kinds)),
     )
+
+
+def _estimates(one: Candidate) -> dict[str, Any]:
+    return {"plan": one.label, "extra_flops": one.flops, "extra_seconds": one.seconds}
 
 
 def _group(kind: Kind, count: int, choice: Choice) -> Group:
     graph, saved = kind.graph, kind.saved(choice)
     again = set() if isinstance(choice, Plain) else graph.again(saved)
-    words = "no rematerialization" if isinstance(choice, Plain) else "chosen values saved"
 
     def kept(values: Sequence[int]) -> tuple[Kept, ...]:
         chosen = (graph.values[v] for v in values)
@@ -131,8 +170,17 @@ def _group(kind: Kind, count: int, choice: Choice) -> Group:
     return Group(
         kind.stack.name,
         count,
-        choice.name if isinstance(choice, Policy) else words,
+        _words(choice),
         kept(sorted(saved)),
         kept([v for v, value in enumerate(graph.values) if value.op in again]),
-        0.0 if isinstance(choice, Plain) else graph.flops(saved),
+        estimated(kind, count, choice)[2] / count,
     )
+
+
+def _words(choice: Choice) -> str:
+    if isinstance(choice, Plan):
+        each = "each of them too" if choice.layers[0] else "as one"
+        return f"blocks of {choice.period} layers, {each if choice.group else 'the first of each computed again'}"
+    if isinstance(choice, Policy):
+        return choice.name
+    return "no rematerialization" if isinstance(choice, Plain) else "chosen values saved"

@@ -29,7 +29,8 @@ def budget(given: Any) -> Budget:
     Raises BudgetError for anything else.
     """
     text = str(given).strip()
-    size = None if isinstance(given, bool) else in_bytes(text)
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    size = float(given) if number and given >= 0 else None if isinstance(given, bool) else in_bytes(text)
     if size is None or not math.isfinite(size):
         raise BudgetError(
             f"budget {text!r}: must be a fraction from 0 to 1, or bytes such as 120MiB, 8GiB or 16000000000"

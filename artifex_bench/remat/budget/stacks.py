@@ -6,19 +6,20 @@ stack. A function that has neither is a layer itself.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from artifex_bench.remat.budget.blocks import fused, scan
 from artifex_bench.remat.budget.candidates import Function, Seen, ignore, saving
 from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, flatten
-from artifex_bench.remat.strategies import Policy
+from artifex_bench.remat.strategies import Plan, Policy
 from artifex_bench.remat.wrap import resolve
 
 
@@ -34,33 +35,43 @@ class Plain:
     """No rematerialization."""
 
 
-Choice = Fine | Plain | Policy
+Choice = Fine | Plain | Policy | Plan  # a plan: layers in blocks, each whole or not at all
 Groups = tuple[tuple[int, Choice], ...]  # so many layers under that choice, in the order in which they run
 
 WHOLE = "function"  # the name of the only stack where there are no layers
+AGAIN = Policy("nothing_saveable")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers of one kind. `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split."""
+    """Layers of one kind. `carried_bytes`: what a layer hands to the next (0: layers cannot be taken in blocks).
+    `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split.
+    """
 
     name: str
     depth: int
+    carried_bytes: int = 0
     slice_bytes: int = 0
 
 
 def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
     """The stacks of a function at those arguments (arrays, or shapes)."""
     flat = flatten(jax.make_jaxpr(function)(*args), checkpoints=True)
-    found: dict[str, Stack] = {}
-    for index, name in _layers(flat).items():
-        params, ins = flat.ops[index].eqn.params, flat.ops[index].eqn.invars
-        if name.startswith("scan"):
-            sliced = ins[params["num_consts"] + params["num_carry"] :]
-            found[name] = Stack(name, params["length"], sum(map(_bytes, sliced)))
-        else:
-            found[name] = Stack(name, found[name].depth + 1 if name in found else 1)
-    return tuple(found.values()) or (Stack(WHOLE, 1),)
+    layers = _layers(flat)
+    positions: dict[str, list[int]] = {}
+    for index, name in layers.items():
+        positions.setdefault(name, []).append(index)
+    return tuple(_stack(flat, name, at, layers) for name, at in positions.items()) or (Stack(WHOLE, 1),)
+
+
+def _stack(flat: Flat, name: str, at: list[int], layers: Mapping[int, str]) -> Stack:
+    eqn = flat.ops[at[0]].eqn
+    if name.startswith("scan"):
+        carried = eqn.outvars[: eqn.params["num_carry"]]
+        sliced = eqn.invars[eqn.params["num_consts"] + len(carried) :]
+        return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)))
+    alone = all(layers.get(index, name) == name for index in range(at[0], at[-1]))
+    return Stack(name, len(at), sum(map(_bytes, eqn.outvars)) if alone else 0)
 
 
 def _bytes(var: Any) -> int:
@@ -84,12 +95,13 @@ def _layers(flat: Flat) -> dict[int, str]:
 def planned(function: Callable[..., Any], groups: Mapping[str, Groups], seen: Seen = ignore) -> Callable[..., Any]:
     """The function, with every stack's layers under the choices of `groups`; its values and gradients are the same.
 
-    It is traced anew at each call (so put it under `jit`), and takes whatever the function takes. `seen` is told of
-    each layer's derivative as it is traced, with the stack's name and a slash before the prefix of names.
+    It is traced anew at each call (so put it under `jit`), and takes whatever the function takes; arguments by keyword
+    are passed on as they are. `seen` is told of each layer's derivative as it is traced, with the stack's name and a
+    slash before the prefix of names.
     """
 
-    def run(*args: Any) -> Any:
-        closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    def run(*args: Any, **keywords: Any) -> Any:
+        closed, shape = jax.make_jaxpr(partial(function, **keywords), return_shape=True)(*args)
         leaves = jax.tree.leaves(args)
         if WHOLE in groups:
             ((_, choice),) = groups[WHOLE]
@@ -109,16 +121,26 @@ def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Functio
     def plain(*args: Any) -> list[Any]:
         return body.run(args)
 
-    if isinstance(choice, Plain):
-        return plain
+    if isinstance(choice, Fine):
+        return saving(plain, choice.names, prevent_cse, seen)
     if isinstance(choice, Policy):
         return jax.checkpoint(plain, policy=resolve(choice), prevent_cse=prevent_cse)
-    return saving(plain, choice.names, prevent_cse, seen)
+    return plain
 
 
 def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[Any]) -> list[Any]:
     layers = _layers(flat)
-    count: Counter[str] = Counter()
+    calls: dict[int, Choice] = {}
+    spans: list[tuple[int, int]] = []
+    for name in set(layers.values()):
+        if not name.startswith("scan"):
+            positions = [index for index, of in layers.items() if of == name]
+            for many, choice in groups[name]:
+                calls |= zip(positions[:many], _apart(choice, many), strict=True)
+                if isinstance(choice, Plan) and choice.group:
+                    blocks = [positions[i : min(i + choice.period, many)] for i in range(0, many, choice.period)]
+                    spans += [(block[0], block[-1] + 1) for block in blocks]
+                positions = positions[many:]
 
     def bind(index: int, ins: list[Any]) -> list[Any] | None:
         if index not in layers:
@@ -127,13 +149,34 @@ def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[An
         tell = partial(_tell, seen, name)
         if name.startswith("scan"):
             return _scan(params, ins, groups[name], tell)
-        position = count[name]
-        count[name] += 1
-        choices = [choice for many, choice in groups[name] for _ in range(many)]
         body = flatten(core.ClosedJaxpr(params["jaxpr"], ()))
-        return _layer(body, choices[position], params["prevent_cse"], tell)(*ins)
+        return _layer(body, calls[index], params["prevent_cse"], tell)(*ins)
 
-    return flat.run(args, bind=bind)
+    if not spans:
+        return flat.run(args, bind=bind)
+    program, inner = fused(flat, spans)
+    begins = _begins(program, inner)
+
+    def outer(index: int, ins: list[Any]) -> list[Any] | None:
+        if index not in inner:
+            return bind(begins[index], ins)
+        start, block = inner[index]
+        return jax.checkpoint(lambda *ins: block.run(ins, bind=lambda i, given: bind(start + i, given)))(*ins)
+
+    return program.run(args, bind=outer)
+
+
+def _begins(program: Flat, inner: Mapping[int, tuple[int, Flat]]) -> list[int]:
+    """Where each operation was before spans of them became one."""
+    sizes = [len(inner[index][1].ops) if index in inner else 1 for index in range(len(program.ops))]
+    return [0, *accumulate(sizes)]
+
+
+def _apart(choice: Choice, many: int) -> list[Choice]:
+    """A choice as one for each of so many layers."""
+    if not isinstance(choice, Plan):
+        return [choice] * many
+    return [AGAIN if choice.layers[i % choice.period] else Plain() for i in range(many)]
 
 
 def _scan(params: Mapping[str, Any], ins: list[Any], groups: Groups, seen: Seen) -> list[Any]:
@@ -151,7 +194,10 @@ def _scan(params: Mapping[str, Any], ins: list[Any], groups: Groups, seen: Seen)
 
         low = params["length"] - start - many if reverse else start
         part = slices if many == params["length"] else [a[low : low + many] for a in slices]
-        carry, given = jax.lax.scan(step, carry, part, many, reverse, params["unroll"])
+        if isinstance(choice, Plan):
+            carry, given = scan(step, carry, part, many, choice, reverse)
+        else:
+            carry, given = jax.lax.scan(step, carry, part, many, reverse, params["unroll"])
         parts.append(given)
         start += many
     parts = parts[::-1] if reverse else parts

@@ -30,8 +30,8 @@ def layer(w, x, key):
     return x + jax.jit(lambda h: jax.nn.relu(h) * jnp.exp(h))(h) + sums.mean()
 
 
-def weights():
-    keys = jax.random.split(jax.random.key(0), DEPTH)
+def weights(depth=DEPTH):
+    keys = jax.random.split(jax.random.key(0), depth)
     return jax.vmap(lambda key: jax.random.normal(key, (WIDTH, WIDTH)) / 3)(keys)
 
 
@@ -41,25 +41,38 @@ def data():
 
 def scanned(ws, x, key=0):
     """Layers in a scan that has results for every step too."""
-    keys = jax.random.split(jax.random.key(key), DEPTH)
+    keys = jax.random.split(jax.random.key(key), len(ws))
 
     def body(x, layers):
         y = layer(layers[0], x, layers[1])
         return y, y.mean()
 
     y, means = jax.lax.scan(body, x, (ws, keys))
-    return jnp.sum(y**2) + jnp.sum(means * jnp.arange(DEPTH))
+    return jnp.sum(y**2) + jnp.sum(means * jnp.arange(len(ws)))
 
 
 def backwards(ws, x):
     """The same, from the last layer to the first."""
     y, means = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), x.mean()), x, ws, reverse=True)
-    return jnp.sum(y**2) + jnp.sum(means * jnp.arange(DEPTH))
+    return jnp.sum(y**2) + jnp.sum(means * jnp.arange(len(ws)))
+
+
+def forwards(ws, x):
+    """The same, from the first to the last."""
+    y, means = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), x.mean()), x, ws)
+    return jnp.sum(y**2) + jnp.sum(means * jnp.arange(len(ws)))
+
+
+def unrolled(ws, x):
+    """Layers under `jax.checkpoint`, something else between them."""
+    for i, w in enumerate(ws):
+        x = jax.checkpoint(lambda w, x: jnp.tanh(x @ w))(w, x + i)
+    return jnp.sum(x**2)
 
 
 def called(ws, x, key=0):
     """Layers under `jax.checkpoint`, one call each."""
-    for w, k in zip(ws, jax.random.split(jax.random.key(key), DEPTH), strict=True):
+    for w, k in zip(ws, jax.random.split(jax.random.key(key), len(ws)), strict=True):
         x = jax.checkpoint(layer)(w, x, k)
     return jnp.sum(x**2)
 

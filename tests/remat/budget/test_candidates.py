@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from artifex_bench.measure.rates import ROOFLINES
+from artifex_bench.measure.jaxprs import flops
+from artifex_bench.measure.rates import CPU
 from artifex_bench.remat.budget.graph import graph_of
 from artifex_bench.remat.budget.stacks import WHOLE, Fine, Plain, Stack, planned, stacks_of
-from artifex_bench.remat.strategies import Policy
+from artifex_bench.remat.strategies import Policy, parse
 from tests.remat.budget import functions
 from tests.remat.budget.functions import DEPTH, data, weights
 
-RATES = ROOFLINES["cpu"].rates()
+RATES = CPU.rates()
 LOSSES = {name: getattr(functions, name) for name in ("scanned", "backwards", "called", "whole")}
 
 
@@ -67,6 +68,43 @@ def test_gradients_are_the_plain_ones_with_layers_in_groups(name):
     fine = Fine(choices(graph)["some"])
     same(loss, {stack: ((1, Fine(frozenset())), (DEPTH - 2, fine), (1, Plain()))}, *args)
     same(loss, {stack: ((2, Policy("dots_saveable")), (DEPTH - 2, Plain()))}, *args)
+
+
+BLOCKS = ("every-2", "segments-2", "nested-2", "segments-3", "nested-3")
+
+
+@pytest.mark.parametrize("loss", [functions.forwards, functions.backwards, functions.unrolled])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_gradients_are_the_plain_ones_with_layers_in_blocks(loss, block):
+    """Five layers: the last block is a shorter one; and blocks of the first four beside one layer by itself."""
+    args = weights(5), data()
+    (stack,) = stacks_of(loss, *args)
+    assert stack.depth == 5
+    same(loss, {stack.name: ((5, parse(block, 5)),)}, *args)
+    same(loss, {stack.name: ((4, parse(block, 4)), (1, Plain()))}, *args)
+
+
+@pytest.mark.parametrize("name", ["scanned", "called"])
+def test_blocks_of_layers_with_all_that_a_layer_may_hold(name):
+    args = weights(), data()
+    (stack,) = stacks_of(LOSSES[name], *args)
+    same(LOSSES[name], {stack.name: ((DEPTH, parse("nested-2", DEPTH)),)}, *args)
+
+
+def products(loss, groups, *args):
+    """Matrix products of the gradient, those of a loop as often as it runs."""
+    return flops(jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)) / flops(jax.make_jaxpr(jax.grad(loss))(*args))
+
+
+def test_blocks_are_run_again_as_one_and_nested_ones_twice():
+    def loss(ws, x):
+        return jnp.sum(jax.lax.scan(lambda x, w: (jnp.sin(x @ w), None), x, ws)[0])
+
+    args = jnp.ones((4, 64, 64)), jnp.ones((8, 64))
+    of = {block: products(loss, {"scan-1": ((4, parse(block, 4)),)}, *args) for block in ("segments-2", "nested-2")}
+    # a layer is a product forward and two backward: run again are all four; nested, two blocks' first ones once more
+    assert of["segments-2"] == pytest.approx(16 / 12, rel=0.03)
+    assert of["nested-2"] == pytest.approx(20 / 12, rel=0.05)
 
 
 def test_nnx_scan_of_nnx_remat():
@@ -133,7 +171,7 @@ def test_stacks_are_scans_and_calls_that_are_alike():
     (scan,) = stacks_of(functions.scanned, *args)
     assert (scan.name, scan.depth) == ("scan-1", DEPTH)
     assert scan.slice_bytes >= args[0].nbytes
-    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH),)
+    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH, args[1].nbytes),)
     assert stacks_of(functions.whole, *args) == (Stack(WHOLE, 1),)
 
 

@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench import remat_to_budget
+from artifex_bench import remat_to_budget, targets
 from artifex_bench.case import CaseError
-from artifex_bench.measure.budget import Target, attached_target
-from artifex_bench.measure.rates import ROOFLINES
-from artifex_bench.remat.budget.loop import COMPILES, _Search
+from artifex_bench.measure.budget import Target, target
+from artifex_bench.measure.rates import roofline
+from artifex_bench.remat.budget import kept
+from artifex_bench.remat.budget.loop import COMPILES, RUNS, _Search
+from artifex_bench.remat.budget.plan import Built
 from artifex_bench.remat.budget.pool import Candidate
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
+from artifex_bench.remat.budget.stacks import Fine, Plain
+from artifex_bench.remat.strategies import Plan, Policy
 from tests.remat.budget.functions import DEPTH, WIDTH, called, data, scanned, weights, whole
 
 MIB = 2**20
@@ -34,10 +38,10 @@ def test_never_over_the_budget_never_more_than_six_compilations(count, data):
     plans, plain = candidates(count)
     off = data.draw(st.lists(st.integers(-2 * MIB, 2 * MIB), min_size=count + 1, max_size=count + 1))
     peaks = {id(one): int(50 * MIB + one.bytes + error) for one, error in zip([*plans, plain], off, strict=True)}
-    search = _Search([*plans, plain], lambda one: peaks[id(one)], COMPILES)
+    search = _Search([*plans, plain], lambda one: Built(peaks[id(one)]), COMPILES)
     asked = data.draw(st.integers(40, 150)) * MIB
     try:
-        found = search.run(Budget("", bytes=asked), plain)
+        found = search.run(Budget("", bytes=asked), plans[0], plain)
     except BudgetError as error:
         assert all(t.peak > asked for t in search.tried)
         assert f"the least peak found in {len(search.tried)} compilations" in str(error)
@@ -51,17 +55,52 @@ def test_never_over_the_budget_never_more_than_six_compilations(count, data):
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.75])
 def test_with_estimates_that_are_a_fifth_off_it_comes_within_a_plan_of_the_best(fraction):
     plans, plain = candidates(30)
-    search = _Search([*plans, plain], lambda one: int(50 * MIB + 1.2 * one.bytes), COMPILES)
-    found = search.run(Budget("", fraction=fraction), plain)
+    search = _Search([*plans, plain], lambda one: Built(int(50 * MIB + 1.2 * one.bytes)), COMPILES)
+    found = search.run(Budget("", fraction=fraction), plans[0], plain)
     best = max(one.bytes for one in plans if 50 * MIB + 1.2 * one.bytes <= search.limit)
     assert best - found.candidate.bytes <= MIB
 
 
 def test_a_fraction_is_of_the_way_from_the_leanest_to_none():
     plans, plain = candidates(4)
-    search = _Search([*plans, plain], lambda one: int(10 * MIB + one.bytes), COMPILES)
-    search.run(Budget("", fraction=0.25), plain)
+    search = _Search([*plans, plain], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES)
+    search.run(Budget("", fraction=0.25), plans[0], plain)
     assert search.limit == 12 * MIB
+
+
+def test_of_those_that_fit_the_fastest_as_measured_is_taken_and_named_policies_are_given_a_chance():
+    """By the rates the second plan is the fastest; run, a named policy that computes less again is."""
+    plans, plain = candidates(2)
+    named = [Candidate(f"named-{i}", {"s": ((9 + i, None),)}, i * MIB, 2.0 + i, -1.0 - i) for i in range(3)]
+    measured = {"plan": 0.5, "none": 0.4, "named-0": 0.3, "named-1": 0.2, "named-2": 0.1}
+
+    def build(one):
+        return Built(int(10 * MIB + one.bytes), lambda: measured[one.label])
+
+    search = _Search([*plans, *named, plain], build, COMPILES)
+    found = search.run(Budget("", bytes=11 * MIB), plans[0], plain)
+    assert [t.candidate.label for t in search.tried] == ["plan", "plan", "named-2", "named-1"]
+    assert found.candidate.label == "named-1"  # named-2 would be faster, and does not fit
+    assert len(found.seconds) == RUNS
+    assert [bool(t.seconds) for t in search.tried] == [True, True, False, True]
+
+
+def test_where_nothing_runs_named_policies_are_compiled_for_what_the_rates_say_alone():
+    plans, plain = candidates(2)
+    named = Candidate("named", {"s": ((9, None),)}, 0, 2.0, -1.0)
+    search = _Search([*plans, named, plain], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES)
+    found = search.run(Budget("", bytes=20 * MIB), plans[0], plain)
+    assert [t.candidate for t in search.tried] == plans and found.candidate == plans[1] and not found.seconds
+
+
+def test_what_was_chosen_can_be_kept_and_read_again(tmp_path):
+    groups = {
+        "scan-1": ((2, Fine(frozenset(["a.1.0", "a.2.0"]))), (1, Plain())),
+        "calls-1": ((3, Policy("dots_saveable")), (4, Plan(2, (True, True), group=True))),
+    }
+    kept.write(tmp_path / "new" / "choice.json", groups)
+    assert kept.read(tmp_path / "new" / "choice.json") == groups
+    assert kept.read(tmp_path / "other.json") is None
 
 
 @pytest.mark.parametrize("given", [-1, -0.5, "nan", float("nan"), "inf", True, None, "much", "", "12 parsecs", "0B"])
@@ -79,6 +118,7 @@ def test_what_is_no_budget_is_refused_in_a_line(given):
         ("0.5", Budget("0.5", 0.5)),
         ("120MiB", Budget("120MiB", bytes=120 * MIB)),
         ("1B", Budget("1B", bytes=1)),
+        (1e17, Budget("1e+17", bytes=10**17)),
         (4096, Budget("4096", bytes=4096)),
     ],
 )
@@ -100,17 +140,68 @@ def test_budgets_are_met_on_the_attached_device(name):
     planned, plan = remat_to_budget(loss, weights(), budget=0.4)
     assert plan.compiled_peak <= plan.budget_bytes
     assert len(plan.compiled) <= COMPILES
-    target = attached_target()
-    assert target.peak(jax.value_and_grad(planned), (weights(),), ()) == plan.compiled_peak
+    here = target("attached")
+    assert here.build(jax.value_and_grad(planned), (weights(),), ()).peak == plan.compiled_peak
     expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
     assert json.loads(json.dumps(plan.to_json()))["budget"] == "0.4"
-    assert f"budget 0.4 on {target.name}" in str(plan)
+    assert f"budget 0.4 on {here.name}" in str(plan)
     assert sum(group.layers for group in plan.groups) in (DEPTH, 1)
 
 
+@pytest.mark.parametrize("given", [1e20, 2**63])
+def test_more_than_a_system_can_count_is_refused(given):
+    with pytest.raises(BudgetError, match="less than 8 EiB"):
+        budget(given)
+
+
+@pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x"])
+def test_an_argument_that_there_is_not_is_refused(given):
+    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, from 0 to 1"):
+        remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
+
+
+def test_arguments_are_counted_from_the_end_too_and_may_be_several():
+    target = faked(MIB)
+    planned, _ = remat_to_budget(whole, weights(), data(), budget="2MiB", argnums=(-2, -1), target=target)
+    found = jax.jit(jax.grad(planned, (0, 1)))(weights(), data())
+    expected = jax.jit(jax.grad(whole, (0, 1)))(weights(), data())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
+
+
+def test_arguments_by_keyword_are_passed_on():
+    def loss(ws, x, *, scale, train):
+        return whole(ws, x * scale) if train else whole(ws, x)
+
+    given = {"scale": jnp.float32(2.0), "train": True}
+    planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB), keywords=given)
+    for train in (True, False):
+        found = jax.jit(lambda *a, on=train: planned(*a, scale=3.0, train=on))(weights(), data())
+        assert float(found) == pytest.approx(float(loss(weights(), data(), scale=3.0, train=train)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("gpu:none", "unknown target 'gpu:none': valid are"), ("tpu:v5e", "is not installed")]
+)
+def test_a_target_that_is_not_there_is_refused_in_a_line(name, said, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: None)
+    with pytest.raises(CaseError, match=said):
+        remat_to_budget(whole, weights(), data(), budget=0.5, target=name)
+
+
+def test_no_device_that_is_not_there_where_jax_may_start_others(monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", None)
+    try:
+        with pytest.raises(CaseError, match="is not attached: plan for it in a process with JAX_PLATFORMS=cpu"):
+            remat_to_budget(whole, weights(), data(), budget=0.5, target="tpu:v5e")
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
 def faked(peak):
-    return Target("fake", ROOFLINES["tpu"], lambda *_: peak)
+    return Target("fake", roofline("tpu"), lambda *_: Built(peak))
 
 
 def test_below_the_least_the_error_names_the_least_found():

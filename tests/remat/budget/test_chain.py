@@ -1,0 +1,49 @@
+"""A chain of layers that all differ: nothing is lost against trying every plan."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from artifex_bench.measure.rates import CPU
+from artifex_bench.remat.budget.choice import optimum
+from artifex_bench.remat.budget.graph import graph_of, joined
+from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
+
+WIDTHS = (32, 24, 16, 8)
+
+
+def chain(weights, x):
+    for w in weights:
+        x = jax.checkpoint(lambda w, x: jnp.tanh(jnp.exp(x @ w)))(w, x)
+    return jnp.sum(x**2)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    args = [jnp.ones(pair) for pair in itertools.pairwise(WIDTHS)], jnp.ones((64, WIDTHS[0]))
+    found = {}
+
+    def seen(name, derivative):
+        stack, _, prefix = name.partition("/")
+        found[stack] = graph_of(prefix, derivative, CPU.rates())
+
+    stacks = stacks_of(chain, *args)
+    assert [stack.depth for stack in stacks] == [1, 1, 1] and not any(s.carried_bytes == 0 for s in stacks)
+    jax.make_jaxpr(jax.grad(planned(chain, {s.name: ((1, Fine(frozenset())),) for s in stacks}, seen)))(*args)
+    return joined(list(found.values()), [1] * len(found))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+def test_regret_is_zero_against_every_plan(graph, share):
+    savable = [v for v, value in enumerate(graph.values) if value.savable]
+    assert 6 <= len(savable) <= 15
+    plans = [frozenset(p) for n in range(len(savable) + 1) for p in itertools.combinations(savable, n)]
+    budget = share * graph.bytes(graph.needed)
+    best = min(graph.seconds(plan) for plan in plans if graph.bytes(plan) <= budget)
+    found = optimum(graph, budget)
+    assert graph.bytes(found) <= budget
+    assert graph.seconds(found) == pytest.approx(best, rel=1e-9)

@@ -1,0 +1,69 @@
+"""What devices are assumed to do, from their descriptions; and a budget met on one that is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from artifex_bench.measure.rates import CPU, described, roofline
+from artifex_bench.targets import compiler_versions, describe, descriptions
+from tests.test_views import ROOT
+
+
+def equation(function, *args):
+    return jax.make_jaxpr(function)(*args).eqns[-1]
+
+
+@pytest.mark.parametrize("name", descriptions())
+def test_every_description_gives_rates(name):
+    found = described(describe(name))
+    assert found.dot_flops["bfloat16"] > found.vector_flops > found.special > 0
+    assert found.bytes_per_second == describe(name).bandwidth and describe(name).roofline_source in found.source
+
+
+def test_what_is_attached_is_taken_for_a_device_of_its_kind():
+    assert roofline("cpu") is CPU
+    assert roofline("gpu") == roofline("gpu", describe("gpu:h100")) != roofline("gpu", describe("gpu:a100"))
+    assert roofline("tpu") == described(describe("tpu:v5e"))
+
+
+@pytest.mark.parametrize(("dtype", "peak"), [("bfloat16", 989.4e12), ("float32", 494.7e12)])
+def test_a_large_product_takes_its_flops_at_the_peak_of_its_dtype(dtype, peak):
+    x = jnp.zeros((4096, 4096), dtype)
+    cost = roofline("gpu").cost(equation(jnp.matmul, x, x))
+    assert cost.flops == 2 * 4096**3
+    assert cost.seconds == pytest.approx(cost.flops / peak)
+
+
+def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
+    x = jnp.zeros((8, 8))
+    product, other = equation(jnp.matmul, x, x), equation(jnp.exp, x)
+    assert roofline("gpu").saving(product, 256) == 0
+    assert roofline("gpu").saving(other, 256) == 512 / 3.35e12
+    assert CPU.saving(product, 256) == CPU.saving(other, 256) == 512 / CPU.bytes_per_second
+
+
+CODE = """
+import json
+import jax.numpy as jnp
+from artifex_bench import remat_to_budget
+from tests.remat.budget.functions import forwards, weights
+_, plan = remat_to_budget(forwards, weights(), jnp.ones((4096, 8)), budget=0.5, target="gpu:h100")
+print(json.dumps(plan.to_json()))
+"""
+
+
+@pytest.mark.skipif(None in compiler_versions("gpu:h100").values(), reason="no compiler of GPUs: make aot")
+def test_a_budget_is_met_on_a_device_that_is_not_there():
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["target"] == "gpu:h100" and 0 < plan["compiled_peak"] <= plan["budget_bytes"]
+    assert not plan["measured_seconds"]
