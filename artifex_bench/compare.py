@@ -13,12 +13,11 @@ from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
 from artifex_bench.report import tables, units
-from artifex_bench.report.frame import CONTENDED_SHARE, by_case, groups
+from artifex_bench.report.frame import ENOUGH, by_case, calm, groups
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
 
 LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
-ENOUGH = 3  # rounds to tell two runs apart
 
 
 @dataclass(frozen=True)
@@ -108,20 +107,15 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         change = "regression" if worse else "improvement" if better else "same"
         yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
         return
-    calm = [_calm(visits) for visits in (base, new)]
-    told_apart = min(map(len, calm)) >= ENOUGH or calm == [base, new]
+    quiet = [calm(visits) for visits in (base, new)]
+    told_apart = min(map(len, quiet)) >= ENOUGH or quiet == [base, new]
     for name, quantity in QUANTITIES.items():
         timed = name.endswith("seconds")
-        one, other = (groups(visits, name) for visits in (calm if timed and told_apart else (base, new)))
+        one, other = (groups(visits, name) for visits in (quiet if timed and told_apart else (base, new)))
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
             figures = _measured(one, other, quantity.exact)
             yield row | _figures(name) | figures | {"threshold": threshold, "contended": timed and not told_apart}
-
-
-def _calm(visits: list[Record]) -> list[Record]:
-    """The visits during which others left the processors alone."""
-    return [record for record in visits if (record.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
 
 
 FIGURES = ("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "contended", "change")

@@ -92,11 +92,11 @@ def fixed(grid: Mapping[str, Any]) -> str:
 
 def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
-    one list a process.
+    one list a process, without those that were contended where enough others are left.
     """
     import suites
     from artifex_bench import ask, benchmark
-    from artifex_bench.report.frame import by_case, frame, groups
+    from artifex_bench.report.frame import ENOUGH, by_case, calm, frame, groups
     from artifex_bench.runner import Request
 
     module = suites.load(suite)
@@ -105,6 +105,8 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     for (case, visits), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
             figures = {str(name): value for name, value in row.items()}
-            figures |= {"case": cases.to_json(case), "step_seconds": groups(visits, "step_seconds")}
+            quiet = calm(visits)
+            timed = groups(quiet if len(quiet) >= ENOUGH else visits, "step_seconds")
+            figures |= {"case": cases.to_json(case), "step_seconds": timed}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

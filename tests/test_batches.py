@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.batches import GUESSES, Point, Search, disorder, edge, follow, following, held_against, point, resolution
+from artifex_bench.batches import (
+    GUESSES,
+    Point,
+    Search,
+    disorder,
+    edge,
+    follow,
+    following,
+    held_against,
+    point,
+    resolution,
+)
 from tests.build import case, record, taken
 
 CAPACITY = 16.0
@@ -117,7 +128,7 @@ def test_a_case_that_fell_ends_its_search(status):
 def test_a_compilation_that_runs_out_of_memory_says_that_the_batch_does_not_fit():
     found = [compiled(1, 1), compiled(4, 4), compiled(16, 0, status="oom")]
     assert point(found[2]) == Point(16, None, False)
-    assert follow(START, found, Search()) == dataclasses.replace(START, batch=10)
+    assert follow(START, found, Search()) == dataclasses.replace(START, batch=15)
     assert follow(START, [compiled(1, 0, status="oom")], Search()) is None
 
 

@@ -389,7 +389,7 @@ def test_a_disk_without_room_for_a_run_at_all(fake, disk):
 
 FAKE_COMMAND = """
 import subprocess, sys, types
-sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write=lambda table, folder: [])  # takes seconds
+sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write=lambda *_: [])  # takes seconds
 from artifex_bench.cli import main
 from artifex_bench.execution import BACKENDS, Backend, local
 def start(stdin, stdout, stderr):

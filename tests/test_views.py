@@ -18,7 +18,7 @@ from suites import views
 from suites.bench_remat import TOLD
 from suites.remat import PRESETS, Transformer
 from suites.views import AXES, Clock, asv_view
-from tests.build import measured, record
+from tests.build import measured, record, taken
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist
@@ -86,6 +86,19 @@ def test_a_sweep_becomes_figures_by_case(monkeypatch):
     assert none["step_seconds"] == [measured()[6].values] * asked[0].rounds  # raw, of every round
     assert none["compiled_peak_bytes"] == 5000
     assert len(found["transformer"]) + len(found["mlp"]) == len(asked[0].cases) - 1
+
+
+def test_processes_that_others_disturbed_are_left_out_where_enough_remain(monkeypatch):
+    def measure(busy):
+        return lambda request: [
+            record(c, round=n, measurements=(*measured(), taken("other_cpu_share", 0.4 if n < busy else 0.0)))
+            for n in range(request.rounds)
+            for c in request.cases
+        ]
+
+    for busy, left in ((0, 30), (27, 3), (28, 30)):
+        monkeypatch.setattr(benchmark, "measure", measure(busy))
+        assert len(views.measured("remat", "asv")["mlp"]["none", 8, 512]["step_seconds"]) == left
 
 
 def test_a_clock_stands_still_but_for_what_it_is_told():

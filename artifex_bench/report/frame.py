@@ -16,6 +16,7 @@ from artifex_bench.record import Record
 from artifex_bench.stats import Summary, bootstrap_ratios, pooled_median, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
+ENOUGH = 3  # visits that were not contended, to do without those that were
 
 
 def load_run(path: str | Path) -> pd.DataFrame:
@@ -54,6 +55,11 @@ def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
     for record in records:
         found.setdefault(record.case, []).append(record)
     return found
+
+
+def calm(visits: Sequence[Record]) -> list[Record]:
+    """The visits during which others left the processors alone."""
+    return [visit for visit in visits if (visit.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
 
 
 def base(case: Case, visits: list[Record]) -> dict[str, Any]:

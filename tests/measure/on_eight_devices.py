@@ -23,11 +23,11 @@ SMALL = {"depth": 2, "width": 32, "batch": 16, "sequence": 8, "heads": 4}
 MIXED = "data=2,fsdp=2,tensor=2"
 
 
-class Transposed:
+class Transposed(nnx.Module):
     """A model whose batch is not the first dimension of anything."""
 
     def __init__(self, case, rngs):
-        self.layers = nnx.List([])
+        self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs)])
 
     def loss(self, batch, run):
         return batch["x"].sum()
