@@ -135,7 +135,7 @@ def test_pytest_benchmark_is_handed_the_same(tmp_path):
     given(tmp_path, f"--benchmark-json={out}", "-k", "transformer-all-4-4")
     (found,) = json.loads(out.read_text())["benchmarks"]
     assert found["stats"]["data"] == [*STEPS[0], *STEPS[1]]
-    assert found["group"] == "transformer, depth 2, batch 4"
+    assert found["group"] == "transformer, depth 4, batch 4"
     assert found["extra_info"]["compiled_peak_bytes"] == 9
     assert found["extra_info"]["verdict"] == "effective"
 

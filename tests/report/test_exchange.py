@@ -59,7 +59,7 @@ def sweep(request):
             taken("other_cpu_share", 0.01),
             Measurement("measured_peak_bytes", "bytes", (peak + number,), "resident"),
         )
-        strange = which.strategy == FELL and which.depth == 2
+        strange = which.strategy == FELL and which.depth == 4
         judged = {"verdict": Verdict("effective", "less"), "agreement": Agreement(True, "equal")}
         records.append(
             record(which, "oom", round=number)
