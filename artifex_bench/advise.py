@@ -48,7 +48,9 @@ def advise(
         table = table if target is None else of_target(table, target)
         ran = (table.target == ATTACHED).any()
         if memory_budget is None and time_budget is None and ran:
-            raise CaseError("a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or both")
+            raise CaseError(
+                "a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or a --target of its"
+            )
         if time_budget is not None and not ran:
             raise CaseError(f"target {table.target.iloc[0]!r}: {NO_TIMES}")
         return [

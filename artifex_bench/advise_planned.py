@@ -12,15 +12,12 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
+from artifex_bench.report.planned import less_on
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, describe, stored
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
-FITS = {
-    "tpu": "certain that it fits, by the device's own compiler",
-    "gpu": "its peak is the compiler's own plan; of the capacity that the driver reports a program gets somewhat less",
-}
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,9 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
         return nothing(title, question, rows[rows[PEAK].notna()], fell)
     fell |= {row.strategy: f"fits, at {rank.words(row)}" for row in ranked[2:]}
     costs = [(row.strategy, _cost(row, budget, rank)) for row in ranked[:2]]
-    return choose(title, question, costs, f"{FITS[_platform(rows)]}; {rank.unsure}: measure it on the device", fell)
-
-
-def _platform(rows: pd.DataFrame) -> str:
-    return str(rows.target.iloc[0]).partition(":")[0]
+    how_sure = f"it fits by the plan of the device's own compiler, within {units.size(budget)}"
+    how_sure += less_on(rows.target.iloc[0], budget)
+    return choose(title, question, costs, f"{how_sure}; {rank.unsure}: measure it on the device", fell)
 
 
 def _why_not(row: Any, budget: float, rank: Rank) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from artifex_bench.case import Case, RematCase
 from artifex_bench.record import Measurement, Record
 
-FINE = 20  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
+FINE = 100  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
 GROWTH = 4  # where there is no line to follow, the next batch as a multiple of the largest that fits
 FARTHEST = 16  # and at most, where there is one
 ANSWERS = ("ok", "oom")  # a compilation that itself ran out of memory says that the batch does not fit
@@ -80,7 +80,7 @@ def following(points: Sequence[Point], capacity: float | None, search: Search) -
 
 
 def resolution(batch: int, multiple: int) -> int:
-    """How far beyond a batch that fits the one may be that does not: one multiple, or 5 % where that is more."""
+    """How far beyond a batch that fits the one may be that does not: one multiple, or 1 % where that is more."""
     return max(multiple, batch // FINE // multiple * multiple)
 
 

@@ -131,7 +131,7 @@ def max_batch(**options: Any) -> None:
     """Find the largest batch that fits, for each --strategy and --target, by compiling.
 
     Every axis may be a list. The largest batch that fits and the smallest that does not are both compiled; they are 1
-    apart (or --multiple-of), or 5 % where that is more.
+    apart (or --multiple-of), or 1 % where that is more.
     """
     from artifex_bench import ask, progress
 
@@ -152,6 +152,8 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
         raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
+    if html:
+        _check_told(folder, suite)
     from artifex_bench import progress
     from artifex_bench.report.build import build
 
@@ -161,6 +163,14 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     progress.show_table(table, suite)
     for path in written:
         click.echo(path)
+
+
+def _check_told(folder: Path, suite: str | None) -> None:
+    """Raise CaseError where the answer of a run is its table, which no page or advice tells."""
+    from artifex_bench.report.views import SUITES
+
+    if suite in SUITES:
+        raise CaseError(f"{folder} holds searches for the largest batch: table.md and plots/ in it tell what fits")
 
 
 def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) -> Path:
@@ -237,6 +247,7 @@ def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     from artifex_bench import progress
     from artifex_bench.report.frame import load_run
 
+    _check_told(folder, store.manifest(folder).get("suite"))
     found = advice.advise(load_run(folder), **budgets)
     progress.tell_left(folder)
     if as_json:

@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_PREFIXES = ("K", "M", "G", "T")
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{prefix}IB": 2 ** (10 * i) for i, prefix in enumerate(_PREFIXES, 1)}
+_UNITS |= {f"{prefix}B": 10 ** (3 * i) for i, prefix in enumerate(_PREFIXES, 1)}
 
 
 class Listed(click.ParamType):

@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "measure": {*BASE, "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
     "runner": {*BASE, "batches", "store", "remat"},
-    "report": {"batches", "case", "record", "stats", "store", "models"},
+    "report": {"batches", "case", "record", "stats", "store", "models", "targets"},
 }
 
 

@@ -42,7 +42,8 @@ def target(name: str) -> Target:
     """
     if name != ATTACHED:
         targets.check_installed(name)
-        if jax.config.read("jax_platforms") != "cpu":  # it would look for the device itself, and lose one that is there
+        # it would look for the device itself, and lose one that is there
+        if jax.config.jax_platforms != "cpu":  # type: ignore[attr-defined]
             raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
     device = targets.find(name)
     options = device.options("faithful")

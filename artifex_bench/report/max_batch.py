@@ -25,9 +25,10 @@ LEFT = (0, 1, 8, 10)  # the columns that hold words
 USUAL = None  # no advice is given: the table answers
 PLOTS = "artifex_bench.report.max_batch_plots"
 LEGEND = """
-Both batches were compiled: the peaks are plans of the device's own compiler · estimated step and throughput: every
-matrix product at the published peak or memory bandwidth, an estimate and no measurement; none with offloading, or of an
-attached device · monotone: no larger batch had a lower peak than a smaller one · compiled: batches that were compiled.
+The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
+device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth, an
+estimate and no measurement; none with offloading, or of an attached device · monotone: no larger batch had a lower peak
+than a smaller one · compiled: batches that were compiled.
 """
 MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share
 SEARCH = (*MODEL, "target", "strategy")
@@ -114,7 +115,8 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _capacities(found: pd.DataFrame) -> Iterator[str]:
     for target, rows in found.groupby("target"):
-        yield f"{target}: held against {units.size(rows.capacity_bytes.max())}{less_on(str(target))}"
+        capacity = rows.capacity_bytes.max()
+        yield f"{target}: held against {units.size(capacity)}{less_on(str(target), capacity)}"
 
 
 def _notes(rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:

@@ -16,7 +16,10 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """(name, figure), where there are estimates of what fits."""
     fitting = table[(table.compiled_peak_bytes <= table.capacity_bytes) & table.estimated_step_seconds.notna()]
     if not fitting.empty:
-        yield "max_batch", _throughput(fitting, styles(sorted(fitting.strategy.unique())))
+        yield (
+            "max_batch",
+            _throughput(fitting, styles(sorted(fitting.strategy.unique(), key=lambda name: name != "none"))),
+        )
 
 
 def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:

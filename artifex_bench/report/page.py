@@ -49,7 +49,8 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
     """Write the page of a run called `name`, with `left` visits still to be made; `advice` is what it opens with (none:
     it says so). Returns the path.
     """
-    (view, table), *others = parts(frame(records))
+    whole = frame(records)
+    (view, table), *others = parts(whole)
     varying = _varying(table, view)
     lines = list(_lines(table, view, varying))
     headings = [*varying, *view.HEADINGS]
@@ -85,8 +86,8 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
         packed={
             "plotly": get_plotlyjs(),
             "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(),
-            "csv": table.to_csv(index=False),
-            "json": _json(table),
+            "csv": whole.to_csv(index=False),
+            "json": _json(whole),
         },
         styles=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
@@ -128,7 +129,8 @@ def _varying(table: pd.DataFrame, view: Any) -> list[str]:
     return [
         axis
         for axis in axes
-        if table[axis].nunique(dropna=False) > 1 and all(rows[axis].nunique(dropna=False) == 1 for rows in groups)
+        if table[axis].nunique(dropna=axis != "mesh") > 1
+        and all(rows[axis].nunique(dropna=False) == 1 for rows in groups)
     ]
 
 

@@ -13,6 +13,7 @@ from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
+from artifex_bench.targets import describe
 
 TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"
 HEADINGS = (
@@ -24,10 +25,10 @@ PLOTS = "artifex_bench.report.planned_plots"
 USUAL: dict[str, float] = {}  # the capacity of each
 LEGEND = """
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
-device's own compiler, of which arguments (parameters, optimizer, batch) and temporaries are parts · on host: offloaded,
-not in the peak · estimated step: every matrix product at the published peak or memory bandwidth, an estimate and no
-measurement, none with offloading or a mesh · residuals: what autodiff saves · recomputed: FLOPs done again, as a share
-of the model's.
+device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory
+· on host: offloaded, not in the peak · estimated step: every matrix product at the published peak or memory bandwidth,
+an estimate and no measurement, none with offloading or a mesh · residuals: what autodiff saves · recomputed: FLOPs done
+again, as a share of the model's.
 """
 
 
@@ -76,15 +77,16 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         best = front(rows)
         known = rows.capacity_bytes.dropna()
         target = rows.target.iloc[0]
-        notes = [f"{target} has {units.size(known.iloc[0])}{less_on(target)}"] if len(known) else []
+        notes = [f"{target} has {units.size(known.iloc[0])}{less_on(target, known.iloc[0])}"] if len(known) else []
         notes += of_a_mesh(rows)
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, [cells(row, row.Index in best) for row in rows.itertuples()], notes
 
 
-def less_on(target: str) -> str:
-    """What a capacity is, where it is not what a program may have."""
-    return ", of which a program gets somewhat less" if target.startswith("gpu:") else ""
+def less_on(target: str, capacity: float) -> str:
+    """What a capacity (bytes) is, where it is what the target's driver reports and no budget."""
+    reported = target.startswith("gpu:") and capacity == describe(target).capacity_bytes
+    return ", of which a program gets somewhat less" if reported else ""
 
 
 def outcome(record: Record) -> str:

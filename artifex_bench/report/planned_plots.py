@@ -47,7 +47,7 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
                 **style,
             )
         panel.margins(0.12)
-        panel.set_xlim(left=0)
+        panel.set_xlim(0, max(panel.get_xlim()[1], 1.12 * rows.compiled_peak_bytes.max() / GIB))
         _mark_capacity(panel, rows.capacity_bytes.iloc[0] / GIB)
         panel.set_xlabel("compiled peak memory (GiB)")
         panel.set_ylabel("estimated step time (ms)")

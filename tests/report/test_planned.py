@@ -10,8 +10,10 @@ from artifex_bench.advise import advise
 from artifex_bench.case import CaseError
 from artifex_bench.report import planned, plots
 from artifex_bench.report.frame import frame
+from artifex_bench.report.planned import less_on
 from artifex_bench.report.tables import markdown
 from artifex_bench.report.views import parts, view_of_case
+from artifex_bench.targets import describe
 from tests.build import case, measured, record, taken
 
 GIB = 2**30
@@ -111,8 +113,13 @@ def test_what_is_moved_to_the_host_is_not_taken_as_free():
 
 
 def test_a_gpu_s_capacity_is_not_what_a_program_may_have():
-    [found] = advise(frame([compiled("all", 10, 0.2, "gpu:h100")]))
-    assert "certain" not in found.how_sure and "somewhat less" in found.how_sure
+    h100 = describe("gpu:h100").capacity_bytes
+    assert less_on("gpu:h100", h100) == ", of which a program gets somewhat less"
+    assert less_on("gpu:h100", 2**30) == less_on("tpu:v5e", describe("tpu:v5e").capacity_bytes) == ""
+    found = compiled("all", 10, 0.2, "gpu:h100")
+    kept = [m for m in found.measurements if m.probe != "capacity_bytes"]
+    [advice] = advise(frame([dataclasses.replace(found, measurements=(*kept, taken("capacity_bytes", h100)))]))
+    assert "somewhat less" in advice.how_sure
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():
