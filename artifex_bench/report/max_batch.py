@@ -26,9 +26,9 @@ USUAL = None  # no advice is given: the table answers
 PLOTS = "artifex_bench.report.max_batch_plots"
 LEGEND = """
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
-device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth, an
-estimate and no measurement; none with offloading, or of an attached device · monotone: no larger batch had a lower peak
-than a smaller one · compiled: batches that were compiled.
+device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,
+an estimate and no measurement; none with offloading, or of an attached device · monotone: no larger batch had a lower
+peak than a smaller one · compiled: batches that were compiled.
 """
 MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share
 SEARCH = (*MODEL, "target", "strategy")
