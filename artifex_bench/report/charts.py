@@ -238,7 +238,7 @@ def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
             row=1,
             col=column,
         )
-    ticks = sorted((rows[axis] / size).unique().tolist())
+    ticks = look.apart(rows[axis] / size, plan.scale)
     shown = {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     title = f"{axis} ({unit})" if unit else axis
     figure.update_xaxes(**look.axis(title, plan.scale, rows[axis] / size) | shown | {"rangemode": "normal"})

@@ -33,10 +33,24 @@ def axis(title: str, scale: str, values: pd.Series[float]) -> dict[str, Any]:
 
 
 def _ticks(values: pd.Series[float]) -> dict[str, Any]:
-    """Ticks of a logarithmic axis at 1, 2, 5 in plain numbers."""
+    """Ticks of a logarithmic axis at 1, 2, 5 in plain numbers; it reaches far enough for one of them."""
     powers = range(math.floor(math.log10(values.min())) - 1, math.ceil(math.log10(values.max())) + 1)
     ticks = [first * 10.0**power for power in powers for first in (1, 2, 5)]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    close = values.max() < 2.5 * values.min()
+    reach = {"range": [math.log10(values.min() / 1.6), math.log10(values.max() * 1.6)]} if close else {}
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], **reach}
+
+
+def apart(values: pd.Series[float], scale: str, least: float = 0.06) -> list[float]:
+    """The values, sorted, without those that lie too near to the one before to have a tick of their own."""
+    ordered = values.drop_duplicates().sort_values()
+    kept: list[float] = []
+    last = -math.inf
+    for value, place in zip(ordered, places(ordered, scale), strict=True):
+        if place - last >= least:
+            kept.append(float(value))
+            last = place
+    return kept
 
 
 def places(values: pd.Series[float], scale: str) -> pd.Series[float]:

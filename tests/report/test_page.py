@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import math
 import re
 import sys
 from html.parser import HTMLParser
@@ -399,3 +400,16 @@ def test_the_axes_that_tell_shapes_apart_are_columns(tmp_path):
     text = written(records, tmp_path / "page.html").read_text()
     headings = re.findall(r"<th scope[^>]*>([^<]+)</th>", text)
     assert headings[:3] == ["model", "depth", "strategy"]
+
+
+@pytest.mark.parametrize("values", [(32.1, 32.1), (32.05, 32.15), (7, 16), (1, 1000)])
+def test_a_logarithmic_axis_has_a_number_within_reach(values):
+    axis = look.axis("peak", "log", pd.Series(values))
+    low, high = axis.get("range", [math.log10(v) for v in values])
+    assert any(low <= math.log10(tick) <= high for tick in axis["tickvals"])
+    assert low <= math.log10(min(values)) and math.log10(max(values)) <= high
+
+
+def test_ticks_that_lie_on_one_another_are_left_out():
+    assert look.apart(pd.Series([1, 4, 93, 97, 4]), "log") == [1, 4, 93]
+    assert look.apart(pd.Series([2, 4, 8]), "linear") == [2, 4, 8]
