@@ -51,14 +51,9 @@ def target(name: str) -> Target:
     def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> Built:
         given = args if device.description is None else device.place(jax.eval_shape(lambda *a: a, *args))
         lowered = jax.jit(function, donate_argnums=donated).lower(*given)
-        try:
-            step = lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError as error:
-            needed = device.needed(str(error))
-            if needed is None:
-                raise
-            return Built(needed)
-        peak, _ = attached.compiled_peak(device.platform, step.memory_analysis())
+        step, peak, _ = attached.compile_for(device, lowered, options)
+        if step is None:
+            return Built(peak)
         shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
         return Built(peak, None if shapes or device.description else _runs(step, lambda: args, donated))
 

@@ -130,22 +130,13 @@ def compile_step(program: Program, target: Target) -> Compiled:
     kept = remembered.path(lowered.as_text(), target.description, options) if target.description else None
     if kept is not None and (figures := remembered.read(kept)):
         return Compiled(None, lower_seconds, 0.0, True, options, **figures, devices=devices)
-    step, flops = None, None
     with _CacheHits() as cache:
         start = time.perf_counter()
-        try:
-            step = lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError as error:
-            needed = target.needed(str(error))
-            if needed is None:
-                raise
-            # it is told rounded, and may read as no more than there is
-            peak = max(needed, target.description.capacity_bytes + 1) if target.description else needed
-            formula = "the compiler's out-of-memory error"
-            parts = {"argument_bytes": per_device_bytes(shapes), "formula": formula}
+        step, peak, parts = attached.compile_for(target, lowered, options)
         compile_seconds = time.perf_counter() - start
-    if step is not None:
-        peak, parts = attached.compiled_peak(target.platform, step.memory_analysis())
+    if step is None:
+        flops, parts = None, {"argument_bytes": per_device_bytes(shapes), **parts}
+    else:
         flops = (step.cost_analysis() or {}).get("flops")
     if kept is not None:
         remembered.write(kept, {"peak": peak, "parts": parts, "flops": flops})

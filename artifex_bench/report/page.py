@@ -136,13 +136,10 @@ def _varying(table: pd.DataFrame, view: Any) -> list[str]:
 
 def _lines(table: pd.DataFrame, view: Any, varying: list[str]) -> Iterator[Line]:
     named = len(NAMED[table.kind.iloc[0]])
-
-    def own(rows: pd.DataFrame) -> list[tuple[str, Any]]:
-        return [(axis, rows[axis].iloc[0]) for axis in varying]
-
     for (title, rows), (_, lines, _) in zip(view.shapes(table), view.grouped(table), strict=True):
         status = dict(zip(names(rows), rows.status, strict=True))
-        fixed = [(setting(axis, value), None if axis == "mesh" else _order(value)) for axis, value in own(rows)]
+        own = [(axis, rows[axis].iloc[0]) for axis in varying]
+        fixed = [(setting(axis, value), None if axis == "mesh" else _order(value)) for axis, value in own]
         for line in lines:
             name = ", ".join(line[:named]).removesuffix(" *")
             cells = [(words, None if i in view.LEFT else _order(units.amount(words))) for i, words in enumerate(line)]

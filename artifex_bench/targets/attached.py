@@ -42,6 +42,23 @@ def why_no_offload(platform: str) -> str | None:
     return None
 
 
+def compile_for(target: Target, lowered: Any, options: dict[str, Any]) -> tuple[Any | None, int, dict[str, Any]]:
+    """(the compiled program, its peak in bytes, the peak's parts); where the compiler refuses it for its memory, None
+    and what it asked for. That is told rounded, and may read as no more than there is: it is taken to be more.
+    """
+    import jax
+
+    try:
+        step = lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        needed = target.needed(str(error))
+        if needed is None:
+            raise
+        least = target.description.capacity_bytes + 1 if target.description else 0
+        return None, max(needed, least), {"formula": "the compiler's out-of-memory error"}
+    return step, *compiled_peak(target.platform, step.memory_analysis())
+
+
 def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:
     """(peak bytes, its parts) from `compiled.memory_analysis()`.
 
