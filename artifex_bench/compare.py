@@ -17,7 +17,7 @@ from artifex_bench.report.frame import ENOUGH, by_case, calm, groups
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
 
-LEVEL = 0.05  # of false alarms over all that is compared, by Holm's correction
+LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction: at most one in 20 comparisons (94 %)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def compare(
     few rounds), `change` and `reason`.
 
     `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
-    significant (Welch's t test on the logarithms of the rounds' medians, 5 % over all rows by Holm 1979); `same`
+    significant (Welch's t test on the logarithms of the rounds' medians, 2 % over all rows by Holm 1979); `same`
     otherwise, or `unsure` beyond the threshold without significance. Contended rounds (others used the processors while
     steps were timed) are left out of times where three are left in both runs; where they are not, a change of time is
     `unsure`. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.

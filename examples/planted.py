@@ -165,7 +165,7 @@ def main() -> None:
     tools = parser.add_subparsers(dest="tool", required=True)
     with_compare = tools.add_parser("compare")
     with_compare.add_argument("--pairs", type=int, default=20)
-    with_compare.add_argument("--rounds", type=int, default=16, help="of each run of the smoke suite")
+    with_compare.add_argument("--rounds", type=int, default=24, help="of each run of the smoke suite")
     with_asv = tools.add_parser("asv")
     with_asv.add_argument("--tries", type=int, default=5)
     for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):
