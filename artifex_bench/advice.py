@@ -34,8 +34,9 @@ def choose(cases: str, question: str, ranked: Sequence[tuple[str, str]], how_sur
     return Advice(cases, question, choice, cost, next_best, next_cost, how_sure, fell)
 
 
-def nothing(cases: str, question: str, known: pd.DataFrame, fell: dict[str, str]) -> Advice:
-    """Nothing meets it; the least peak of the strategies whose peaks are known says what would."""
-    least = known.loc[known[PEAK].idxmin()] if len(known) else None
-    cost = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
-    return Advice(cases, question, None, cost, None, "", "", fell)
+def nothing(cases: str, question: str, known: pd.DataFrame, fell: dict[str, str], nearest: str = "") -> Advice:
+    """Nothing meets it. What comes `nearest` says what would: the least peak, unless other words are given."""
+    if not nearest:
+        least = known.loc[known[PEAK].idxmin()] if len(known) else None
+        nearest = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
+    return Advice(cases, question, None, nearest, None, "", "", fell)

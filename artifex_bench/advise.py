@@ -19,7 +19,9 @@ from artifex_bench.report import checkpoint, remat, units
 from artifex_bench.report.units import there
 from artifex_bench.savers import SAVERS
 
+QUESTIONS = {"remat": ("memory-budget", "time-budget", "target"), "checkpoint": ("mtbf",)}  # by kind of run
 CERTAIN = "certain on these figures: the intervals do not overlap"
+ALONE = "nothing else meets it"
 
 
 def advise(
@@ -33,24 +35,29 @@ def advise(
 
     remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
     multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
-    meets both. Where no step of a shape was timed, the one with the least peak stands for the fastest. Cases compiled
-    for a device that is not attached have its capacity as their budget, and an estimate in the place of a time, which
-    no `time_budget` is held against; `target` leaves out all but those of that name.
+    meets both. Where no step of a shape was timed, the one with the least peak stands for the fastest; a run in which
+    none was needs no budget. Cases compiled for a device that is not attached have its capacity as their budget, and an
+    estimate in the place of a time, which no `time_budget` is held against; `target` leaves out all but those of that
+    name.
 
     checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least time, and
     its interval (Daly 2006).
 
-    Raises CaseError where the budget for that kind of run is missing or cannot be held against anything that was
-    measured, or the run is of a kind that no advice is given for.
+    Raises CaseError where the budget for that kind of run is missing, is for another kind, or cannot be held against
+    anything that was measured, or the run is of a kind that no advice is given for.
     """
     kind = table.kind.iloc[0] if len(table) else "empty"
+    given = {"memory-budget": memory_budget, "time-budget": time_budget, "mtbf": mtbf_seconds, "target": target}
+    for name, value in given.items():
+        if kind in QUESTIONS and value is not None and name not in QUESTIONS[kind]:
+            valid = ", ".join(f"--{one}" for one in QUESTIONS[kind])
+            raise CaseError(f"--{name}: means nothing to a {kind} run: valid are {valid}")
     if kind == "remat":
         table = table if target is None else of_target(table, target)
         ran = (table.target == ATTACHED).any()
-        if memory_budget is None and time_budget is None and ran:
-            raise CaseError(
-                "a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x), or a --target of its"
-            )
+        if memory_budget is None and time_budget is None and ran and table.step_seconds.notna().any():
+            others = " or --target" if (table.target != ATTACHED).any() else ""
+            raise CaseError(f"a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x){others}")
         if time_budget is not None and not ran:
             raise CaseError(f"target {table.target.iloc[0]!r}: {NO_TIMES}")
         return [
@@ -88,15 +95,25 @@ def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | 
     meets = usable[~usable.strategy.isin(over)]
     fell = {**unusable, **over}
     if meets.empty:
-        return nothing(title, wanted, usable, fell)
+        known = _fastest(usable) if memory is None else ""
+        return nothing(title, wanted, usable, fell, known)
     order = ["step_seconds", PEAK] if fastest_first else [PEAK, "step_seconds"]
     ranked = list(meets.sort_values(order).itertuples())
     best, others = ranked[0], ranked[1:]
     for row in others[1:]:
         fell[row.strategy] = _behind(row, ranked, fastest_first)
     costs = [(row.strategy, _cost(row, memory)) for row in ranked[:2]]
-    how_sure = _how_sure(best, others, "step_seconds") if fastest_first else _exact(best, time, timed)
+    how_sure = _exact(best, time, timed)
+    if fastest_first:
+        lows = {row.strategy: row.step_seconds_low for row in others}
+        how_sure = _how_sure(best.step_seconds_high, best.contended, lows) + _late(best, time, "; not of its step")
     return choose(title, wanted, costs, how_sure, fell)
+
+
+def _fastest(rows: pd.DataFrame) -> str:
+    """In words, of those that were timed."""
+    ratios = rows.set_index("strategy").time_ratio.dropna()
+    return f"the fastest is {ratios.idxmin()} with {units.ratio(ratios.min())} that of none" if len(ratios) else ""
 
 
 def _wanted(memory: int | None, time: float | None, fastest: bool) -> Iterator[str]:
@@ -158,24 +175,27 @@ def _exact(row: Any, time: float | None, timed: bool) -> str:
         return "of its peak certain; no step was timed in this run, so that what it costs in time is not known"
     if row.contended:
         return "of its peak certain; of its time little: others used the processors while it was timed"
-    if time is not None and there(row.time_ratio_high) and row.time_ratio_high > time:
-        reaches = units.ratio(row.time_ratio_high)
-        return f"of its peak certain; not of its time: the 95 % interval reaches {reaches}"
-    return "certain: compiled peaks do not vary"
+    late = _late(row, time, "of its peak certain; not of its time")
+    return late or "certain: compiled peaks do not vary"
 
 
-def _how_sure(best: Any, others: list[Any], column: str, alone: str = "nothing else meets it") -> str:
-    """In words, from the 95 % intervals of the quantity that decides."""
-    if best.contended:
+def _late(row: Any, time: float | None, words: str) -> str:
+    """That the step may take longer than the time budget has it, or nothing."""
+    if time is None or not there(row.time_ratio_high) or row.time_ratio_high <= time:
+        return ""
+    return f"{words}: the 95 % interval reaches {units.ratio(row.time_ratio_high)}"
+
+
+def _how_sure(top: float | None, contended: bool, lows: dict[str, float | None], alone: str = ALONE) -> str:
+    """In words, from the end of the choice's 95 % interval and the beginnings of the others', of what decides."""
+    if contended:
         return "little: others used the processors while it was timed"
-    top = getattr(best, f"{column}_high")
-    if not there(top):
+    if top is None or not there(top):
         return "unknown: a single sample has no interval"
-    lows = {name_of(row): getattr(row, f"{column}_low") for row in others}
-    close = [name for name, low in lows.items() if not there(low) or low <= top]
+    close = [name for name, low in lows.items() if low is None or not there(low) or low <= top]
     if close:
         return f"not sure: its 95 % interval overlaps that of {'; '.join(close)}"
-    return CERTAIN if others else alone
+    return CERTAIN if lows else alone
 
 
 def name_of(row: Any) -> str:
@@ -191,24 +211,37 @@ def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     best, *others = sorted(plans, key=lambda plan: plan.lost)
     fell |= {name_of(plan.row): f"loses {plan.lost:.2%} of the time" for plan in others[1:]}
     costs = [(name_of(plan.row), plan.words()) for plan in (best, *others[:1])]
-    how_sure = _how_sure(best.row, [plan.row for plan in others], "blocking_seconds", "no other was run")
+    lows = {name_of(plan.row): plan.lost_low for plan in others}
+    how_sure = _how_sure(best.lost_high, best.row.contended, lows, "no other was run")
     return choose(title, wanted, costs, how_sure, fell)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A way to save with its best interval, and the share of the time that is lost with it."""
+    """A way to save with its best interval, and the share of the time that is lost with it, were a save to cost what
+    was measured or an end of its 95 % interval (None: a single sample has none).
+    """
 
     row: Any
     save_seconds: float  # what one save takes from training: seen in a loop, and no less than the call blocked
     interval_seconds: float
     lost: float
+    lost_low: float | None
+    lost_high: float | None
 
     @classmethod
     def of(cls, row: Any, mtbf: float) -> Plan:
-        cost = float(max(row.blocking_seconds, row.lost_seconds if there(row.lost_seconds) else 0))
-        interval = young_daly_interval(cost, mtbf, row.restore_seconds)
-        return cls(row, cost, interval, lost_share(interval, cost, mtbf, row.restore_seconds))
+        in_loop = there(row.lost_seconds) and row.lost_seconds > row.blocking_seconds
+        decides = "lost_seconds" if in_loop else "blocking_seconds"
+
+        def lost(cost: float) -> tuple[float, float]:
+            interval = young_daly_interval(cost, mtbf, row.restore_seconds)
+            return interval, lost_share(interval, cost, mtbf, row.restore_seconds)
+
+        cost = float(getattr(row, decides))
+        ends = (getattr(row, f"{decides}_{end}") for end in ("low", "high"))
+        low, high = (lost(max(0.0, end))[1] if there(end) else None for end in ends)
+        return cls(row, cost, *lost(cost), low, high)
 
     def words(self) -> str:
         unseen = "" if SAVERS[self.row.format].detects else "; damage to its files goes unnoticed (suite fault)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target
 from artifex_bench.measure.budget import target as found
 from artifex_bench.remat.budget.loop import meet
-from artifex_bench.remat.budget.plan import BudgetPlan
+from artifex_bench.remat.budget.plan import BudgetPlan, Built
 from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.budget.size import budget as parse
 from artifex_bench.remat.budget.stacks import planned
@@ -26,7 +26,7 @@ def remat_to_budget(
     target: str | Target = ATTACHED,
     argnums: int | Sequence[int] = 0,
     step: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
-    donate_argnums: tuple[int, ...] = (),
+    donate_argnums: int | Sequence[int] = (),
     keywords: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[..., Any], BudgetPlan]:
     """(`function` with the same values and gradients, rematerialized to meet a memory budget, the plan).
@@ -34,12 +34,14 @@ def remat_to_budget(
     `function(*args, **keywords)` is a loss, differentiated in `argnums`; `args` are arrays or `jax.ShapeDtypeStruct`.
     Its layers are the bodies of its scans and the calls under `jax.checkpoint` or `nnx.remat` (their policy is chosen
     anew); a function that has neither is planned as a whole. `keywords` hold for planning: the function given back
-    takes its own.
+    takes its own. It is for arguments with which the function has the layers that it had then: BudgetError else.
 
-    `budget` is of the compiled peak of `step(function)` at `args` (default: `jax.value_and_grad`), arguments
-    included: bytes (``"120MiB"``, or a number above 1), or a fraction of the way from the leanest plan to no
-    rematerialization. `target` is where it is compiled: the attached device, or one that is not there by its name
-    (``"tpu:v5e"``, ``"gpu:h100"``; in a process with JAX_PLATFORMS=cpu), or a `Target` of your own.
+    `budget` is of the compiled peak of `step(function)`, which takes the same arguments (default:
+    `jax.value_and_grad`), these included: bytes (``"120MiB"``, or a number of 1024 or more), or a fraction of the way
+    from the leanest plan to no rematerialization. It holds for a step compiled with the plan's `compiler_options`: on a
+    CPU, XLA merges recomputation away without them. `target` is where it is compiled: the attached device, or one that
+    is not there by its name (``"tpu:v5e"``, ``"gpu:h100"``; in a process with JAX_PLATFORMS=cpu), or a `Target` of your
+    own.
 
     At most six programs are compiled. Of those within the budget the fastest is given: as measured, where `args` are
     arrays and the device is attached; else by the target's rates.
@@ -48,26 +50,39 @@ def remat_to_budget(
     CaseError for a target or an argument number that there is not.
     """
     asked = parse(budget)
-    chosen = _positions(argnums, len(args))
+    chosen = _positions("argnums", argnums, len(args), some=True)
+    donated = _positions("donate_argnums", donate_argnums, len(args), some=False)
+    donated = (donated,) if isinstance(donated, int) else donated
     where = target if isinstance(target, Target) else found(stored(target))
     make = step or (lambda f: jax.value_and_grad(f, chosen))
-    given = partial(function, **(keywords or {}))
-    groups, plan = meet(
-        given,
-        args,
-        asked,
-        where.roofline.rates(),
-        lambda one: where.build(make(one), args, donate_argnums),
-        where.name,
-        chosen,
-    )
-    return planned(function, groups), plan
+    named = keywords or {}
+    arrays = {name: value for name, value in named.items() if all(map(_is_array, jax.tree.leaves(value)))}
+    fixed = {name: value for name, value in named.items() if name not in arrays}
+
+    def given(*every: Any) -> Any:
+        return function(*every[:-1], **fixed, **every[-1])
+
+    def build(one: Callable[..., Any]) -> Built:
+        def run(*every: Any) -> Any:
+            return make(lambda *positional: one(*positional, every[-1]))(*every[:-1])
+
+        return where.build(run, (*args, arrays), donated)
+
+    groups, plan = meet(given, (*args, arrays), asked, where.roofline.rates(), build, where.name, chosen)
+    return planned(function, groups), replace(plan, compiler_options=dict(where.options))
 
 
-def _positions(argnums: int | Sequence[int], count: int) -> int | tuple[int, ...]:
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _positions(name: str, numbers: Any, count: int, some: bool) -> int | tuple[int, ...]:
     """The arguments meant, none of them counted from the end. Raises BudgetError."""
-    given = [argnums] if isinstance(argnums, int) else list(argnums)
-    if not given or not all(isinstance(i, int) and not isinstance(i, bool) and -count <= i < count for i in given):
-        raise BudgetError(f"argnums {argnums!r}: must name arguments of the function, from 0 to {count - 1}")
+    alone = isinstance(numbers, int)
+    given: list[Any] = [numbers] if alone else list(numbers) if isinstance(numbers, Sequence) else [None]
+    known = all(isinstance(i, int) and not isinstance(i, bool) and -count <= i < count for i in given)
+    if not known or (some and not given):
+        valid = f"from 0 to {count - 1}" if count else "and there is none"
+        raise BudgetError(f"{name} {numbers!r}: must name arguments of the function, {valid}")
     found = tuple(i % count for i in given)
-    return found[0] if isinstance(argnums, int) else found
+    return found[0] if alone else found

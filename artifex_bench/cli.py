@@ -182,7 +182,7 @@ def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) 
         from artifex_bench.report import page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
-    told = [(view.USUAL, rows) for view, rows in parts(table, suite)] if not budgets else [(budgets, table)]
+    told = [(budgets, table)] if budgets else [(view.usual(rows), rows) for view, rows in parts(table, suite)]
     found = [one for asked, rows in told if asked is not None for one in advice.advise(rows, **asked)]
     left = progress.tell_left(folder)
     try:
@@ -199,7 +199,9 @@ def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) 
 @click.option("--threshold", type=Threshold(), multiple=True, help="E.g. step_seconds=0.2; may be repeated.")
 @click.option("--format", "form", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
 @click.option("--plot", type=Picture(), help="Draw the ratios into this file: .png, .svg or .pdf.")
-@click.option("--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one.")
+@click.option(
+    "--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 where there is one, or worse."
+)
 def compare(
     base: Path,
     new: Path,
@@ -216,7 +218,9 @@ def compare(
 
     records = store.load(base), store.load(new)
     found = comparison.compare(*records, across=across, thresholds=dict(threshold))
-    progress.show_comparison(found, comparison.differences(*records), everything, form)
+    for folder in (base, new):
+        progress.tell_left(folder)
+    progress.show_comparison(found, comparison.notes(*records), everything, form)
     if plot is not None:
         from artifex_bench.report import comparison_plot
 

@@ -13,9 +13,10 @@ from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.record import Record
 from artifex_bench.report import tables, units
+from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import ENOUGH, by_case, calm, groups
 from artifex_bench.report.units import there
-from artifex_bench.stats import bootstrap_ratios, pooled_median, welch
+from artifex_bench.stats import bootstrap_ratios, least_ratio, pooled_median
 
 LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction: at most one in 20 comparisons (94 %)
 
@@ -24,11 +25,13 @@ LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction:
 class Quantity:
     """What is compared: `threshold` is the relative change that matters. Less is better, of all of them.
 
-    `exact` ones are the same in every process: any difference is real.
+    `exact` ones are the same in every process: any difference is real. `among`: it is a count of trials, of which these
+    counts are all.
     """
 
     threshold: float
     exact: bool = False
+    among: tuple[str, ...] = ()
 
 
 QUANTITIES = {
@@ -40,7 +43,7 @@ QUANTITIES = {
     "committed_seconds": Quantity(0.25),
     "restore_seconds": Quantity(0.25),
     "disk_bytes": Quantity(0.01, exact=True),
-    "silent_trials": Quantity(0.0, exact=True),
+    "silent_trials": Quantity(0.0, among=OUTCOMES),
 }
 # of an environment: what makes figures of two runs differ for reasons that are not the program's
 SAME = ("platform", "device", "devices", "cpu", "cores", "system", "python", "versions", "flags")
@@ -54,6 +57,16 @@ def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tupl
         return {}
     names = sorted(name for name in one | other if one.get(name) != other.get(name))
     return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
+
+
+def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
+    """What sets two runs apart, a sentence each: their environments, and the cases that one has alone."""
+    found = [f"the runs differ in {name}: {one} and {other}" for name, (one, other) in differences(base, new).items()]
+    one, other = ({record.case for record in records} for records in (base, new))
+    for name, alone in (("base", one - other), ("new", other - one)):
+        if alone:
+            found.append(f"not compared, for {name} has them alone: {'; '.join(sorted(map(cases.label, alone)))}")
+    return found
 
 
 def _environment(records: Sequence[Record]) -> dict[str, str]:
@@ -71,12 +84,12 @@ def compare(
     base: Sequence[Record], new: Sequence[Record], across: bool = False, thresholds: dict[str, float] | None = None
 ) -> pd.DataFrame:
     """One row for each case and quantity that both runs have: `case`, `label`, `quantity`, medians `base` and `new`,
-    `ratio` with its bootstrap 95 % interval (`ratio_low`, `ratio_high`), `p` (None where it is exact or there are too
-    few rounds), `change` and `reason`.
+    `ratio` with its bootstrap 95 % interval (`ratio_low`, `ratio_high`), `least_ratio` of the rounds' least values and
+    its `p` (None where it is exact or there are too few rounds), `threshold`, `change` and `reason`.
 
-    `change` is `regression` or `improvement` where the ratio is beyond the quantity's threshold and the difference is
-    significant (Welch's t test on the logarithms of the rounds' medians, 2 % over all rows by Holm 1979); `same`
-    otherwise, or `unsure` beyond the threshold without significance. Contended rounds (others used the processors while
+    `change` is `regression` or `improvement` where the ratio of the least values is beyond the quantity's threshold and
+    significant (Welch's t test, Fisher's exact test on counts of trials; 2 % over all rows by Holm 1979). It is `same`
+    where neither ratio is beyond the threshold, `unsure` else. Contended rounds (others used the processors while
     steps were timed) are left out of times where three are left in both runs; where they are not, a change of time is
     `unsure`. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.
 
@@ -95,7 +108,7 @@ def compare(
         raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
     rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
     _judge(rows)
-    return pd.DataFrame(rows).drop(columns=["threshold", "contended"])
+    return pd.DataFrame(rows).drop(columns="contended")
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
@@ -115,10 +128,12 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
             figures = _measured(one, other, quantity.exact)
+            if quantity.among:
+                figures |= {"least_ratio": None, "p": _p_of_trials(base, new, name, quantity.among)}
             yield row | _figures(name) | figures | {"threshold": threshold, "contended": timed and not told_apart}
 
 
-FIGURES = ("base", "new", "ratio", "ratio_low", "ratio_high", "p", "threshold", "contended", "change")
+FIGURES = ("base", "new", "ratio", "ratio_low", "ratio_high", "least_ratio", "p", "threshold", "contended", "change")
 
 
 def _figures(quantity: str) -> dict[str, Any]:
@@ -133,8 +148,17 @@ def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exac
     ratios = None if exact or not base else bootstrap_ratios(other, one)
     if ratios is not None:
         row["ratio_low"], row["ratio_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))
-        row["p"] = welch(other, one)
-    return row
+    least = None if exact else least_ratio(other, one)
+    return row if least is None else row | {"least_ratio": least[0], "p": least[1]}
+
+
+def _p_of_trials(base: list[Record], new: list[Record], name: str, among: Sequence[str]) -> float:
+    """That of the trials of both runs so many would end like that, were the chances equal (Fisher 1922)."""
+    from scipy import stats  # slow to import
+
+    counts = [[sum(visit.value(outcome) or 0 for visit in visits) for outcome in among] for visits in (base, new)]
+    of_name = among.index(name)
+    return float(stats.fisher_exact([[row[of_name], sum(row) - row[of_name]] for row in counts]).pvalue)
 
 
 def _judge(rows: list[dict[str, Any]]) -> None:
@@ -146,29 +170,37 @@ def _judge(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["quantity"] == "status":
             continue
-        beyond = _direction(row)
-        exact = QUANTITIES[row["quantity"]].exact
-        if not beyond:
-            row["change"], row["reason"] = "same", f"within {row['threshold']:.0%}"
-        elif exact:
-            row["change"], row["reason"] = beyond, "exact"
-        elif row["contended"]:
-            row["change"], row["reason"] = "unsure", "contended: others used the processors meanwhile"
-        elif row["p"] is None:
-            row["change"], row["reason"] = "unsure", "too few rounds to tell"
-        else:
-            p = adjusted[id(row)]
-            told = f"p {p:.2g} over all {len(tested)}"
-            row["change"], row["reason"] = (beyond, told) if p <= LEVEL else ("unsure", f"{told}: not significant")
+        row["change"], row["reason"] = _change(row, adjusted.get(id(row)), len(tested))
 
 
-def _direction(row: dict[str, Any]) -> str | None:
+def _change(row: dict[str, Any], p: float | None, tests: int) -> tuple[str, str]:
+    """(change, reason), from `p` as corrected for so many tests."""
+    medians = _beyond(row["new"], row["base"], row["threshold"])
+    leasts = medians if row["least_ratio"] is None else _beyond(row["least_ratio"], 1.0, row["threshold"])
+    if not medians and not leasts:
+        return "same", f"within {_percent(row['threshold'])}"
+    if QUANTITIES[row["quantity"]].exact:
+        return str(medians), "exact"
+    if row["contended"]:
+        return "unsure", "contended: others used the processors meanwhile"
+    if p is None:
+        return "unsure", "too few rounds to tell"
+    least = "" if row["least_ratio"] is None else f"least values {units.ratio(row['least_ratio'])}, "
+    told = f"{least}p {p:.2g} over all {tests}"
+    if not leasts:
+        return "unsure", f"{told}: the medians alone differ"
+    return (leasts, told) if p <= LEVEL else ("unsure", f"{told}: not significant")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _beyond(new: float, base: float, threshold: float) -> str | None:
     """`regression` or `improvement` where the change is beyond the threshold."""
-    if row["new"] > row["base"] * (1 + row["threshold"]):
+    if new > base * (1 + threshold):
         return "regression"
-    if row["new"] * (1 + row["threshold"]) < row["base"]:
-        return "improvement"
-    return None
+    return "improvement" if new * (1 + threshold) < base else None
 
 
 HEADINGS = ("case", "quantity", "base", "new", "ratio", "95 %", "change", "reason")
@@ -187,8 +219,8 @@ def cells(row: Any) -> list[str]:
 def counts(found: pd.DataFrame) -> pd.DataFrame:
     """How many rows of `compare` there are of each change, a line a quantity, with its threshold."""
     table = pd.crosstab(found.quantity, found.change)
-    thresholds = [f"{QUANTITIES[name].threshold:.0%}" if name in QUANTITIES else units.ABSENT for name in table.index]
-    table.insert(0, "threshold", thresholds)
+    thresholds = found.groupby("quantity").threshold.first().reindex(table.index)
+    table.insert(0, "threshold", [_percent(share) if there(share) else units.ABSENT for share in thresholds])
     return table
 
 

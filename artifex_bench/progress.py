@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from artifex_bench import ask, runner, store
 from artifex_bench import compare as comparison
-from artifex_bench.case import label
+from artifex_bench.case import label, runs
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
 from artifex_bench.report import planned
@@ -85,7 +85,8 @@ class _Shown:
         self._bar.stop()
 
     def __call__(self, visit: Visit, record: Record | None) -> None:
-        name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if self._rounds > 1 else "")
+        told = self._rounds > 1 and runs(visit.case)  # what is only compiled is visited once
+        name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if told else "")
         if record is None:
             self._bar.update(self._task, description=name)
             return
@@ -138,15 +139,15 @@ def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]
         console.print()
 
 
-def show_comparison(found: Any, differing: dict[str, tuple[str, str]], everything: bool, form: str) -> None:
-    """Print what changed between two runs, and what is said of their environments; as data, all of it."""
+def show_comparison(found: Any, notes: list[str], everything: bool, form: str) -> None:
+    """Print what changed between two runs, with notes on what differs between them; as data, all of it."""
     if form in ("csv", "json"):
         print(found.to_csv(index=False) if form == "csv" else found.to_json(orient="records", indent=1))
+        print("\n".join(notes), end="\n" if notes else "", file=sys.stderr)
         return
     shown = found if everything else found[found.change != "same"]
     counts = found.change.value_counts()
     title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
-    notes = [f"the runs differ in {name}: {one} and {other}" for name, (one, other) in differing.items()]
     if form == "markdown":
         print("\n\n".join([title, *notes, comparison.markdown(shown)]))
         return

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,16 +127,15 @@ def search(
     with store.locked(folder):
         store.repair(folder)
         done = store.load(folder)
-        pools = {False: ThreadPoolExecutor(os.cpu_count()), True: ThreadPoolExecutor(1)}
         under_way: dict[Future[Record], Case] = {}
+        with _threads(os.cpu_count(), stop) as anywhere, _threads(1, stop) as here:
 
-        def go_on(start: Case) -> None:
-            case = batches.follow(start, done, asked)
-            if case is not None:
-                visit = request.visit(folder, case)
-                under_way[pools[cases.runs(case)].submit(_logged, visit, folder, measure)] = start
+            def go_on(start: Case) -> None:
+                case = batches.follow(start, done, asked)
+                if case is not None:
+                    pool = here if cases.runs(case) else anywhere
+                    under_way[pool.submit(_logged, request.visit(folder, case), folder, measure)] = start
 
-        try:
             for start in request.cases:
                 go_on(start)
             while under_way:
@@ -146,14 +145,6 @@ def search(
                     done.append(record)
                     show(record)
                     go_on(start)
-        except BaseException:
-            for pool in pools.values():
-                pool.shutdown(wait=False, cancel_futures=True)
-            stop()
-            raise
-        finally:
-            for pool in pools.values():
-                pool.shutdown()
         shutil.rmtree(folder / CACHE, ignore_errors=True)
     return done
 
@@ -171,10 +162,17 @@ def _together(
     visits: Sequence[Visit], folder: Path, measure: Measure, stop: Callable[[], None]
 ) -> Generator[Record, None, None]:
     """The records of visits that time nothing, in their order, a visit on each core."""
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
+    with _threads(os.cpu_count(), stop) as pool:
         for made in [pool.submit(_logged, visit, folder, measure) for visit in visits]:
             yield made.result()
+
+
+@contextlib.contextmanager
+def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
+    """So many threads that make visits; what interrupts them also ends the visits under way, by `stop`."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         stop()

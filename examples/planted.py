@@ -5,13 +5,14 @@
 
 Both work on copies of this project. `slow` is a copy whose steps wait for a share of their own time, `memory` one whose
 training state carries a buffer of that share of each case's compiled peak. `compare` runs the smoke suite of the
-original, of `slow` and of `memory` in turn, and holds each against the last run of the original by `artifex-bench
+original, of an equal copy, of `slow` and of `memory` in turn, and holds each against the original's by `artifex-bench
 compare`. `asv` commits the copies and lets `asv continuous` judge them, and commits that change nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +23,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from artifex_bench.execution.local import environment, measure
+from artifex_bench.execution.template import Template
+
 ROOT = Path(__file__).resolve().parent.parent
+STEPS = 100
 CHANGES = ("regression", "improvement")
 RUN = (sys.executable, "-c", "from artifex_bench.cli import main; main()")
 STEP = "        result = jax.block_until_ready(compiled.step(state, batch))\n"
@@ -92,37 +97,47 @@ def copy(tree: Path) -> Path:
 
 
 def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memory: float) -> None:
-    """Print in how many pairs of each kind `artifex-bench compare` calls a change. A run ends one pair and begins the
-    next.
+    """Print in how many pairs of each kind `artifex-bench compare` calls a change. The runs that are held against each
+    other are made in turn, a process of each (A B C A B C …), so that the machine's drift falls on all.
     """
-    trees = {name: copy(scratch / name) for name in ("base", "slow", "memory")}
-
-    def smoke(name: str, tree: str, rounds: int) -> Path:
-        how = ("--rounds", str(rounds), "--steps", "20", "--out", str(scratch), "--name", name)
-        call(trees[tree], "run", "remat", "--preset", "smoke", *how)
-        return scratch / name
-
-    first = smoke("first", "base", 1)
+    kinds = {"equal programs": "again", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
+    trees = {name: copy(scratch / name) for name in ("base", *kinds.values())}
+    call(trees["base"], "run", "remat", "--preset", "smoke", "--out", str(scratch), "--name", "first")
     plant_slowdown(trees["slow"], slowdown)
-    plant_memory(trees["memory"], memory, peaks_of(first))
-    kinds = {"equal programs": "base", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
+    plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
+    os.chdir(scratch)  # what is imported is a copy's, and not what lies here
+    workers = {name: Template({**environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
     found: Counter[tuple[str, str]] = Counter()
     alarmed: Counter[str] = Counter()
-    base = smoke("base-0", "base", rounds)
     for pair in range(1, pairs + 1):
-        new = {
-            name: smoke(f"{name}-{pair}", name, 1 if name == "memory" else rounds) for name in trees
-        }  # it never varies
+        runs = {name: scratch / f"{name}-{pair}" for name in trees}
+        in_turn(runs, workers, rounds)
         for kind, name in kinds.items():
-            told = call(trees["base"], "compare", str(base), str(new[name]), "--format", "json").stdout
+            told = call(trees["base"], "compare", str(runs["base"]), str(runs[name]), "--format", "json").stdout
             changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
             alarmed[kind] += bool(changed)
             found.update((kind, quantity) for quantity in changed)
-        base = new["base"]
         print(f"pair {pair}/{pairs}: {dict(found)}", flush=True)
     for kind in kinds:
         each = ", ".join(f"{quantity} in {n}" for (of, quantity), n in sorted(found.items()) if of == kind)
         print(f"{kind}: a change in {alarmed[kind]} of {pairs} pairs" + (f" ({each})" if each else ""))
+
+
+def in_turn(runs: dict[str, Path], workers: dict[str, Template], rounds: int) -> None:
+    """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
+    from artifex_bench import ask, runner, store
+    from suites import remat
+
+    visits = {}
+    for name, folder in runs.items():
+        request = runner.Request("remat", ask.grid(remat, "smoke", {}), 1 if name == "memory" else rounds, STEPS)
+        store.create(folder, runner.to_json(request))
+        visits[name] = request.visits(folder)
+    for row in itertools.zip_longest(*visits.values()):
+        for name, visit in zip(visits, row, strict=True):
+            if visit is not None:
+                record = measure(visit, store.log_path(runs[name], visit.key), workers[name].fork)
+                store.append(runs[name], record)
 
 
 def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None:
@@ -165,7 +180,7 @@ def main() -> None:
     tools = parser.add_subparsers(dest="tool", required=True)
     with_compare = tools.add_parser("compare")
     with_compare.add_argument("--pairs", type=int, default=20)
-    with_compare.add_argument("--rounds", type=int, default=24, help="of each run of the smoke suite")
+    with_compare.add_argument("--rounds", type=int, default=10, help="of each run of the smoke suite")
     with_asv = tools.add_parser("asv")
     with_asv.add_argument("--tries", type=int, default=5)
     for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):

@@ -96,17 +96,15 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """
     import suites
     from artifex_bench import ask, benchmark
-    from artifex_bench.report.frame import ENOUGH, by_case, calm, frame, groups
+    from artifex_bench.report.frame import by_case, calmed, frame, groups
     from artifex_bench.runner import Request
 
     module = suites.load(suite)
-    records = benchmark.measure(Request(suite, ask.grid(module, preset, {}), **module.SETTINGS[preset]))
+    records = calmed(benchmark.measure(Request(suite, ask.grid(module, preset, {}), **module.SETTINGS[preset])))
     found: dict[str, dict[Key, Row]] = {}
     for (case, visits), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
             figures = {str(name): value for name, value in row.items()}
-            quiet = calm(visits)
-            timed = groups(quiet if len(quiet) >= ENOUGH else visits, "step_seconds")
-            figures |= {"case": cases.to_json(case), "step_seconds": timed}
+            figures |= {"case": cases.to_json(case), "step_seconds": groups(visits, "step_seconds")}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

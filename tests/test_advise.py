@@ -75,7 +75,7 @@ def test_the_least_memory_within_a_time():
 def test_both_budgets_are_kept():
     found = one(memory_budget=55 * MIB, time_budget=1.22)
     assert (found.choice, found.next_best) == ("every-2", None)
-    assert found.how_sure == "nothing else meets it"
+    assert found.how_sure == "nothing else meets it; not of its step: the 95 % interval reaches 1.22x"
     assert "with a compiled peak of 55.0 MiB at most with a step of 1.22x" in found.question
 
 
@@ -83,6 +83,12 @@ def test_where_nothing_fits_the_least_is_told():
     found = one(memory_budget=10 * MIB)
     assert (found.choice, found.cost) == (None, "the least is all with 20.0 MiB")
     assert "nothing meets it: the least is all" in words(found)
+
+
+def test_where_nothing_is_fast_enough_the_fastest_is_told():
+    found = one(time_budget=0.5)
+    assert (found.choice, found.cost) == (None, "the fastest is none with 1.00x that of none")
+    assert "all" in found.fell
 
 
 def test_intervals_that_overlap_are_not_sure():
@@ -131,6 +137,32 @@ def test_a_time_budget_has_no_answer_where_no_step_was_timed():
     assert "was not timed" in found.fell["all"]
 
 
+def test_a_run_in_which_no_step_was_timed_needs_no_budget():
+    found = one(untimed("none", 80), untimed("all", 20))
+    assert (found.question, found.choice, found.next_best) == ("the least memory", "all", "none")
+    assert "no step was timed" in found.how_sure
+
+
+@pytest.mark.parametrize(
+    ("records", "budget", "message"),
+    [
+        (
+            SWEEP,
+            {"mtbf_seconds": 3600},
+            "--mtbf: means nothing to a remat run: valid are --memory-budget, --time-budget",
+        ),
+        (
+            None,
+            {"mtbf_seconds": 1, "memory_budget": 1},
+            "--memory-budget: means nothing to a checkpoint run: valid are --mtbf",
+        ),
+    ],
+)
+def test_a_budget_of_another_kind_of_run_is_refused(records, budget, message):
+    with pytest.raises(CaseError, match=message):
+        advise(frame(records or [saved("sync", 1.0, 1.0)]), **budget)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=1, max_size=8),
     st.integers(1, 500),
@@ -151,7 +183,7 @@ def saved(mode, blocking, restore, lost=None, status="ok", format="auto"):
         "committed_seconds": (2 * blocking,),
         "restore_seconds": (restore,),
         "training_step_seconds": (0.01,),
-        **({"lost_seconds": (lost,)} if lost is not None else {}),
+        **({"lost_seconds": lost} if lost is not None else {}),
     }
     measurements = tuple(taken(name, *found) for name, found in values.items()) if status == "ok" else ()
     reason = "" if status == "ok" else "no torch here"
@@ -161,7 +193,7 @@ def saved(mode, blocking, restore, lost=None, status="ok", format="auto"):
 def test_how_to_save_and_how_often():
     found = one(
         saved("sync", 2.0, 1.0),
-        saved("async", 0.02, 1.0, lost=0.5),
+        saved("async", 0.02, 1.0, lost=(0.5, 0.51, 0.5)),
         saved("sync", 8.0, 1.0, format="npz"),
         saved("sync", 1.0, 1.0, status="skipped", format="torch"),
         mtbf_seconds=4 * 3600,
@@ -171,6 +203,19 @@ def test_how_to_save_and_how_often():
     assert found.cost.startswith("save every 120 s; 0.84% of the time is lost (a save costs 500 ms of training")
     assert found.fell["torch, sync"] == "skipped: no torch here"
     assert found.fell["npz, sync"].startswith("loses 3.")
+
+
+@pytest.mark.parametrize(
+    ("lost", "how_sure"),
+    [
+        ((0.5,), "unknown: a single sample has no interval"),
+        ((0.1, 0.5, 9.0), "not sure: its 95 % interval overlaps that of auto, sync"),
+    ],
+)
+def test_how_sure_a_way_to_save_is_rests_on_what_decides(lost, how_sure):
+    """On what a save costs a training loop, where that is more than the call blocked."""
+    found = one(saved("sync", 2.0, 1.0), saved("async", 0.02, 1.0, lost=lost), mtbf_seconds=4 * 3600)
+    assert (found.choice, found.how_sure) == ("auto, async", how_sure)
 
 
 def test_where_every_way_to_save_fell_there_is_no_choice():

@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from artifex_bench import runner, store
-from artifex_bench.case import CaseError, label
+from artifex_bench.case import CaseError, FaultCase, label
 from artifex_bench.cli import main
-from artifex_bench.compare import QUANTITIES, compare, differences
+from artifex_bench.compare import QUANTITIES, compare, counts, differences, notes
+from artifex_bench.record import Measurement, Record
 from artifex_bench.runner import Request
 from tests.build import case, measured, record, taken
 
@@ -83,9 +84,74 @@ def test_beyond_the_threshold_without_significance_is_unsure():
     assert (row.change, row.reason) == ("unsure", "too few rounds to tell")
 
 
+def peaks(seed, factor=1.0, rounds=4):
+    """Visits whose measured peaks are one value each."""
+    rng = np.random.default_rng(seed)
+    steps = measured(steps=(0.01,) * 3)[:-1]
+    values = 1e6 * factor * rng.lognormal(0, 0.005, rounds)
+    return [record(round=i, measurements=(*steps, taken("measured_peak_bytes", v))) for i, v in enumerate(values)]
+
+
+def test_a_measured_peak_is_one_value_a_process_and_is_compared_all_the_same():
+    assert changes(compare(peaks(1), peaks(2, 1.1)))["none", "measured_peak_bytes"] == "regression"
+    assert changes(compare(peaks(1), peaks(2)))["none", "measured_peak_bytes"] == "same"
+
+
+def slowed(seed, every):
+    """Steps of which one in so many takes twice as long."""
+    rng = np.random.default_rng(seed)
+    for number in range(8):
+        steps = 0.01 * rng.lognormal(0, 0.01, 20)
+        steps[::every] *= 2
+        yield record(round=number, measurements=measured(steps=list(steps)))
+
+
+def test_what_slows_most_steps_and_not_the_fastest_is_unsure():
+    """It may be the program, or the machine."""
+    calm, most = list(slowed(1, 20)), list(slowed(2, 1))
+    for visit in range(8):
+        steps = list(most[visit].get("step_seconds").values)
+        most[visit] = record(round=visit, measurements=measured(steps=[0.01, *steps]))
+    (row,) = (row for row in compare(calm, most).itertuples() if row.quantity == "step_seconds")
+    assert row.change == "unsure" and row.reason.endswith("the medians alone differ")
+    assert row.ratio > 1.9 and row.least_ratio < 1.1
+
+
+def silent(count, trials=60, rounds=1):
+    counts = {"detected_trials": trials - count, "intact_trials": 0, "silent_trials": count}
+    measurements = tuple(Measurement(name, "trials", (float(n),), "count") for name, n in counts.items())
+    return [Record(FaultCase(format="orbax"), i, "ok", measurements=measurements) for i in range(rounds)]
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "change"), [(35, 36, "unsure"), (5, 40, "regression"), (40, 5, "improvement"), (3, 3, "same")]
+)
+def test_counts_of_trials_are_compared_as_counts(base, new, change):
+    """Damage falls on places that differ from run to run: a trial more is no regression."""
+    (row,) = compare(silent(base), silent(new)).itertuples()
+    assert (row.quantity, row.change) == ("silent_trials", change), row.reason
+
+
+def test_what_was_not_compared_is_told(folders, tmp_path):
+    base, *_ = folders
+    told = notes(run(1), run(2, strategies=("none", "every-2"), cores=4))
+    assert told[0] == "the runs differ in cores: 2 and 4"
+    assert told[1].startswith("not compared, for base has them alone: ") and label(case("all")) in told[1]
+    assert told[2].startswith("not compared, for new has them alone: ") and label(case("every-2")) in told[2]
+    part = tmp_path / "part"
+    store.create(part, runner.to_json(Request("remat", (case("none"), case("all")), rounds=3)))
+    for found in run(1, strategies=("none",)):
+        store.append(part, found)
+    shown = call(base, str(part))
+    assert f"{part} is unfinished: 3 visits" in shown.stderr
+    assert "not compared, for base has them alone" in shown.output
+    assert "not compared" in call(base, str(part), "--format", "json").stderr
+
+
 def test_thresholds_can_be_chosen_by_quantity():
     found = compare(run(1), run(2, time=1.3), thresholds={"step_seconds": 0.5})
     assert changes(found)["all", "step_seconds"] == "same"
+    assert counts(found).loc["step_seconds", "threshold"] == "50%"
     with pytest.raises(CaseError, match="unknown quantity 'speed': valid are step_seconds"):
         compare(run(1), run(2), thresholds={"speed": 0.5})
 

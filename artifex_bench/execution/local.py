@@ -64,7 +64,7 @@ _templates: list[Template] = []
 
 def _template() -> Template:
     if not hasattr(_own, "template"):
-        _own.template = Template(_environment())
+        _own.template = Template(environment())
         _templates.append(_own.template)
     return _own.template
 
@@ -174,7 +174,7 @@ def _kernel_oom_kills() -> int:
     return int(found[1]) if found else 0
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The worker's environment: GPU memory taken as needed, so that its peak is the program's own."""
     return {
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",

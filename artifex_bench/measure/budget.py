@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a plan is compiled. `build(function, args, donated)` compiles it at those arguments, or shapes."""
+    """Where a plan is compiled. `build(function, args, donated)` compiles it at those arguments, or shapes, with XLA's
+    `options`.
+    """
 
     name: str
     roofline: Roofline
     build: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], Built]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def target(name: str) -> Target:
@@ -42,6 +45,10 @@ def target(name: str) -> Target:
     """
     if name != ATTACHED:
         targets.check_installed(name)
+        if targets.describe(name).devices > 1:
+            raise CaseError(
+                f"target {name!r}: a budget is planned for one device: valid are {', '.join(targets.descriptions())}"
+            )
         # it would look for the device itself, and lose one that is there
         if jax.config.jax_platforms != "cpu":  # type: ignore[attr-defined]
             raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
@@ -53,12 +60,12 @@ def target(name: str) -> Target:
         lowered = jax.jit(function, donate_argnums=donated).lower(*given)
         step, peak, _ = attached.compile_for(device, lowered, options)
         if step is None:
-            return Built(peak)
+            return Built(peak, refused=True)
         shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
         return Built(peak, None if shapes or device.description else _runs(step, lambda: args, donated))
 
     shown = device.platform if device.description is None else name
-    return Target(shown, roofline(device.platform, device.description), build)
+    return Target(shown, roofline(device.platform, device.description), build, options)
 
 
 def _runs(step: Callable[..., Any], args: Callable[[], Sequence[Any]], donated: tuple[int, ...]) -> Callable[[], float]:
@@ -97,7 +104,7 @@ def settle(
     def build(loss: Callable[..., Any]) -> Built:
         found = compiled(replace(program, loss=loss))
         if found.step is None or not timed or device.platform != "cpu" or device.description is not None:
-            return Built(found.peak)
+            return Built(found.peak, refused=found.refused)
         return Built(found.peak, _runs(found.step, arrays, program.donated))
 
     groups, plan = meet(

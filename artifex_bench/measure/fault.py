@@ -34,13 +34,16 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     assert isinstance(case, FaultCase)
     skip_without(case)
     with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
-        outcomes, silent = _trials(case, Path(scratch))
+        outcomes, silent = _trials(case, Path(scratch), visit.round * case.trials)
     for name, count in outcomes.items():
         unit, source, _ = PROBES[name]
         yield Measurement(name, unit, (count,), source, detail={"damage": silent} if name == "silent_trials" else {})
 
 
-def _trials(case: FaultCase, scratch: Path) -> tuple[dict[str, int], list[str]]:
+def _trials(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int], list[str]]:
+    """(how many trials came to what, the damage of some that went unnoticed). `first` numbers them on from round to
+    round, for each round damages other places.
+    """
     tree = state.make(case)
     host = jax.tree.map(np.array, tree)
     wanted = state.template(tree, case)
@@ -53,7 +56,7 @@ def _trials(case: FaultCase, scratch: Path) -> tuple[dict[str, int], list[str]]:
     saver.close()
     outcomes = dict.fromkeys(PROBES, 0)
     silent = []
-    for trial in range(case.trials):
+    for trial in range(first, first + case.trials):
         damaged = scratch / "damaged"
         shutil.copytree(sound, damaged)
         path, what = inject(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)

@@ -119,6 +119,11 @@ class Compiled:
     flops: float | None
     devices: int
 
+    @property
+    def refused(self) -> bool:
+        """Whether the compiler gave no program, for want of memory, now or when it was compiled before."""
+        return self.parts.get("formula") == attached.REFUSED
+
 
 def compile_step(program: Program, target: Target) -> Compiled:
     """Trace, lower and compile what will be timed, from shapes alone."""

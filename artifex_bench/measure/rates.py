@@ -20,6 +20,7 @@ from artifex_bench.targets import Description, describe
 class Roofline:
     """Matrix products (FLOP a second, by dtype of the operands), other arithmetic (FLOP a second), `special` functions
     (exp, tanh, … a second), bytes a second, and where that is from. `cached`: what is not saved stays in a cache.
+    `to_host`: bytes a second to the host's memory, or from it at the same time (0: not known, or there is none apart).
     """
 
     dot_flops: Mapping[str, float]
@@ -28,9 +29,10 @@ class Roofline:
     bytes_per_second: float
     source: str
     cached: bool = False
+    to_host: float = 0.0
 
     def rates(self) -> Rates:
-        return Rates(self.cost, self.saving)
+        return Rates(self.cost, self.saving, self.offloading, self.to_host)
 
     def saving(self, eqn: Any, size: float) -> float:
         """Seconds to save so many bytes of what the equation gives: to write and to read them.
@@ -38,6 +40,12 @@ class Roofline:
         A product's result goes to memory and back in any case, saved or computed again, but for what a cache holds.
         """
         return 0.0 if eqn.primitive.name in _MATRIX and not self.cached else 2 * size / self.bytes_per_second
+
+    def offloading(self, eqn: Any, size: float) -> float | None:
+        """Seconds to have so many bytes of a product on the host: to read them for the way there, and to write them on
+        the way back. The way itself is taken as hidden behind the layers; None of what is no product's.
+        """
+        return 2 * size / self.bytes_per_second if self.to_host and eqn.primitive.name in _MATRIX else None
 
     def cost(self, eqn: Any) -> Cost:
         """Of computing the equation once."""
@@ -100,7 +108,7 @@ def described(device: Description) -> Roofline:
         vector = device.peak_flops["bfloat16"] / 32
         special = vector / 4
     source = f"{device.roofline_source}; vector units from the chip's description"
-    return Roofline(device.peak_flops, vector, special, device.bandwidth, source)
+    return Roofline(device.peak_flops, vector, special, device.bandwidth, source, to_host=device.to_host)
 
 
 def _bytes(aval: Any) -> int:

@@ -23,7 +23,8 @@ def path(program: str, description: Description, options: dict[str, Any]) -> Pat
     """Where the figures of a program (its text) for a device are kept."""
     compiler = {**compiler_versions(description.name), "options": options}
     flags = {name: os.environ.get(name, "") for name in FLAGS}
-    what = json.dumps([FORMAT, program, dataclasses.asdict(description), compiler, flags], sort_keys=True)
+    told = {name: value for name, value in dataclasses.asdict(description).items() if not name.startswith("to_host")}
+    what = json.dumps([FORMAT, program, told, compiler, flags], sort_keys=True)
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "artifex-bench"
     folder = Path(os.environ.get("ARTIFEX_BENCH_CACHE") or user)
     return folder / "compiled" / f"{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.json"

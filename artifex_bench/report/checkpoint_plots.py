@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.report.checkpoint import shapes
+from artifex_bench.report.checkpoint import SHAPE, shapes
 from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, readable_log, titled_panels, whiskers
 
 RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
@@ -91,8 +91,7 @@ def _efficiency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
 
 def _scaling(table: pd.DataFrame, axis: str) -> Any | None:
     """Seconds to commit and to restore over one axis, for each format that was measured over it."""
-    others = ["mode", "size", "arrays", "content", "dtype", "optimizer_state", "devices", "restore", "cache", "chunk"]
-    keys = ["format", *(name for name in others if name != axis)]
+    keys = ["format", *(name for name in ("mode", *SHAPE, "seed") if name != axis)]
     lines = [(key[0], key[1], rows) for key, rows in table.groupby(keys, sort=False, dropna=False)]
     lines = [(name, mode, rows.sort_values(axis)) for name, mode, rows in lines if rows[axis].nunique() > 1]
     if not lines:

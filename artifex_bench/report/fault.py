@@ -15,7 +15,6 @@ TITLE = "Damaged checkpoints: detected, intact, or silently wrong"
 HEADINGS = ("format", "fault", "trials", "detected", "intact", "silently wrong", "share", "status")
 LEFT = (0, 1, 7)
 PLOTS = "artifex_bench.report.checkpoint_plots"
-USUAL = None  # no advice is given
 LEGEND = """
 each trial damages one file of a fresh copy in one random place and restores · detected: the restore raised · intact:
 every bit came back in spite of the damage · silently wrong: something else came back, without a word.
@@ -40,8 +39,8 @@ def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
 
 def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each kind of state, with it in words."""
-    for (dtype, size, arrays), found in table.groupby(["dtype", "size", "arrays"], sort=False):
-        yield f"{units.size(size)} in {arrays} arrays, {dtype}", found
+    for (dtype, size, arrays, seed), found in table.groupby(["dtype", "size", "arrays", "seed"], sort=False):
+        yield f"{units.size(size)} in {arrays} arrays, {dtype}" + (f", seed {seed}" if seed else ""), found
 
 
 def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[str]]]:
@@ -64,6 +63,10 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         fell = found[found.status != "ok"]
         notes = [f"{row.format}, {row.fault}: {row.status}: {row.reason}" for row in fell.itertuples()]
         yield title, lines, notes
+
+
+def usual(table: pd.DataFrame) -> None:
+    """No advice is given."""
 
 
 def outcome(record: Record) -> str:

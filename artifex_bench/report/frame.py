@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from artifex_bench.record import Record
 from artifex_bench.stats import Summary, bootstrap_ratios, pooled_median, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
+CONTENDED = ("step_seconds", "other_cpu_share")  # what contention spoils, and what tells of it
 ENOUGH = 3  # visits that were not contended, to do without those that were
 
 
@@ -60,6 +62,19 @@ def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
 def calm(visits: Sequence[Record]) -> list[Record]:
     """The visits during which others left the processors alone."""
     return [visit for visit in visits if (visit.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
+
+
+def calmed(records: Sequence[Record]) -> list[Record]:
+    """The records without the times of contended visits, of each case that has enough others."""
+    quiet = {case: calm(visits) for case, visits in by_case(records).items()}
+
+    def told(record: Record) -> Record:
+        others = quiet[record.case]
+        if record in others or len(others) < ENOUGH:
+            return record
+        return replace(record, measurements=tuple(m for m in record.measurements if m.probe not in CONTENDED))
+
+    return [told(record) for record in records]
 
 
 def base(case: Case, visits: list[Record]) -> dict[str, Any]:

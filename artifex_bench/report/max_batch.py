@@ -22,7 +22,6 @@ HEADINGS = (
     *("estimated step", "estimated throughput", "monotone", "compiled", "status"),
 )
 LEFT = (0, 1, 8, 10)  # the columns that hold words
-USUAL = None  # no advice is given: the table answers
 PLOTS = "artifex_bench.report.max_batch_plots"
 LEGEND = """
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the

@@ -22,7 +22,6 @@ HEADINGS = (
 )
 LEFT = (0, 3, 10, 12)  # the columns that hold words
 PLOTS = "artifex_bench.report.planned_plots"
-USUAL: dict[str, float] = {}  # the capacity of each
 LEGEND = """
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory
@@ -87,6 +86,11 @@ def less_on(target: str, capacity: float) -> str:
     """What a capacity (bytes) is, where it is what the target's driver reports and no budget."""
     reported = target.startswith("gpu:") and capacity == describe(target).capacity_bytes
     return ", of which a program gets somewhat less" if reported else ""
+
+
+def usual(table: pd.DataFrame) -> dict[str, float]:
+    """The capacity of each device."""
+    return {}
 
 
 def outcome(record: Record) -> str:

@@ -85,7 +85,7 @@ SCALED = (("step_seconds", "seconds", "step time"), ("compiled_peak_bytes", "byt
 
 def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
     """Time and memory over one axis, a line a strategy, a row of panels for each setting of the other axes."""
-    others = [column for column in SHAPE if column != axis]
+    others = [column for column in (*SHAPE, "seed") if column != axis]
     groups = [rows for _, rows in table.groupby(others, sort=False, dropna=False) if rows[axis].nunique() > 1]
     if not groups:
         return None
@@ -96,6 +96,7 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
     for line, rows in zip(panels, groups, strict=True):
         first = rows.iloc[0]
         fixed = [f"{o} {first[o]:g}" for o in ("depth", "width", "batch", "sequence") if o != axis and first[o] > 0]
+        fixed += [f"seed {first.seed}"] if first.seed else []
         title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
         for panel, (column, quantity, label) in zip(line, measured, strict=True):
             unit, whole = units.scale(quantity, rows[column].max())

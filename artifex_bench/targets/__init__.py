@@ -27,7 +27,8 @@ COMPILERS = {
 @dataclass(frozen=True)
 class Description:
     """A device that is not there: `capacity_bytes` for one program; `bandwidth` of its memory in bytes/s;
-    `peak_flops` in FLOP/s by dtype of a matrix product; each with its source. `topology` and `device` are what the
+    `peak_flops` in FLOP/s by dtype of a matrix product; bytes/s `to_host` memory and as many back at the same time (0:
+    not published); each with its source. `topology` and `device` are what the
     TPU's and the GPU's compiler want to know. `topologies` are those that it comes in, and `devices` how many there
     are in the one that the name carries.
     """
@@ -40,6 +41,8 @@ class Description:
     peak_flops: Mapping[str, float]
     roofline_source: str
     topologies: Sequence[str]
+    to_host: float = 0.0
+    to_host_source: str = ""
     topology: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
     devices_per_chip: int = 1
@@ -140,16 +143,14 @@ def _version(package: str) -> str | None:
 @dataclass(frozen=True)
 class Target:
     """Where programs are compiled. `options(compiler)` are XLA's for it; `devices` those that a mesh may take;
-    `place(shapes)` puts abstract arrays that are on no mesh on one of them; `needed(error)` reads from a compiler's
-    error the bytes that a program needs, None where it says nothing of memory. `description` is None for what is
-    attached, and only there can programs run.
+    `place(shapes)` puts abstract arrays that are on no mesh on one of them. `description` is None for what is attached,
+    and only there can programs run.
     """
 
     platform: str
     options: Callable[[str], dict[str, Any]]
     devices: tuple[Any, ...] = ()
     place: Callable[[Any], Any] = lambda shapes: shapes
-    needed: Callable[[str], int | None] = lambda error: None
     description: Description | None = None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +19,6 @@ from artifex_bench.targets import Description, Target, describe
 
 # Autotuning needs the device itself to time kernels on, and Triton's matrix products need autotuning.
 _GPU_OPTIONS: dict[str, Any] = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = r"([\d.]+)([KMGT]?)"
-# as libtpu writes it: "the total memory required … (27.44G) exceeds available HBM (15.75G)", and before 2026
-# "Ran out of memory in memory space hbm. Used 27.44G of 15.75G hbm."
-_OUT_OF_MEMORY = re.compile(rf"\({_SIZE}\) exceeds available HBM|Used {_SIZE} of [\d.]+[KMGT]? hbm")
 
 
 @functools.cache
@@ -43,7 +37,6 @@ def find(name: str) -> Target:
         options=lambda compiler: dict(options),
         devices=devices,
         place=lambda shapes: jax.tree.map(lambda shape: shape.update(sharding=shape.sharding or one), shapes),
-        needed=needed_bytes,
         description=description,
     )
 
@@ -85,12 +78,3 @@ def text_proto(message: Mapping[str, Any]) -> str:
         return f'{name}: "{value}"' if isinstance(value, str) else f"{name}: {value}"
 
     return " ".join(field(name, value) for name, value in message.items())
-
-
-def needed_bytes(error: str) -> int | None:
-    """The bytes that a program needs, from the TPU compiler's out-of-memory error, which rounds to 1 % of a unit."""
-    found = _OUT_OF_MEMORY.search(error)
-    if found is None:
-        return None
-    number, unit = next((found[i], found[i + 1]) for i in (1, 3) if found[i])
-    return round(float(number) * 1024 ** _UNITS[unit])

@@ -20,6 +20,12 @@ from artifex_bench.targets import Target
 # XLA:CPU removes optimization barriers with this pass, and then merges the recomputation of unrolled layers away;
 # without it a CPU compiles rematerialization as GPU and TPU compilers do.
 _FAITHFUL: dict[str, dict[str, str | bool]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+REFUSED = "the compiler's out-of-memory error"
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = r"([\d.]+)([KMGT]?)"
+# as libtpu writes it: "the total memory required … (27.44G) exceeds available HBM (15.75G)", and before 2026
+# "Ran out of memory in memory space hbm. Used 27.44G of 15.75G hbm."
+_OUT_OF_MEMORY = re.compile(rf"\({_SIZE}\) exceeds available HBM|Used {_SIZE} of [\d.]+[KMGT]? hbm")
 
 
 def find(name: str) -> Target:
@@ -51,12 +57,21 @@ def compile_for(target: Target, lowered: Any, options: dict[str, Any]) -> tuple[
     try:
         step = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-        needed = target.needed(str(error))
+        needed = needed_bytes(str(error))
         if needed is None:
             raise
         least = target.description.capacity_bytes + 1 if target.description else 0
-        return None, max(needed, least), {"formula": "the compiler's out-of-memory error"}
+        return None, max(needed, least), {"formula": REFUSED}
     return step, *compiled_peak(target.platform, step.memory_analysis())
+
+
+def needed_bytes(error: str) -> int | None:
+    """The bytes that a program needs, from the TPU compiler's out-of-memory error, which rounds to 1 % of a unit."""
+    found = _OUT_OF_MEMORY.search(error)
+    if found is None:
+        return None
+    number, unit = next((found[i], found[i + 1]) for i in (1, 3) if found[i])
+    return round(float(number) * 1024 ** _UNITS[unit])
 
 
 def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:

@@ -239,6 +239,6 @@ def test_no_pipes_are_left_open(measure):
 def test_workers_take_gpu_memory_as_needed_unless_the_user_says_otherwise(monkeypatch):
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     monkeypatch.delenv(name, raising=False)
-    assert local._environment()[name] == "false"
+    assert local.environment()[name] == "false"
     monkeypatch.setenv(name, "true")
-    assert local._environment()[name] == "true"
+    assert local.environment()[name] == "true"

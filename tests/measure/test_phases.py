@@ -56,8 +56,9 @@ def absent(monkeypatch, tmp_path):
 
     def put(options, needed=None):
         h100 = descriptions()["gpu:h100"]
-        found = Target("cpu", lambda compiler: options, needed=lambda error: needed, description=h100)
+        found = Target("cpu", lambda compiler: options, description=h100)
         monkeypatch.setattr(phases.targets, "find", lambda name: found)
+        monkeypatch.setattr(attached, "needed_bytes", lambda error: needed)
         monkeypatch.setenv("ARTIFEX_BENCH_CACHE", str(tmp_path))
 
     return put

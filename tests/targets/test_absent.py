@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifex_bench import load_run, store, targets
-from artifex_bench.targets import absent
+from artifex_bench.targets import absent, attached
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -35,7 +35,7 @@ GIB = 2**30
     ],
 )
 def test_the_bytes_that_a_program_needs_are_read_off_the_error(error, size):
-    assert absent.needed_bytes(error) == (None if size is None else round(size))
+    assert attached.needed_bytes(error) == (None if size is None else round(size))
 
 
 def test_messages_in_protobufs_text_format():

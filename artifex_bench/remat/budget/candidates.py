@@ -27,10 +27,21 @@ def ignore(prefix: str, derivative: Flat) -> None:
     """For those who do not want to know."""
 
 
-def saving(layer: Function, names: Collection[str], prevent_cse: bool, seen: Seen = ignore) -> Function:
-    """The layer, its backward pass computing all anew but the named values, which are kept."""
-    policy = jax.checkpoint_policies.save_only_these_names(*sorted(names))
-    return jax.checkpoint(named(layer, names, seen), policy=policy, prevent_cse=prevent_cse)
+def saving(
+    layer: Function, names: Collection[str], prevent_cse: bool, seen: Seen = ignore, on_host: Collection[str] = ()
+) -> Function:
+    """The layer, its backward pass computing all anew but the named values, which are kept, some on the host."""
+    policies = jax.checkpoint_policies
+    if on_host:
+        policy = policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=sorted(names),
+            names_which_can_be_offloaded=sorted(on_host),
+            offload_src="device",
+            offload_dst="pinned_host",
+        )
+    else:
+        policy = policies.save_only_these_names(*sorted(names))
+    return jax.checkpoint(named(layer, {*names, *on_host}, seen), policy=policy, prevent_cse=prevent_cse)
 
 
 def named(layer: Function, names: Collection[str], seen: Seen = ignore) -> Function:

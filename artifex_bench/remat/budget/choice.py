@@ -4,46 +4,49 @@ For every value v, a_v says that it is there in the backward pass, and r_e that 
 where it is there and its operation is not run again. What is needed must be there, and so must what a repeated
 operation reads: a_v >= r_e. An operation counts once, however many chains lead through it. At a price for a byte and
 no budget all conditions are differences, so that the linear program has a whole solution: a minimum cut. Those are the
-plans of the lower hull of seconds against bytes; a budget in between makes it an integer program.
+plans of the lower hull of seconds against bytes; a budget in between makes it an integer program. Of several kinds of
+layers the budget is one of each moment at which the peak may be (`Graph.moments`). A copy on the host stands in for a
+saved value; what the host may be sent is a budget too, so that copies are chosen by the integer programs alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 
-from artifex_bench.remat.budget.graph import Graph
+from artifex_bench.remat.budget.graph import Graph, Moment
 
 Saved = frozenset[int]
 
 
 def optimum(graph: Graph, budget: float) -> Saved:
-    """The values to save, of `budget` bytes together at most, for the fewest seconds."""
+    """The values to save, with a peak of `budget` bytes at most, for the fewest seconds."""
     return _solve(graph, budget=budget)
 
 
 def frontier(graph: Graph, between: int = 0) -> list[Saved]:
-    """Plans from the one of fewest bytes to the fastest, each the best for its bytes.
+    """Plans from the one of the least peak to the fastest, each the best for its peak.
 
     All of the lower hull (Eisner & Severance 1976), and the optimum at `between` budgets evenly spaced.
     """
-    fastest = _solve(graph)
-    found = {_least(graph), *_hull(graph, _least(graph), fastest)}
-    most = graph.bytes(fastest)
-    found |= {optimum(graph, most * (i + 1) / (between + 1)) for i in range(between)}
+    lean, fastest = least(graph), _solve(graph)
+    found = {lean, *_hull(graph, lean, fastest)}
+    low, high = graph.peak(lean), graph.peak(fastest)
+    found |= {optimum(graph, low + (high - low) * i / (between + 1)) for i in range(between + 1)}
     best: list[Saved] = []
-    for plan in sorted(found, key=lambda p: (graph.bytes(p), graph.seconds(p))):
+    for plan in sorted(found, key=lambda p: (graph.peak(p), graph.seconds(p))):
         if not best or graph.seconds(plan) < graph.seconds(best[-1]) * (1 - 1e-9):
             best.append(plan)
     return best
 
 
-def _least(graph: Graph) -> Saved:
-    """Of all plans with the fewest bytes (nothing but empty values), the fastest."""
-    return optimum(graph, 0.0)
+def least(graph: Graph) -> Saved:
+    """Of all plans that save the fewest bytes (nothing but empty values), the fastest."""
+    return optimum(replace(graph, moments=(), host_limit=0.0), 0.0)
 
 
 def _hull(graph: Graph, low: Saved, high: Saved) -> Iterator[Saved]:
@@ -69,42 +72,62 @@ def _solve(graph: Graph, price: float = 0.0, budget: float | None = None) -> Sav
     if not values:
         return frozenset()
     count = len(values)
-    seconds = np.array([step.cost.seconds for step in steps])
+    saved, repeats = _saved(graph), _repeats(graph)
     sizes = np.array([value.bytes for value in values], float)
     saving = np.array([value.save_seconds for value in values]) + price * sizes
-    ops = np.array([value.op for value in values])
+    again = np.array([step.cost.seconds for step in steps])
     # in units in which the solver's tolerances are small
-    unit = max(seconds.max(initial=0.0), saving.max(initial=0.0)) or 1.0
-    again = seconds - np.bincount(ops, saving, minlength=len(steps))
-    costs = np.concatenate([saving, again]) / unit
-    # a_v >= r_e for what e reads and for what it gives; equal where v cannot be saved
-    pairs = [(v, e) for e, step in enumerate(steps) for v in step.ins] + list(enumerate(ops))
-    rows = np.arange(len(pairs))
-    there, reads = (np.array(side) for side in zip(*pairs, strict=True))
-    matrix = coo_array(
-        (
-            np.concatenate([np.ones(len(pairs)), -np.ones(len(pairs))]),
-            (np.concatenate([rows, rows]), np.concatenate([there, count + reads])),
-        ),
-        shape=(len(pairs), count + len(steps)),
-    )
-    upper = np.full(len(pairs), np.inf)
-    upper[-count:] = [np.inf if value.savable else 0.0 for value in values]
-    constraints = [LinearConstraint(matrix.tocsr(), 0.0, upper)]
-    if budget is not None:
-        scale = sizes.max() or 1.0
-        row = np.concatenate([sizes, -np.bincount(ops, sizes, minlength=len(steps))]) / scale
-        constraints.append(LinearConstraint(row[None], -np.inf, budget / scale))
-    least = np.zeros(count + len(steps))
+    unit = max(again.max(initial=0.0), saving.max(initial=0.0)) or 1.0
+    costs = (saving @ saved + np.concatenate([np.zeros(count), again])) / unit
+    savable = np.array([value.savable for value in values])
+    constraints = [LinearConstraint(saved, 0.0, np.where(savable, np.inf, 0.0))]
+    if repeats.shape[0]:
+        constraints.append(LinearConstraint(repeats, 0.0, np.inf))
+    least, most = np.zeros(len(costs)), np.ones(len(costs))
     least[list(graph.needed)] = 1.0
+    scale = sizes.max() or 1.0
+    if budget is None or not graph.host_limit:
+        most[[v for v, value in enumerate(values) if value.of is not None]] = 0.0
+    else:
+        on_host = np.array([value.on_host for value in values]) / scale
+        constraints.append(LinearConstraint((on_host @ saved)[None], -np.inf, graph.host_limit / scale))
+    if budget is not None:
+        for moment in graph.moments or [Moment(0.0, (1.0,) * count)]:
+            there = sizes * moment.shares / scale
+            constraints.append(LinearConstraint((there @ saved)[None], -np.inf, (budget - moment.always) / scale))
     found = milp(
         costs,
         integrality=np.full(len(costs), 0 if budget is None else 1),
-        bounds=Bounds(least, 1.0),
+        bounds=Bounds(least, most),
         constraints=constraints,
         options={"mip_rel_gap": 0.0},
     )
     if found.x is None:
         raise RuntimeError(f"the solver found no plan: {found.message}")
-    whole = found.x > 0.5
-    return frozenset(v for v in range(count) if whole[v] and not whole[count + ops[v]])
+    return frozenset(np.flatnonzero(saved @ (found.x > 0.5) > 0.5).tolist())
+
+
+def _saved(graph: Graph) -> csr_array:
+    """Row v says whether v is saved: it is there, its operation is not run again, and no copy stands in for it."""
+    entries = [(v, v, 1.0) for v in range(len(graph.values))]
+    for v, value in enumerate(graph.values):
+        entries.append((v, len(graph.values) + value.op, -1.0) if value.of is None else (value.of, v, -1.0))
+    return _matrix(entries, len(graph.values), graph)
+
+
+def _repeats(graph: Graph) -> csr_array:
+    """A row for each value that an operation reads: where that is run again, the value is there."""
+    pairs = [(v, e) for e, step in enumerate(graph.steps) for v in step.ins]
+    count = len(graph.values)
+    entries = [(row, v, 1.0) for row, (v, _) in enumerate(pairs)]
+    entries += [(row, count + e, -1.0) for row, (_, e) in enumerate(pairs)]
+    return _matrix(entries, len(pairs), graph)
+
+
+def _matrix(entries: list[tuple[int, int, float]], rows: int, graph: Graph) -> csr_array:
+    """Columns: every value, then every operation."""
+    shape = (rows, len(graph.values) + len(graph.steps))
+    if not entries:
+        return csr_array(shape)
+    at, columns, factors = zip(*entries, strict=True)
+    return coo_array((factors, (at, columns)), shape=shape).tocsr()

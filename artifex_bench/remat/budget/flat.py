@@ -116,7 +116,10 @@ def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:
 
 
 def _active_outs(eqn: Any, active: list[bool]) -> list[bool]:
-    """Which outputs of an equation depend on its active inputs. A scan's own body is looked into."""
+    """Which outputs of an equation depend on its active inputs. A scan's own body is looked into, and all branches."""
+    if eqn.primitive.name == "cond":
+        branches = (flatten(branch, active[1:]).active_outs for branch in eqn.params["branches"])
+        return [any(flags) for flags in zip(*branches, strict=True)]
     if eqn.primitive.name != "scan":
         return [any(active)] * len(eqn.outvars)
     consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]

@@ -23,10 +23,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` seconds to save its result."""
+    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` seconds to save its result, and
+    `offloading(eqn, bytes)` to have it in the host's memory instead (None: it cannot be, or is not worth a try), where
+    `to_host` bytes go in a second.
+    """
 
     cost: Callable[[Any], Cost]
     saving: Callable[[Any, float], float]
+    offloading: Callable[[Any, float], float | None] = lambda eqn, size: None
+    to_host: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Value:
     """An intermediate: the operation that gives it, its bytes, seconds to write and read it again.
 
     `label` is the user's own name for it (`checkpoint_name`), else its operation; `line` is where it is computed.
+    A value with `of` is a copy of that value in the host's memory, of `on_host` bytes: it stands in for it.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Value:
     shape: str = ""
     line: str = ""
     savable: bool = True
+    of: int | None = None
+    on_host: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,19 +63,33 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A time at which the peak may be: `always` bytes are there whatever is chosen, and of each value that is saved
+    `shares[v]` of its bytes.
+    """
+
+    always: float
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """`needed` are the values that the backward pass reads. Values are numbered, operations too, in order.
 
-    `forward` is the cost of all that the layer computes, with what the backward pass does not want.
+    `forward` is the cost of all that the layer computes, with what the backward pass does not want. Without `moments`
+    all that is saved is taken to be there at the peak. Copies on the host are `host_limit` bytes together at most.
     """
 
     steps: tuple[Step, ...]
     values: tuple[Value, ...]
     needed: tuple[int, ...]
     forward: Cost = Cost()
+    moments: tuple[Moment, ...] = ()
+    host_limit: float = 0.0
 
     def again(self, saved: Collection[int]) -> set[int]:
         """The operations to run again when those values are saved."""
+        saved = {self.original(v) for v in saved}
         ops: set[int] = set()
         wanted = [v for v in self.needed if v not in saved]
         while wanted:
@@ -80,10 +102,31 @@ class Graph:
     def used(self, saved: Collection[int]) -> set[int]:
         """The saved values that spare something: the others would never be read."""
         read = {v for op in self.again(saved) for v in self.steps[op].ins} | set(self.needed)
-        return {v for v in saved if v in read}
+        return {v for v in saved if self.original(v) in read}
+
+    def original(self, value: int) -> int:
+        """The value itself, or what it is a copy of."""
+        of = self.values[value].of
+        return value if of is None else of
+
+    def on_host(self, saved: Collection[int]) -> float:
+        """Bytes of the copies among them."""
+        return sum(self.values[v].on_host for v in saved)
 
     def bytes(self, saved: Collection[int]) -> float:
         return sum(self.values[v].bytes for v in saved)
+
+    def peak(self, saved: Collection[int]) -> float:
+        """Bytes at the moment at which there are most."""
+        if not self.moments:
+            return self.bytes(saved)
+        return max(m.always + sum(m.shares[v] * self.values[v].bytes for v in saved) for m in self.moments)
+
+    def core(self) -> set[int]:
+        """What the backward pass reads and cannot derive from what it reads besides, as XLA does within a fusion."""
+        needed = set(self.needed)
+        reads = {v: set(self.steps[self.values[v].op].ins) for v in needed}
+        return {v for v, ins in reads.items() if not ins or not ins <= needed}
 
     def seconds(self, saved: Collection[int]) -> float:
         """Of what is run again, and of writing and reading what is saved."""
@@ -95,33 +138,47 @@ class Graph:
         return sum(self.steps[op].cost.flops for op in self.again(saved))
 
 
-def graph_of(prefix: str, derivative: Flat, rates: Rates) -> Graph:
-    """The graph of a layer's derivative, cut down to what its backward pass can want."""
+def graph_of(prefix: str, derivative: Flat, rates: Rates, kept: Collection[int] = ()) -> Graph:
+    """The graph of a layer's derivative, cut down to what its backward pass can want. The layer's results that are
+    `kept` in any case, as another layer's input, are saved for nothing.
+    """
+    free = {derivative.outs[out] for out in kept}
     named = (op for op in derivative.ops if op.eqn.primitive.name == "name" and isinstance(op.ins[0], Ref))
     labels = {op.ins[0]: op.eqn.params["name"] for op in named}
     needed = {atom for op in derivative.ops if any(op.active) for atom in _passive_inputs(op, derivative)}
-    kept: set[int] = set()
+    wants: set[int] = set()
     wanted = list(needed)
     while wanted:
         at = wanted.pop().op
-        if at not in kept:
-            kept.add(at)
+        if at not in wants:
+            wants.add(at)
             wanted += _passive_inputs(derivative.ops[at], derivative)
     values: list[Value] = []
+    copies: list[Value] = []
     index: dict[Ref, int] = {}
     steps = []
-    for number, position in enumerate(sorted(kept)):
+    for number, position in enumerate(sorted(wants)):
         op = derivative.ops[position]
-        ins = tuple(index[ref] for ref in _passive_inputs(op, derivative) if ref.op in kept)
+        ins = tuple(index[ref] for ref in _passive_inputs(op, derivative) if ref.op in wants)
         steps.append(Step(rates.cost(op.eqn), ins))
         for out, active in enumerate(op.active):
             if not active:
                 ref = Ref(position, out)
                 index[ref] = len(values)
-                values.append(_value(f"{prefix}.{position}.{out}", number, op.eqn, out, labels.get(ref), rates))
+                value = _value(f"{prefix}.{position}.{out}", number, op.eqn, out, labels.get(ref), rates)
+                seconds = rates.offloading(op.eqn, value.bytes)
+                if ref in free:
+                    value = replace(value, bytes=0.0, save_seconds=0.0)
+                elif seconds is not None:
+                    copy = replace(value, bytes=0.0, save_seconds=seconds, of=len(values), on_host=value.bytes)
+                    copies.append(copy)
+                values.append(value)
     forward = [rates.cost(op.eqn) for op in derivative.ops if not any(op.active)]
     whole = Cost(sum(cost.seconds for cost in forward), sum(cost.flops for cost in forward))
-    return Graph(tuple(steps), tuple(values), tuple(sorted(index[ref] for ref in needed)), whole)
+    # what goes to the host while the layer runs; it comes back while the backward pass does, which takes longer
+    host_limit = whole.seconds * rates.to_host
+    reads = tuple(sorted(index[ref] for ref in needed))
+    return Graph(tuple(steps), (*values, *copies), reads, whole, host_limit=host_limit)
 
 
 def _passive_inputs(op: Op, derivative: Flat) -> list[Ref]:
@@ -153,19 +210,41 @@ def _line(eqn: Any) -> str:
     return f"{'/'.join(PurePath(path).parts[-2:])}:{line.partition(':')[0]} {function}".rstrip(": ")
 
 
-def joined(graphs: Sequence[Graph], counts: Sequence[int]) -> Graph:
-    """One graph of several kinds of layers, each as many times as it is there: one decision for all of a kind."""
+def joined(graphs: Sequence[Graph], counts: Sequence[int], before: Sequence[Sequence[float]] = ()) -> Graph:
+    """One graph of several kinds of layers, each as many times as it is there: one decision for all of a kind.
+
+    `before[i][j]` is the share of kind j that has run when the last layer of kind i begins. That is when the backward
+    pass of kind i begins too: what these layers saved is there, and what this one's backward pass reads, saved or not.
+    """
     steps: list[Step] = []
     values: list[Value] = []
     needed: list[int] = []
     for graph, count in zip(graphs, counts, strict=True):
-        before, ops_before = len(values), len(steps)
+        start, ops_before = len(values), len(steps)
         for step in graph.steps:
             cost = Cost(step.cost.seconds * count, step.cost.flops * count)
-            steps.append(Step(cost, tuple(v + before for v in step.ins)))
+            steps.append(Step(cost, tuple(v + start for v in step.ins)))
         values += (
-            replace(v, op=v.op + ops_before, bytes=v.bytes * count, save_seconds=v.save_seconds * count)
-            for v in graph.values
+            replace(
+                value,
+                op=value.op + ops_before,
+                bytes=value.bytes * count,
+                save_seconds=value.save_seconds * count,
+                of=None if value.of is None else value.of + start,
+                on_host=value.on_host * count,
+            )
+            for value in graph.values
         )
-        needed += (v + before for v in graph.needed)
-    return Graph(tuple(steps), tuple(values), tuple(needed))
+        needed += (v + start for v in graph.needed)
+    moments = []
+    for i, shares in enumerate(before):
+        core = graphs[i].core()
+        each: list[float] = []
+        for j, graph in enumerate(graphs):
+            own = [
+                (counts[i] - (v in core)) / counts[i] for v in range(len(graph.values))
+            ]  # the last layer's are there
+            each += own if i == j else [shares[j]] * len(graph.values)
+        moments.append(Moment(graphs[i].bytes(core), tuple(each)))
+    limit = sum(graph.host_limit * count for graph, count in zip(graphs, counts, strict=True))
+    return Graph(tuple(steps), tuple(values), tuple(needed), moments=tuple(moments), host_limit=limit)

@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Groups] | None:
 
 def _told(choice: Choice) -> dict[str, Any]:
     if isinstance(choice, Fine):
-        return {"saved": sorted(choice.names)}
+        return {"saved": sorted(choice.names), "on_host": sorted(choice.on_host)}
     if isinstance(choice, Policy):
         return {"policy": choice.name}
     if isinstance(choice, Plan):
@@ -42,7 +42,7 @@ def _told(choice: Choice) -> dict[str, Any]:
 
 def _meant(told: Mapping[str, Any]) -> Choice:
     if "saved" in told:
-        return Fine(frozenset(told["saved"]))
+        return Fine(frozenset(told["saved"]), frozenset(told["on_host"]))
     if "policy" in told:
         return Policy(told["policy"])
     return Plan(told["period"], tuple(told["layers"]), told["group"]) if told else Plain()

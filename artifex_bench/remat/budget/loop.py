@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,9 @@ import jax
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
 from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe
-from artifex_bench.remat.budget.pool import OWN, Candidate, kind_of, leanest, pool, without
+from artifex_bench.remat.budget.pool import OWN, Candidate, Kind, kind_of, leanest, pool, without
 from artifex_bench.remat.budget.size import Budget, BudgetError, readable
-from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, planned, stacks_of
+from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, Stack, planned, stacks_of
 
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
@@ -44,23 +44,45 @@ def meet(
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
     stacks = stacks_of(function, *args)
-    derivatives: dict[str, tuple[str, Flat]] = {}
+    derivatives: dict[str, list[tuple[str, Flat]]] = {}  # of a stack's layers in turn, each with its prefix
 
     def seen(name: str, derivative: Flat) -> None:
         stack, _, prefix = name.partition("/")
-        derivatives[stack] = (prefix, derivative)  # of those of a loop the last: the fixpoint
+        if not stack.startswith("calls"):
+            derivatives[stack] = []  # of those of a loop the last: the fixpoint
+        derivatives.setdefault(stack, []).append((prefix, derivative))
 
     nothing = {stack.name: ((stack.depth, Fine(frozenset())),) for stack in stacks}
     jax.make_jaxpr(_differentiated(planned(function, nothing, seen), argnums))(*args)
-    kinds = [kind_of(stack, *derivatives[stack.name], rates) for stack in stacks if stack.name in derivatives]
+    kinds = [kind for stack in stacks for kind in _kinds(stack, derivatives.get(stack.name, []), rates)]
     untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in derivatives}
     if not kinds:
         raise BudgetError("nothing to plan: no layer of the function is differentiated")
     candidates = pool(kinds)
-    search = _Search(candidates, lambda plan: build(planned(function, {**untouched, **plan.groups})), compiles)
+
+    def checked(plan: Candidate) -> Built:
+        prefixes: set[str] = set()
+        built = build(planned(function, {**untouched, **plan.groups}, lambda name, _: prefixes.add(name)))
+        known = {f"{stack}/{prefix}" for stack, found in derivatives.items() for prefix, _ in found}
+        if prefixes and not prefixes & known:
+            raise BudgetError(
+                f"argnums {argnums!r}: the step differentiates the function otherwise, and no plan would hold: "
+                "name all arguments that it is differentiated in"
+            )
+        return built
+
+    search = _Search(candidates, checked, compiles)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
     return {**untouched, **found.candidate.groups}, plan
+
+
+def _kinds(stack: Stack, found: Sequence[tuple[str, Flat]], rates: Rates) -> Iterator[Kind]:
+    """The stack's layers, those apart that are differentiated in other inputs. A loop's are told of once, for all."""
+    for prefix, derivative in dict(found).items():
+        layers = [i for i in range(stack.depth) if found[i % len(found)][0] == prefix]
+        if layers:
+            yield kind_of(stack, tuple(layers), prefix, derivative, rates)
 
 
 def _differentiated(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
@@ -119,28 +141,31 @@ class _Search:
         return done
 
     def race(self) -> None:
-        """Time those that fit, in turn (A B C A B C), after a first run of each that does not count."""
-        fitting = [i for i, t in enumerate(self.tried) if t.peak <= self.limit and t.built.run]
-        if len(fitting) < 2:
-            return
-        seconds: dict[int, list[float]] = {i: [] for i in fitting}
+        """Time those that fit, in turn (A B C A B C), after a first run of each that does not count. What runs out of
+        memory while others' arrays are there is left out.
+        """
+        runs = {i: t.built.run for i, t in enumerate(self.tried) if t.fits(self.limit) and t.built.run}
+        seconds: dict[int, list[float]] = {i: [] for i in runs}
         began = time.perf_counter()
         for number in range(RUNS + 1):
-            for i in fitting:
-                run = self.tried[i].built.run
-                assert run is not None
-                taken = run()
+            for i, run in list(runs.items()):
+                try:
+                    taken = run()
+                except jax.errors.JaxRuntimeError:
+                    del runs[i]
+                    continue
                 if number:
                     seconds[i].append(taken)
             if number >= 2 and time.perf_counter() - began > LONG:
                 break
-        for i in fitting:
+        for i in runs:
             self.tried[i] = replace(self.tried[i], seconds=tuple(seconds[i]))
 
     def best(self) -> Tried | None:
         """Of those that fit the fastest: as measured where they were run, else as estimated."""
-        fitting = [t for t in self.tried if t.peak <= self.limit]
-        return min(fitting, key=_fastest, default=None)
+        fitting = [t for t in self.tried if t.fits(self.limit)]
+        timed = [t for t in fitting if t.seconds]
+        return min(timed or fitting, key=_fastest, default=None)
 
     def predicted(self, one: Candidate) -> float:
         """Peak: the estimate, mended by what the estimates of the nearest compiled plans were off by."""
@@ -155,7 +180,7 @@ class _Search:
         """What to compile next, or None when nothing promises more."""
         tried = [t.candidate for t in self.tried]
         left = [c for c in self.candidates if c not in tried]
-        best, over = self.best(), sum(t.peak > self.limit for t in self.tried)
+        best, over = self.best(), sum(not t.fits(self.limit) for t in self.tried)
         if best is None:  # the leanest that is left: peaks are not quite monotone
             return min(left, key=self.predicted, default=None)
         limit = self.limit * (1 - MARGIN * over)
@@ -177,6 +202,7 @@ class _Search:
         """Named policies that compute little again, whatever the rates say of them: a race will tell."""
         if best.built.run is None:
             return []
+        named = [one for one in named if one.label != "none"]
         left = RIVALS - sum(t.candidate.label not in (*OWN, "none") for t in self.tried)
         return sorted(named, key=lambda c: c.flops)[: max(0, min(left, self.compiles - len(self.tried)))]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from artifex_bench.remat.budget.pool import Candidate, Kind, by_hand, estimated
 from artifex_bench.remat.budget.size import Budget, readable
-from artifex_bench.remat.budget.stacks import Choice, Plain
+from artifex_bench.remat.budget.stacks import Choice, Plain, apart
 from artifex_bench.remat.strategies import Plan, Policy
 
 SHOWN = 8  # values of a group that are told one by one
@@ -18,11 +18,12 @@ SHOWN = 8  # values of a group that are told one by one
 @dataclass(frozen=True)
 class Built:
     """What a target made of a program: its peak in bytes, and one run of it, which gives its seconds (None: it cannot
-    be run here).
+    be run here). `refused`: the compiler gave no program, and the peak is what it asked for.
     """
 
     peak: int
     run: Callable[[], float] | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,17 @@ class Tried:
     def peak(self) -> int:
         return self.built.peak
 
+    def fits(self, limit: float) -> bool:
+        """Whether there is a program, whose peak is no more than that."""
+        return not self.built.refused and self.peak <= limit
+
     def told(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
             **_estimates(self.candidate),
             "predicted": None if self.predicted is None else round(self.predicted),
             "peak": self.peak,
+            "refused": self.built.refused,
             "measured_seconds": list(self.seconds),
         }
 
@@ -62,12 +68,15 @@ class Kept:
 
 @dataclass(frozen=True)
 class Group:
-    """So many layers of a stack, treated alike: what is saved for the backward pass, what is computed again in it."""
+    """So many layers of a stack, treated alike: what is saved for the backward pass, what is kept in the host's memory
+    for it, what is computed again in it.
+    """
 
     stack: str
     layers: int
     choice: str
     saved: tuple[Kept, ...]
+    offloaded: tuple[Kept, ...]
     recomputed: tuple[Kept, ...]
     recomputed_flops: float
 
@@ -77,10 +86,10 @@ class BudgetPlan:
     """The plan that meets a budget. Bytes, FLOPs and seconds are of a whole step.
 
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
-    compiled. `extra_seconds` is an estimate from the target's rates: of computing again and of keeping what is saved.
-    `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled`
-    holds every candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all that
-    one would choose by name, compiled or not.
+    compiled, with `compiler_options`. `extra_seconds` is an estimate from the target's rates: of computing again and of
+    keeping what is saved. `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not
+    run), and `compiled` holds every candidate that was compiled, in order, with the same figures. `by_hand` has the
+    estimates of all that one would choose by name, compiled or not.
     """
 
     budget: str
@@ -96,6 +105,7 @@ class BudgetPlan:
     groups: tuple[Group, ...]
     compiled: tuple[dict[str, Any], ...]
     by_hand: tuple[dict[str, Any], ...]
+    compiler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -112,12 +122,15 @@ class BudgetPlan:
         lines += [f"    {_line(one)}" for one in self.compiled]
         for group in self.groups:
             lines.append(f"  {group.stack}, {group.layers} layers: {group.choice}")
-            lines += _told("saved", group.saved) + _told("computed again", group.recomputed)
+            lines += _told("saved", group.saved)
+            lines += _told("kept on the host", group.offloaded) if group.offloaded else []
+            lines += _told("computed again", group.recomputed)
         return "\n".join(lines)
 
 
 def _line(one: dict[str, Any]) -> str:
-    words = f"{one['plan']}: {readable(one['peak'])}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
+    refused = " asked for, and refused by the compiler" if one["refused"] else ""
+    words = f"{one['plan']}: {readable(one['peak'])}{refused}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
     words += f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
     times = one["measured_seconds"]
     return words + (f", measured {1e3 * min(times):.3g} ms a step" if times else "")
@@ -136,7 +149,10 @@ def describe(
 ) -> BudgetPlan:
     """The plan of what was found."""
     groups = tuple(
-        _group(kind, count, choice) for kind in kinds for count, choice in found.candidate.groups[kind.stack.name]
+        _group(kind, *part)
+        for kind in kinds
+        for many, choice in kind.under(found.candidate.groups[kind.stack.name])
+        for part in _parts(many, choice)
     )
     return BudgetPlan(
         budget.text,
@@ -159,20 +175,33 @@ def _estimates(one: Candidate) -> dict[str, Any]:
     return {"plan": one.label, "extra_flops": one.flops, "extra_seconds": one.seconds}
 
 
+def _parts(many: int, choice: Choice) -> Iterator[tuple[int, Choice]]:
+    """Layers that are treated alike: of blocks whose layers take turns, those computed again and the others apart."""
+    if not isinstance(choice, Plan) or choice.group:
+        yield many, choice
+        return
+    each = apart(choice, many)
+    for one in dict.fromkeys(each):
+        yield each.count(one), one
+
+
 def _group(kind: Kind, count: int, choice: Choice) -> Group:
     graph, saved = kind.graph, kind.saved(choice)
     again = set() if isinstance(choice, Plain) else graph.again(saved)
 
     def kept(values: Sequence[int]) -> tuple[Kept, ...]:
         chosen = (graph.values[v] for v in values)
-        return tuple(Kept(v.label, v.shape, v.line, int(v.bytes)) for v in chosen)
+        return tuple(Kept(v.label, v.shape, v.line, int(v.bytes + v.on_host)) for v in chosen)
+
+    copies = {v for v, value in enumerate(graph.values) if value.of is not None}
 
     return Group(
         kind.stack.name,
         count,
         _words(choice),
-        kept(sorted(saved)),
-        kept([v for v, value in enumerate(graph.values) if value.op in again]),
+        kept(sorted(saved - copies)),
+        kept(sorted(saved & copies)),
+        kept([v for v, value in enumerate(graph.values) if value.op in again and v not in copies]),
         estimated(kind, count, choice)[2] / count,
     )
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from artifex_bench.remat.budget.choice import Saved, frontier
+from artifex_bench.remat.budget.choice import Saved, frontier, least
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Graph, Rates, graph_of, joined
-from artifex_bench.remat.budget.stacks import AGAIN, Choice, Fine, Groups, Plain, Stack
+from artifex_bench.remat.budget.stacks import AGAIN, Choice, Fine, Groups, Plain, Stack, apart
 from artifex_bench.remat.strategies import Plan, Policy, parse
 from artifex_bench.remat.wrap import resolve
 
@@ -21,26 +21,41 @@ BETWEEN = 16  # optima besides those of the hull
 
 @dataclass(frozen=True)
 class Kind:
-    """A stack with its layers' graph, and what each named policy saves in it."""
+    """Layers of a stack that are differentiated alike, with their graph, and what each named policy saves in it. There
+    are others in the stack where, say, its first layer reads data, to which no tangent goes.
+    """
 
     stack: Stack
+    layers: tuple[int, ...]  # of the stack, counted from 0
     graph: Graph
     policies: Mapping[Policy, Saved]
 
+    def under(self, groups: Groups) -> Iterator[tuple[int, Choice]]:
+        """How many of these layers are under each choice."""
+        start = 0
+        for count, choice in groups:
+            mine = sum(start <= layer < start + count for layer in self.layers)
+            start += count
+            if mine:
+                yield mine, choice
+
     def saved(self, choice: Choice) -> Saved:
-        """The values of the graph that a choice keeps; without rematerialization, all that the backward pass reads."""
+        """The values of the graph that a choice keeps; without rematerialization, all that the backward pass cannot
+        derive.
+        """
         if isinstance(choice, Plain):
-            return frozenset(self.graph.needed)
+            return frozenset(self.graph.core())
         if isinstance(choice, Plan):
             return frozenset()
         if isinstance(choice, Policy):
             return self.policies[choice]
-        return frozenset(v for v, value in enumerate(self.graph.values) if value.name in choice.names)
+        values = enumerate(self.graph.values)
+        return frozenset(v for v, one in values if one.name in (choice.names if one.of is None else choice.on_host))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A plan, with the bytes it keeps over what the leanest needs, seconds and FLOPs it adds: all as estimated."""
+    """A plan, with what it adds as estimated: bytes to the peak (but for a constant), seconds and FLOPs to a step."""
 
     label: str
     groups: Mapping[str, Groups]
@@ -49,11 +64,12 @@ class Candidate:
     flops: float
 
 
-def kind_of(stack: Stack, prefix: str, derivative: Flat, rates: Rates) -> Kind:
-    """From what `stacks.planned` told of the stack."""
-    graph = graph_of(prefix, derivative, rates)
-    index = {value.name: v for v, value in enumerate(graph.values)}
-    return Kind(stack, graph, {p: frozenset(graph.used(set(_saves(p, prefix, derivative, index)))) for p in POLICIES})
+def kind_of(stack: Stack, layers: tuple[int, ...], prefix: str, derivative: Flat, rates: Rates) -> Kind:
+    """From what `stacks.planned` told of those layers of the stack."""
+    graph = graph_of(prefix, derivative, rates, stack.kept)
+    index = {value.name: v for v, value in enumerate(graph.values) if value.of is None}
+    saved = {p: frozenset(graph.used(set(_saves(p, prefix, derivative, index)))) for p in POLICIES}
+    return Kind(stack, layers, graph, saved)
 
 
 def _saves(policy: Policy, prefix: str, derivative: Flat, index: Mapping[str, int]) -> Iterator[int]:
@@ -68,17 +84,15 @@ def _saves(policy: Policy, prefix: str, derivative: Flat, index: Mapping[str, in
 
 
 def pool(kinds: Sequence[Kind]) -> list[Candidate]:
-    """Candidates by rising bytes: none that another one dominates, and the named policies."""
-    plans = [_apart(plan, kinds) for plan in frontier(joined(*_of(kinds)), BETWEEN)]
-    found = [
-        candidate("plan", kinds, {k.stack.name: ((k.stack.depth, p),) for k, p in zip(kinds, plan, strict=True)})
-        for plan in plans
-    ]
+    """Candidates by rising bytes: the leanest plan, others that none dominates, and the named policies."""
+    whole = _joined(kinds)
+    plans = [_by_stack(plan, kinds) for plan in dict.fromkeys((least(whole), *frontier(whole, BETWEEN)))]
+    lean, *found = (_alike("plan", kinds, plan) for plan in plans)
     for low, high in pairwise(plans):
         found += _mixtures(kinds, low, high)
-    best: list[Candidate] = []
+    best = [lean]
     for one in sorted(found, key=lambda c: (c.bytes, c.seconds)):
-        if not best or one.seconds < best[-1].seconds:
+        if one.seconds < best[-1].seconds:
             best.append(one)
     return sorted([*best, *by_hand(kinds)], key=lambda c: (c.bytes, c.label not in OWN))
 
@@ -90,17 +104,22 @@ def leanest(candidates: Sequence[Candidate]) -> Candidate:
 
 def by_hand(kinds: Sequence[Kind]) -> Iterator[Candidate]:
     """What one would choose by name, for every layer: no rematerialization, a policy, layers in blocks."""
-    depths = {kind.stack.name: kind.stack.depth for kind in kinds}
+    stacks = {kind.stack.name: kind.stack for kind in kinds}
     yield without(kinds)
     for policy in POLICIES:
-        yield _alike("all" if policy == AGAIN else policy.name, kinds, dict.fromkeys(depths, policy))
-    known: list[dict[str, Plan]] = []
+        yield _alike("all" if policy == AGAIN else policy.name, kinds, dict.fromkeys(stacks, policy))
+    known: list[dict[str, Choice]] = []
     for name in BLOCKS:
-        plans = {stack: parse(name, depth) for stack, depth in depths.items()}
-        possible = all(k.stack.carried_bytes and 1 < plans[k.stack.name].period < k.stack.depth for k in kinds)
-        if possible and plans not in known:
+        plans = {one.name: _in_blocks(name, one) for one in stacks.values()}
+        if any(isinstance(plan, Plan) for plan in plans.values()) and plans not in known:
             known.append(plans)
             yield _alike(name, kinds, plans)
+
+
+def _in_blocks(name: str, stack: Stack) -> Choice:
+    """The stack's layers in blocks; each computed again where they cannot be, or would be one block."""
+    plan = parse(name, stack.depth)
+    return plan if stack.carried_bytes and 1 < plan.period < stack.depth else AGAIN
 
 
 def without(kinds: Sequence[Kind]) -> Candidate:
@@ -112,41 +131,76 @@ def _alike(label: str, kinds: Sequence[Kind], choices: Mapping[str, Choice]) -> 
     return candidate(label, kinds, {k.stack.name: ((k.stack.depth, choices[k.stack.name]),) for k in kinds})
 
 
-def _of(kinds: Sequence[Kind]) -> tuple[list[Graph], list[int]]:
-    return [k.graph for k in kinds], [k.stack.depth for k in kinds]
+def _joined(kinds: Sequence[Kind]) -> Graph:
+    """Of several kinds with the moments at which the peak may be: when the last layer of each has run."""
+    graphs, counts = [k.graph for k in kinds], [len(k.layers) for k in kinds]
+    if len(kinds) == 1:
+        return joined(graphs, counts)
+    return joined(graphs, counts, [[_share(kind, other) for other in kinds] for kind in kinds])
 
 
-def _apart(plan: Collection[int], kinds: Sequence[Kind]) -> list[Fine]:
-    """A plan of the joined graph as one choice for each kind."""
-    found, start = [], 0
+def _share(kind: Kind, other: Kind) -> float:
+    """Of the other's layers, how many hold what they saved when the last of this kind is differentiated."""
+    return 1.0 if kind.stack == other.stack else kind.stack.before.get(other.stack.name, 0.0)
+
+
+def _by_stack(plan: Collection[int], kinds: Sequence[Kind]) -> dict[str, Choice]:
+    """A plan of the joined graph as one choice for each stack. Names are of one kind alone: those of all are joined."""
+    names: dict[str, tuple[set[str], set[str]]] = {}
+    start = 0
     for kind in kinds:
-        values = kind.graph.values
-        found.append(Fine(frozenset(value.name for v, value in enumerate(values) if v + start in plan)))
-        start += len(values)
-    return found
+        here, on_host = names.setdefault(kind.stack.name, (set(), set()))
+        for v, value in enumerate(kind.graph.values):
+            if v + start in plan:
+                (here if value.of is None else on_host).add(value.name)
+        start += len(kind.graph.values)
+    return {stack: Fine(frozenset(here), frozenset(on_host)) for stack, (here, on_host) in names.items()}
 
 
-def _mixtures(kinds: Sequence[Kind], low: Sequence[Fine], high: Sequence[Fine]) -> Iterator[Candidate]:
+def _mixtures(kinds: Sequence[Kind], low: Mapping[str, Choice], high: Mapping[str, Choice]) -> Iterator[Candidate]:
     """Layers under the leaner plan first: they come last in the backward pass, when what the others saved is gone."""
-    deepest = max(k.stack.depth for k, a, b in zip(kinds, low, high, strict=True) if a != b)
+    depths = {kind.stack.name: kind.stack.depth for kind in kinds}
+    deepest = max(depth for stack, depth in depths.items() if low[stack] != high[stack])
     for part in range(1, deepest):
         groups = {}
-        for kind, a, b in zip(kinds, low, high, strict=True):
-            many = round(kind.stack.depth * part / deepest) if a != b else 0
-            pairs = ((kind.stack.depth - many, a), (many, b))
-            groups[kind.stack.name] = tuple((count, choice) for count, choice in pairs if count)
+        for stack, depth in depths.items():
+            many = round(depth * part / deepest) if low[stack] != high[stack] else 0
+            pairs = ((depth - many, low[stack]), (many, high[stack]))
+            groups[stack] = tuple((count, choice) for count, choice in pairs if count)
         yield candidate("mixture", kinds, groups)
 
 
 def candidate(label: str, kinds: Sequence[Kind], groups: Mapping[str, Groups]) -> Candidate:
     """With its estimates, from each kind's graph. A scan that is split copies its slices, and their gradients."""
-    size = seconds = flops = 0.0
+    sizes, seconds, flops = [], 0.0, 0.0
     for kind in kinds:
-        for count, choice in groups[kind.stack.name]:
-            layers = estimated(kind, count, choice)
-            size, seconds, flops = size + layers[0], seconds + layers[1], flops + layers[2]
-        size += kind.stack.slice_bytes if len(groups[kind.stack.name]) > 1 else 0
-    return Candidate(label, groups, size, seconds, flops)
+        chosen = groups[kind.stack.name]
+        added = [sum(of) for of in zip(*(estimated(kind, *one) for one in kind.under(chosen)), strict=True)]
+        copied = kind.stack.slice_bytes if len(chosen) > 1 else 0
+        sizes.append(added[0] + copied)
+        seconds, flops = seconds + added[1], flops + added[2]
+    return Candidate(label, groups, _peak(kinds, groups, sizes), seconds, flops)
+
+
+def _peak(kinds: Sequence[Kind], groups: Mapping[str, Groups], sizes: Sequence[float]) -> float:
+    """Of what each kind holds. Of several kinds the most there is when the last layer of one is differentiated: what
+    this layer's backward pass reads, and what the layers before it hold.
+    """
+    if len(kinds) == 1:
+        return sizes[0]
+    peaks = []
+    for kind, size in zip(kinds, sizes, strict=True):
+        before = sum(_share(kind, other) * held for other, held in zip(kinds, sizes, strict=True) if other is not kind)
+        last = _of_last(kind, *list(kind.under(groups[kind.stack.name]))[-1])
+        peaks.append(before + size - kind.graph.bytes(last) + kind.graph.bytes(last | kind.graph.core()))
+    return max(peaks)
+
+
+def _of_last(kind: Kind, count: int, choice: Choice) -> Saved:
+    """What the last of so many layers saves. A block's last layer saves nothing for itself."""
+    if isinstance(choice, Plan) and choice.group:
+        return frozenset()
+    return kind.saved(apart(choice, count)[-1])
 
 
 def estimated(kind: Kind, count: int, choice: Choice) -> tuple[float, float, float]:

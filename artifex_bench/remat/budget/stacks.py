@@ -6,8 +6,9 @@ stack. A function that has neither is a layer itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -18,16 +19,18 @@ from jax.extend import core
 
 from artifex_bench.remat.budget.blocks import fused, scan
 from artifex_bench.remat.budget.candidates import Function, Seen, ignore, saving
-from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, flatten
+from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, Ref, flatten
+from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.strategies import Plan, Policy
 from artifex_bench.remat.wrap import resolve
 
 
 @dataclass(frozen=True)
 class Fine:
-    """Save the values of those names (see `candidates`), compute the others again."""
+    """Save the values of those names (see `candidates`), some of them on the host, and compute the others again."""
 
     names: frozenset[str]
+    on_host: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,16 @@ AGAIN = Policy("nothing_saveable")
 @dataclass(frozen=True)
 class Stack:
     """Layers of one kind. `carried_bytes`: what a layer hands to the next (0: layers cannot be taken in blocks).
-    `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split.
+    `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split. `before`: of other stacks,
+    the share of layers that run before the last of this one. `kept`: results that other layers keep as their inputs.
     """
 
     name: str
     depth: int
     carried_bytes: int = 0
     slice_bytes: int = 0
+    before: Mapping[str, float] = field(default_factory=dict)
+    kept: tuple[int, ...] = ()
 
 
 def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
@@ -66,12 +72,18 @@ def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
 
 def _stack(flat: Flat, name: str, at: list[int], layers: Mapping[int, str]) -> Stack:
     eqn = flat.ops[at[0]].eqn
+    many, run = Counter(layers.values()), Counter(of for index, of in layers.items() if index < at[-1])
+    before = {of: count / many[of] for of, count in run.items() if of != name}
     if name.startswith("scan"):
         carried = eqn.outvars[: eqn.params["num_carry"]]
         sliced = eqn.invars[eqn.params["num_consts"] + len(carried) :]
-        return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)))
+        return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)), before)
     alone = all(layers.get(index, name) == name for index in range(at[0], at[-1]))
-    return Stack(name, len(at), sum(map(_bytes, eqn.outvars)) if alone else 0)
+    calls = [index for index, of in layers.items() if not of.startswith("scan")]
+    inputs = {atom for index in calls for atom in flat.ops[index].ins if isinstance(atom, Ref)}
+    readers = [i for i in at if i != max(layers)] or at
+    kept = [out for out in range(len(eqn.outvars)) if all(Ref(index, out) in inputs for index in readers)]
+    return Stack(name, len(at), sum(map(_bytes, eqn.outvars)) if alone else 0, 0, before, tuple(kept))
 
 
 def _bytes(var: Any) -> int:
@@ -95,9 +107,9 @@ def _layers(flat: Flat) -> dict[int, str]:
 def planned(function: Callable[..., Any], groups: Mapping[str, Groups], seen: Seen = ignore) -> Callable[..., Any]:
     """The function, with every stack's layers under the choices of `groups`; its values and gradients are the same.
 
-    It is traced anew at each call (so put it under `jit`), and takes whatever the function takes; arguments by keyword
-    are passed on as they are. `seen` is told of each layer's derivative as it is traced, with the stack's name and a
-    slash before the prefix of names.
+    It is traced anew at each call (so put it under `jit`), and takes whatever the function takes, as long as that has
+    the same layers (else BudgetError); arguments by keyword are passed on as they are. `seen` is told of each layer's
+    derivative as it is traced, with the stack's name and a slash before the prefix of names.
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
@@ -122,7 +134,7 @@ def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Functio
         return body.run(args)
 
     if isinstance(choice, Fine):
-        return saving(plain, choice.names, prevent_cse, seen)
+        return saving(plain, choice.names, prevent_cse, seen, choice.on_host)
     if isinstance(choice, Policy):
         return jax.checkpoint(plain, policy=resolve(choice), prevent_cse=prevent_cse)
     return plain
@@ -130,13 +142,14 @@ def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Functio
 
 def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[Any]) -> list[Any]:
     layers = _layers(flat)
+    _check(flat, layers, groups)
     calls: dict[int, Choice] = {}
     spans: list[tuple[int, int]] = []
     for name in set(layers.values()):
         if not name.startswith("scan"):
             positions = [index for index, of in layers.items() if of == name]
             for many, choice in groups[name]:
-                calls |= zip(positions[:many], _apart(choice, many), strict=True)
+                calls |= zip(positions[:many], apart(choice, many), strict=True)
                 if isinstance(choice, Plan) and choice.group:
                     blocks = [positions[i : min(i + choice.period, many)] for i in range(0, many, choice.period)]
                     spans += [(block[0], block[-1] + 1) for block in blocks]
@@ -166,13 +179,25 @@ def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[An
     return program.run(args, bind=outer)
 
 
+def _check(flat: Flat, layers: Mapping[int, str], groups: Mapping[str, Groups]) -> None:
+    """Raise BudgetError unless the function has the layers that it had when it was planned."""
+    depths = Counter(layers.values())
+    for index, name in layers.items():
+        if name.startswith("scan"):
+            depths[name] = flat.ops[index].eqn.params["length"]
+    known = {name: sum(count for count, _ in chosen) for name, chosen in groups.items()}
+    if depths != known:
+        told, now = (", ".join(f"{n} {of}" for of, n in sorted(one.items())) or "none" for one in (known, depths))
+        raise BudgetError(f"a plan for layers {told} does not hold for {now}: plan anew for these arguments")
+
+
 def _begins(program: Flat, inner: Mapping[int, tuple[int, Flat]]) -> list[int]:
     """Where each operation was before spans of them became one."""
     sizes = [len(inner[index][1].ops) if index in inner else 1 for index in range(len(program.ops))]
     return [0, *accumulate(sizes)]
 
 
-def _apart(choice: Choice, many: int) -> list[Choice]:
+def apart(choice: Choice, many: int) -> list[Choice]:
     """A choice as one for each of so many layers."""
     if not isinstance(choice, Plan):
         return [choice] * many

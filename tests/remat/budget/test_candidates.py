@@ -70,6 +70,19 @@ def test_gradients_are_the_plain_ones_with_layers_in_groups(name):
     same(loss, {stack: ((2, Policy("dots_saveable")), (DEPTH - 2, Plain()))}, *args)
 
 
+@pytest.mark.parametrize("name", ["scanned", "called"])
+def test_gradients_are_the_plain_ones_with_some_values_on_the_host(name):
+    """On a CPU, whose host memory is its own."""
+    loss, args = LOSSES[name], (weights(), data())
+    ((stack, graph),) = graphs(loss, *args).items()
+    every = [value.name for value in graph.values if value.savable]
+    same(loss, {stack: ((DEPTH, Fine(frozenset(every[::3]), frozenset(every[1::3]))),)}, *args)
+    groups = {stack: ((DEPTH, Fine(frozenset(), frozenset(every[1::3]))),)}
+    assert "TransferToMemoryKind" in str(jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)) or "<host>" in str(
+        jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)
+    )
+
+
 BLOCKS = ("every-2", "segments-2", "nested-2", "segments-3", "nested-3")
 
 
@@ -162,6 +175,18 @@ def test_the_graph_says_what_is_computed_again(saved):
     assert str(mine).count("dot_general[") - str(plain).count("dot_general[") == products
 
 
+def test_what_comes_after_branches_can_be_saved_as_what_comes_before():
+    def loss(w, x, i):
+        x = jax.lax.cond(i % 2 == 0, jnp.sin, jnp.cos, x * w)
+        return jnp.sum(jnp.tanh(jnp.exp(x) * w))
+
+    args = jnp.ones(4), jnp.ones(4), jnp.int32(1)
+    graph = graphs(loss, *args)[WHOLE]
+    assert {"exp", "tanh"} <= {value.label for value in graph.values}
+    for saved in choices(graph).values():
+        same(loss, {WHOLE: ((1, Fine(saved)),)}, *args)
+
+
 def _outputs(graph, ops):
     return [v for v, value in enumerate(graph.values) if value.op in ops]
 
@@ -171,7 +196,7 @@ def test_stacks_are_scans_and_calls_that_are_alike():
     (scan,) = stacks_of(functions.scanned, *args)
     assert (scan.name, scan.depth) == ("scan-1", DEPTH)
     assert scan.slice_bytes >= args[0].nbytes
-    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH, args[1].nbytes),)
+    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH, args[1].nbytes, kept=(0,)),)
     assert stacks_of(functions.whole, *args) == (Stack(WHOLE, 1),)
 
 

@@ -17,12 +17,12 @@ from artifex_bench.measure.budget import Target, target
 from artifex_bench.measure.rates import roofline
 from artifex_bench.remat.budget import kept
 from artifex_bench.remat.budget.loop import COMPILES, RUNS, _Search
-from artifex_bench.remat.budget.plan import Built
+from artifex_bench.remat.budget.plan import Built, _parts
 from artifex_bench.remat.budget.pool import Candidate
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
-from artifex_bench.remat.budget.stacks import Fine, Plain
+from artifex_bench.remat.budget.stacks import AGAIN, Fine, Plain
 from artifex_bench.remat.strategies import Plan, Policy
-from tests.remat.budget.functions import DEPTH, WIDTH, called, data, scanned, weights, whole
+from tests.remat.budget.functions import DEPTH, WIDTH, called, data, scanned, unrolled, weights, whole
 
 MIB = 2**20
 
@@ -85,6 +85,36 @@ def test_of_those_that_fit_the_fastest_as_measured_is_taken_and_named_policies_a
     assert [bool(t.seconds) for t in search.tried] == [True, True, False, True]
 
 
+def test_what_the_compiler_refuses_meets_no_budget():
+    plans, plain = candidates(4)
+    search = _Search(
+        [*plans, plain], lambda one: Built(int(10 * MIB + one.bytes), refused=one.bytes > 2 * MIB), COMPILES
+    )
+    found = search.run(Budget("", bytes=20 * MIB), plans[0], plain)
+    assert found.candidate == plans[2]
+    assert [t.told()["refused"] for t in search.tried if t.candidate == plans[3]] == [True]
+
+
+def test_what_cannot_be_run_for_want_of_memory_is_not_taken_beside_what_can():
+    plans, plain = candidates(2)
+
+    def build(one):
+        def fail():
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+        return Built(int(10 * MIB + one.bytes), fail if one == plans[1] else lambda: 0.5)
+
+    search = _Search([*plans, plain], build, COMPILES)
+    found = search.run(Budget("", bytes=11 * MIB), plans[0], plain)
+    assert found.candidate == plans[0] and len(found.seconds) == RUNS
+
+
+def test_what_alone_fits_is_timed_too():
+    plans, plain = candidates(2)
+    search = _Search([*plans, plain], lambda one: Built(int(10 * MIB + one.bytes), lambda: 0.5), COMPILES)
+    assert search.run(Budget("", bytes=10 * MIB), plans[0], plain).seconds == (0.5,) * RUNS
+
+
 def test_where_nothing_runs_named_policies_are_compiled_for_what_the_rates_say_alone():
     plans, plain = candidates(2)
     named = Candidate("named", {"s": ((9, None),)}, 0, 2.0, -1.0)
@@ -95,7 +125,7 @@ def test_where_nothing_runs_named_policies_are_compiled_for_what_the_rates_say_a
 
 def test_what_was_chosen_can_be_kept_and_read_again(tmp_path):
     groups = {
-        "scan-1": ((2, Fine(frozenset(["a.1.0", "a.2.0"]))), (1, Plain())),
+        "scan-1": ((2, Fine(frozenset(["a.1.0", "a.2.0"]), frozenset(["a.3.0"]))), (1, Plain())),
         "calls-1": ((3, Policy("dots_saveable")), (4, Plan(2, (True, True), group=True))),
     }
     kept.write(tmp_path / "new" / "choice.json", groups)
@@ -161,6 +191,12 @@ def test_an_argument_that_there_is_not_is_refused(given):
         remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
 
 
+@pytest.mark.parametrize("given", [2, True, "x", None])
+def test_so_is_a_donated_one(given):
+    with pytest.raises(BudgetError, match=r"donate_argnums .*: must name arguments of the function, from 0 to 1"):
+        remat_to_budget(scanned, weights(), data(), budget=0.5, donate_argnums=given, target=faked(MIB))
+
+
 def test_arguments_are_counted_from_the_end_too_and_may_be_several():
     target = faked(MIB)
     planned, _ = remat_to_budget(whole, weights(), data(), budget="2MiB", argnums=(-2, -1), target=target)
@@ -178,6 +214,56 @@ def test_arguments_by_keyword_are_passed_on():
     for train in (True, False):
         found = jax.jit(lambda *a, on=train: planned(*a, scale=3.0, train=on))(weights(), data())
         assert float(found) == pytest.approx(float(loss(weights(), data(), scale=3.0, train=train)), rel=1e-5)
+
+
+def test_arrays_by_keyword_are_in_the_peak():
+    def loss(ws, *, x):
+        return whole(ws, x)
+
+    x = jnp.ones((4096, WIDTH))
+    planned, plan = remat_to_budget(loss, weights(), budget=0.5, keywords={"x": x})
+    assert plan.least_peak > x.nbytes
+    found = jax.jit(planned)(weights(), x=x)
+    assert float(found) == pytest.approx(float(whole(weights(), x)), rel=1e-5)
+
+
+def test_a_step_that_differentiates_otherwise_than_planned_is_refused():
+    def step(loss):
+        return jax.grad(loss, (0, 1))
+
+    def loss(ws, scale):
+        return jnp.sum(jax.lax.scan(lambda x, w: (jnp.tanh(x @ w) * scale, None), data(), ws)[0])
+
+    with pytest.raises(BudgetError, match=r"argnums 0: the step differentiates the function otherwise"):
+        remat_to_budget(loss, weights(), 2.0, budget=0.5, step=step)
+    remat_to_budget(loss, weights(), 2.0, budget=0.5, step=step, argnums=(0, 1))
+
+
+@pytest.mark.parametrize("loss", [scanned, called], ids=["scan", "calls"])
+def test_other_layers_than_those_that_were_planned_are_refused(loss):
+    """Not run as so many of them as were planned."""
+    planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
+    for depth in (2, 5):
+        with pytest.raises(BudgetError, match=f"a plan for layers 3 .* does not hold for {depth} .*: plan anew"):
+            planned(weights(depth), data())
+
+
+def test_layers_that_are_differentiated_in_other_inputs_are_planned_too():
+    """The first layer reads data, to which no tangent goes."""
+    _, plan = remat_to_budget(unrolled, weights(), data(), budget="2MiB", target=faked(MIB))
+    assert [group.layers for group in plan.groups] == [1, 2]
+    assert all(group.saved for group in plan.groups)
+
+
+def test_blocks_are_told_by_what_becomes_of_their_layers():
+    assert list(_parts(5, Plan(2, (True, False), group=False))) == [(3, AGAIN), (2, Plain())]
+    assert list(_parts(4, Plan(2, (False, False), group=True))) == [(4, Plan(2, (False, False), group=True))]
+
+
+def test_a_budget_is_for_one_device(monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    with pytest.raises(CaseError, match=r"target 'gpu:h100:8': a budget is planned for one device: valid are tpu:v4"):
+        remat_to_budget(whole, weights(), data(), budget=0.5, target="gpu:h100:8")
 
 
 @pytest.mark.parametrize(

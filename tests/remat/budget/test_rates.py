@@ -49,6 +49,16 @@ def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
     assert CPU.saving(product, 256) == CPU.saving(other, 256) == 512 / CPU.bytes_per_second
 
 
+@pytest.mark.parametrize("name", [name for name in descriptions() if describe(name).to_host])
+def test_products_can_be_kept_on_the_host_where_the_way_there_is_known(name):
+    x = jnp.zeros((8, 8))
+    rates = roofline(describe(name).platform, describe(name)).rates()
+    assert 0 < rates.to_host < describe(name).bandwidth / 10 and describe(name).to_host_source
+    assert rates.offloading(equation(jnp.matmul, x, x), 256) == 512 / describe(name).bandwidth
+    assert rates.offloading(equation(jnp.exp, x), 256) is None
+    assert CPU.rates().offloading(equation(jnp.matmul, x, x), 256) is None
+
+
 CODE = """
 import json
 import jax.numpy as jnp
