@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,9 @@ def least_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float
     ratio = float(np.exp(logs[0].mean() - logs[1].mean()))
     if max(np.ptp(side) for side in logs) == 0:
         return ratio, float(logs[0][0] == logs[1][0])
-    return ratio, float(stats.ttest_ind(*logs, equal_var=False).pvalue)
+    with warnings.catch_warnings():  # of a side that does not vary
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return ratio, float(stats.ttest_ind(*logs, equal_var=False).pvalue)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -151,7 +151,7 @@ def test_wrong_use_is_one_line(tmp_path):
         without.stderr == "Error: a budget is for the recommendation of the page: give --html as well, or use advise\n"
     )
     other = report(folder, "--mtbf", "4h")
-    assert other.stderr.startswith("Error: a remat run needs a budget")
+    assert other.stderr.startswith("Error: --mtbf: means nothing to a remat run")
     assert without.exit_code == other.exit_code == 2
 
 
