@@ -240,7 +240,7 @@ class Plan:
 
         cost = float(getattr(row, decides))
         ends = (getattr(row, f"{decides}_{end}") for end in ("low", "high"))
-        low, high = (lost(max(0.0, end))[1] if there(end) else None for end in ends)
+        low, high = (lost(max(end, row.blocking_seconds))[1] if there(end) else None for end in ends)
         return cls(row, cost, *lost(cost), low, high)
 
     def words(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target
@@ -68,12 +69,13 @@ def remat_to_budget(
 
         return where.build(run, (*args, arrays), donated)
 
-    groups, plan = meet(given, (*args, arrays), asked, where.roofline.rates(), build, where.name, chosen)
+    rates, room = where.roofline.rates(), where.capacity
+    groups, plan = meet(given, (*args, arrays), asked, rates, build, where.name, chosen, capacity=room)
     return planned(function, groups), replace(plan, compiler_options=dict(where.options))
 
 
 def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
 
 
 def _positions(name: str, numbers: Any, count: int, some: bool) -> int | tuple[int, ...]:

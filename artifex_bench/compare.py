@@ -129,7 +129,7 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
             threshold = thresholds.get(name, quantity.threshold)
             figures = _measured(one, other, quantity.exact)
             if quantity.among:
-                figures |= {"least_ratio": None, "p": _p_of_trials(base, new, name, quantity.among)}
+                figures = _counted(base, new, name, quantity.among)
             yield row | _figures(name) | figures | {"threshold": threshold, "contended": timed and not told_apart}
 
 
@@ -152,13 +152,17 @@ def _measured(one: list[tuple[float, ...]], other: list[tuple[float, ...]], exac
     return row if least is None else row | {"least_ratio": least[0], "p": least[1]}
 
 
-def _p_of_trials(base: list[Record], new: list[Record], name: str, among: Sequence[str]) -> float:
-    """That of the trials of both runs so many would end like that, were the chances equal (Fisher 1922)."""
+def _counted(base: list[Record], new: list[Record], name: str, among: Sequence[str]) -> dict[str, float | None]:
+    """Of the trials of each run how many a round ended like that, and p: that of the trials of both so many would, were
+    the chances equal (Fisher 1922).
+    """
     from scipy import stats  # slow to import
 
     counts = [[sum(visit.value(outcome) or 0 for visit in visits) for outcome in among] for visits in (base, new)]
-    of_name = among.index(name)
-    return float(stats.fisher_exact([[row[of_name], sum(row) - row[of_name]] for row in counts]).pvalue)
+    ended = [row[among.index(name)] for row in counts]
+    table = [[count, sum(row) - count] for count, row in zip(ended, counts, strict=True)]
+    one, other = ended[0] / len(base), ended[1] / len(new)
+    return {"base": one, "new": other, "ratio": other / one if one else None, "p": stats.fisher_exact(table).pvalue}
 
 
 def _judge(rows: list[dict[str, Any]]) -> None:
@@ -210,7 +214,7 @@ LEFT = (0, 1, 6, 7)
 def cells(row: Any) -> list[str]:
     """A row in words, in the order of the headings."""
     show = units.seconds if row.quantity.endswith("seconds") else units.size
-    show = units.whole if row.quantity.endswith("trials") else show
+    show = "{:.3g}".format if row.quantity.endswith("trials") else show
     ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
     spread = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, spread, row.change, row.reason]

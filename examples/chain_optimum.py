@@ -46,13 +46,12 @@ def values(args: Any) -> dict[str, list[str]]:
     """{stack: the names of its two tanh}; each layer is a stack of its own, for no two are alike."""
     found: dict[str, list[str]] = {}
 
-    def seen(name: str, derivative: Flat) -> None:
-        stack, _, prefix = name.partition("/")
+    def told(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
         graph = graph_of(prefix, derivative, COUNT.rates())
         found[stack] = [value.name for value in graph.values if value.label == "tanh"]
 
     nothing = {stack.name: ((1, Fine(frozenset())),) for stack in stacks_of(marked, *args)}
-    jax.make_jaxpr(jax.grad(planned(marked, nothing, seen)))(*args)
+    jax.make_jaxpr(jax.grad(planned(marked, nothing, told)))(*args)
     return found
 
 

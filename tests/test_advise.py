@@ -218,6 +218,11 @@ def test_how_sure_a_way_to_save_is_rests_on_what_decides(lost, how_sure):
     assert (found.choice, found.how_sure) == ("auto, async", how_sure)
 
 
+def test_a_loop_that_lost_nothing_in_a_round_costs_what_the_call_blocked():
+    found = one(saved("async", 0.02, 1.0, lost=(-0.01, 0.3, 0.3)), mtbf_seconds=4 * 3600)
+    assert (found.choice, found.how_sure) == ("auto, async", "no other was run")
+
+
 def test_where_every_way_to_save_fell_there_is_no_choice():
     found = one(saved("sync", 1.0, 1.0, status="failed"), mtbf_seconds=3600)
     assert (found.choice, found.cost) == (None, "all fell")

@@ -132,6 +132,13 @@ def test_counts_of_trials_are_compared_as_counts(base, new, change):
     assert (row.quantity, row.change) == ("silent_trials", change), row.reason
 
 
+def test_trials_of_all_rounds_count_together():
+    """Whatever the median round."""
+    base, new = silent(0, rounds=10), [*silent(0, rounds=6), *silent(6, rounds=4)]
+    (row,) = compare(base, new).itertuples()
+    assert (row.base, row.new, row.change) == (0, 2.4, "regression")
+
+
 def test_what_was_not_compared_is_told(folders, tmp_path):
     base, *_ = folders
     told = notes(run(1), run(2, strategies=("none", "every-2"), cores=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Target:
     """Where a plan is compiled. `build(function, args, donated)` compiles it at those arguments, or shapes, with XLA's
-    `options`.
+    `options`. `capacity` is what one program may have, in bytes, where that is known.
     """
 
     name: str
     roofline: Roofline
     build: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], Built]
     options: Mapping[str, Any] = field(default_factory=dict)
+    capacity: float = math.inf
 
 
 def target(name: str) -> Target:
@@ -65,7 +67,11 @@ def target(name: str) -> Target:
         return Built(peak, None if shapes or device.description else _runs(step, lambda: args, donated))
 
     shown = device.platform if device.description is None else name
-    return Target(shown, roofline(device.platform, device.description), build, options)
+    return Target(shown, roofline(device.platform, device.description), build, options, _capacity(device))
+
+
+def _capacity(device: targets.Target) -> float:
+    return math.inf if device.description is None else device.description.capacity_bytes
 
 
 def _runs(step: Callable[..., Any], args: Callable[[], Sequence[Any]], donated: tuple[int, ...]) -> Callable[[], float]:
@@ -114,7 +120,9 @@ def settle(
         roofline(device.platform, device.description).rates(),
         build,
         device.platform if device.description is None else program.case.target,
+        capacity=_capacity(device),
     )
+    plan = replace(plan, compiler_options=device.options(program.case.compiler))
     if place is not None:
         kept.write(place, groups)
     return Settled(replace(program, loss=planned(program.loss, groups)), plan)

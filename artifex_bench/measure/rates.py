@@ -32,7 +32,7 @@ class Roofline:
     to_host: float = 0.0
 
     def rates(self) -> Rates:
-        return Rates(self.cost, self.saving, self.offloading, self.to_host)
+        return Rates(self.cost, self.saving, fusible, self.offloading, self.to_host)
 
     def saving(self, eqn: Any, size: float) -> float:
         """Seconds to save so many bytes of what the equation gives: to write and to read them.
@@ -73,6 +73,12 @@ _SPECIAL = frozenset(
 )
 # what ends a fusion, and bits that must be made anew
 _READERS = ("reduce_", "cum", "sort", "gather", "scatter", "transpose", "concatenate", "random_bits", "threefry")
+
+
+def fusible(eqn: Any) -> bool:
+    """Whether XLA may compute the equation anew within a fusion of what reads it."""
+    return eqn.primitive.name not in _MATRIX and not eqn.primitive.name.startswith(_READERS)
+
 
 CPU = Roofline(
     {"float32": 1e11, "bfloat16": 1e11},

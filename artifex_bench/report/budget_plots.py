@@ -44,6 +44,6 @@ def _curve(groups: list[tuple[str, pd.DataFrame]], column: str, label: str) -> A
         panel.margins(0.1, 0.15)
         panel.set_xlabel("compiled peak memory (MiB)")
         panel.set_ylabel(label)
-    note = "the line: budgets, as shares of the way from the leanest plan to no rematerialization"
+    note = "the line: budgets, in bytes or as shares of the way from the leanest plan to no rematerialization"
     legend_below(figure, {"budget-…": PLANNED, **looks}, note)
     return figure

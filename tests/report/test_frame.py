@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.record import Agreement, Measurement, Record, Verdict
-from artifex_bench.report.frame import frame, load_run
+from artifex_bench.report.frame import calmed, frame, load_run
 from artifex_bench.report.remat import ONCE, TIMED, tokens
 from artifex_bench.stats import summarize
 from tests import strategies as made
@@ -177,3 +177,17 @@ def test_a_folder_is_read_whole(tmp_path):
 def test_any_records_make_a_table(records):
     table = frame(records)
     assert len(table) == len({one.case for one in records})
+
+
+def test_without_contended_visits_the_rest_of_them_is_left():
+    """Where three others are left; what a visit found besides its times stays."""
+    shares = (0.5, 0.0, 0.0, 0.0)
+    records = [
+        record("none", round=i, measurements=(*measured((0.01 + share,)), taken("other_cpu_share", share)))
+        for i, share in enumerate(shares)
+    ]
+    left = row(calmed(records), "none")
+    assert (left.contended, left.step_seconds, left.samples, left.rounds) == (False, 0.01, 3, 4)
+    assert calmed(records)[0].value("compiled_peak_bytes") == records[0].value("compiled_peak_bytes")
+    assert calmed(records[:3]) == records[:3]
+    assert row(calmed(records[:3]), "none").contended

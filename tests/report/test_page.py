@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from artifex_bench import runner, store
+from artifex_bench.advice import Advice
 from artifex_bench.case import CheckpointCase, FaultCase
 from artifex_bench.cli import main
 from artifex_bench.record import Measurement, Record, Verdict
 from artifex_bench.report import look, units
+from artifex_bench.report import page as page_module
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.runner import Request
@@ -123,6 +125,20 @@ def test_the_recommendation_stands_first_and_says_what_it_rests_on(tmp_path):
     assert first[:3] == ["recommendation", "tradeoff", "cases"]
     assert "Asked for: the least memory with a step of 1.10x that of none at most." in text
     assert re.search(r"Take <strong>\S+</strong>", text)
+
+
+def test_a_run_in_which_nothing_was_timed_has_a_recommendation_too(tmp_path):
+    records = [record(name, measurements=measured(steps=(), peak=peak)) for name, peak in (("none", 9e6), ("all", 4e6))]
+    folder = stored(tmp_path / "run", records)
+    assert report(folder).exit_code == 0
+    text = (folder / "page.html").read_text()
+    assert "Asked for: the least memory." in text and "Take <strong>all</strong>" in text
+
+
+def test_advice_on_several_devices_tells_what_each_was_asked_for(tmp_path):
+    told = [Advice("a", f"it fits {size}", "all", "it costs", None, "", "certain", {}) for size in ("1 GiB", "2 GiB")]
+    text = page_module.write(run(3), told, "run", tmp_path / "page.html", 0).read_text()
+    assert text.count("Asked for: it fits") == 2
 
 
 @pytest.mark.parametrize(

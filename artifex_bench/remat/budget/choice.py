@@ -73,7 +73,7 @@ def _solve(graph: Graph, price: float = 0.0, budget: float | None = None) -> Sav
         return frozenset()
     count = len(values)
     saved, repeats = _saved(graph), _repeats(graph)
-    sizes = np.array([value.bytes for value in values], float)
+    sizes = np.array([value.added for value in values], float)
     saving = np.array([value.save_seconds for value in values]) + price * sizes
     again = np.array([step.cost.seconds for step in steps])
     # in units in which the solver's tolerances are small

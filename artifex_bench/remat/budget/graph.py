@@ -23,13 +23,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a target is assumed to do: `cost(eqn)` of an equation, `saving(eqn, bytes)` seconds to save its result, and
-    `offloading(eqn, bytes)` to have it in the host's memory instead (None: it cannot be, or is not worth a try), where
-    `to_host` bytes go in a second.
+    """What a target is assumed to do: `cost(eqn)` of an equation, whether it is `fusible` into those that read it,
+    `saving(eqn, bytes)` seconds to save its result, and `offloading(eqn, bytes)` to have it on the host instead (None:
+    it cannot be, or is not worth a try), where `to_host` bytes go in a second.
     """
 
     cost: Callable[[Any], Cost]
     saving: Callable[[Any, float], float]
+    fusible: Callable[[Any], bool] = lambda eqn: True
     offloading: Callable[[Any, float], float | None] = lambda eqn, size: None
     to_host: float = 0.0
 
@@ -39,7 +40,8 @@ class Value:
     """An intermediate: the operation that gives it, its bytes, seconds to write and read it again.
 
     `label` is the user's own name for it (`checkpoint_name`), else its operation; `line` is where it is computed.
-    A value with `of` is a copy of that value in the host's memory, of `on_host` bytes: it stands in for it.
+    A value with `of` is a copy of that value in the host's memory, of `on_host` bytes: it stands in for it. One that is
+    `free` is kept in any case.
     """
 
     name: str
@@ -52,6 +54,12 @@ class Value:
     savable: bool = True
     of: int | None = None
     on_host: float = 0.0
+    free: bool = False
+
+    @property
+    def added(self) -> float:
+        """Bytes of the device that it takes to save it."""
+        return 0.0 if self.free else self.bytes
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Step:
 
     cost: Cost
     ins: tuple[int, ...]
+    fusible: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,19 +123,20 @@ class Graph:
         return sum(self.values[v].on_host for v in saved)
 
     def bytes(self, saved: Collection[int]) -> float:
-        return sum(self.values[v].bytes for v in saved)
+        """Of the device, to save those values."""
+        return sum(self.values[v].added for v in saved)
 
     def peak(self, saved: Collection[int]) -> float:
         """Bytes at the moment at which there are most."""
         if not self.moments:
             return self.bytes(saved)
-        return max(m.always + sum(m.shares[v] * self.values[v].bytes for v in saved) for m in self.moments)
+        return max(m.always + sum(m.shares[v] * self.values[v].added for v in saved) for m in self.moments)
 
     def core(self) -> set[int]:
-        """What the backward pass reads and cannot derive from what it reads besides, as XLA does within a fusion."""
+        """What the backward pass reads, but for what XLA derives within a fusion from what it reads besides."""
         needed = set(self.needed)
-        reads = {v: set(self.steps[self.values[v].op].ins) for v in needed}
-        return {v for v, ins in reads.items() if not ins or not ins <= needed}
+        steps = {v: self.steps[self.values[v].op] for v in needed}
+        return {v for v, step in steps.items() if not (step.fusible and step.ins and needed.issuperset(step.ins))}
 
     def seconds(self, saved: Collection[int]) -> float:
         """Of what is run again, and of writing and reading what is saved."""
@@ -142,7 +152,8 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates, kept: Collection[int] 
     """The graph of a layer's derivative, cut down to what its backward pass can want. The layer's results that are
     `kept` in any case, as another layer's input, are saved for nothing.
     """
-    free = {derivative.outs[out] for out in kept}
+    outs = (derivative.outs[out] for out in kept)
+    free = {ref for ref in outs if isinstance(ref, Ref)}
     named = (op for op in derivative.ops if op.eqn.primitive.name == "name" and isinstance(op.ins[0], Ref))
     labels = {op.ins[0]: op.eqn.params["name"] for op in named}
     needed = {atom for op in derivative.ops if any(op.active) for atom in _passive_inputs(op, derivative)}
@@ -160,7 +171,7 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates, kept: Collection[int] 
     for number, position in enumerate(sorted(wants)):
         op = derivative.ops[position]
         ins = tuple(index[ref] for ref in _passive_inputs(op, derivative) if ref.op in wants)
-        steps.append(Step(rates.cost(op.eqn), ins))
+        steps.append(Step(rates.cost(op.eqn), ins, rates.fusible(op.eqn)))
         for out, active in enumerate(op.active):
             if not active:
                 ref = Ref(position, out)
@@ -168,7 +179,7 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates, kept: Collection[int] 
                 value = _value(f"{prefix}.{position}.{out}", number, op.eqn, out, labels.get(ref), rates)
                 seconds = rates.offloading(op.eqn, value.bytes)
                 if ref in free:
-                    value = replace(value, bytes=0.0, save_seconds=0.0)
+                    value = replace(value, save_seconds=0.0, free=True)
                 elif seconds is not None:
                     copy = replace(value, bytes=0.0, save_seconds=seconds, of=len(values), on_host=value.bytes)
                     copies.append(copy)
@@ -223,7 +234,7 @@ def joined(graphs: Sequence[Graph], counts: Sequence[int], before: Sequence[Sequ
         start, ops_before = len(values), len(steps)
         for step in graph.steps:
             cost = Cost(step.cost.seconds * count, step.cost.flops * count)
-            steps.append(Step(cost, tuple(v + start for v in step.ins)))
+            steps.append(Step(cost, tuple(v + start for v in step.ins), step.fusible))
         values += (
             replace(
                 value,

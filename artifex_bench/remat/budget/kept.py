@@ -42,7 +42,7 @@ def _told(choice: Choice) -> dict[str, Any]:
 
 def _meant(told: Mapping[str, Any]) -> Choice:
     if "saved" in told:
-        return Fine(frozenset(told["saved"]), frozenset(told["on_host"]))
+        return Fine(frozenset(told["saved"]), frozenset(told.get("on_host", ())))
     if "policy" in told:
         return Policy(told["policy"])
     return Plan(told["period"], tuple(told["layers"]), told["group"]) if told else Plain()

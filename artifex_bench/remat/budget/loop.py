@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,55 +35,58 @@ def meet(
     target: str,
     argnums: int | Sequence[int] = 0,
     compiles: int = COMPILES,
+    capacity: float = math.inf,
 ) -> tuple[Mapping[str, Groups], BudgetPlan]:
     """(the choices for `stacks.planned` of the fastest found whose compiled peak is within the budget, that plan).
 
     `function(*args)` is a loss that is differentiated in `argnums`; `args` are arrays, or shapes. `build(function)`
     compiles what is to be run with it; it is called `compiles` times at most. Where it can be run, those that fit are
-    timed, and the one with the fastest run is taken; else it is the fastest by the rates.
+    timed, and the one with the fastest run is taken; else it is the fastest by the rates. No budget is above the
+    `capacity` of the target.
 
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
     stacks = stacks_of(function, *args)
-    derivatives: dict[str, list[tuple[str, Flat]]] = {}  # of a stack's layers in turn, each with its prefix
+    derivatives: dict[str, dict[int | None, tuple[str, Flat]]] = {}  # of a stack's layers, each with its prefix
 
-    def seen(name: str, derivative: Flat) -> None:
-        stack, _, prefix = name.partition("/")
-        if not stack.startswith("calls"):
-            derivatives[stack] = []  # of those of a loop the last: the fixpoint
-        derivatives.setdefault(stack, []).append((prefix, derivative))
+    def told(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
+        derivatives.setdefault(stack, {})[layer] = prefix, derivative  # of those of a loop the last: the fixpoint
 
     nothing = {stack.name: ((stack.depth, Fine(frozenset())),) for stack in stacks}
-    jax.make_jaxpr(_differentiated(planned(function, nothing, seen), argnums))(*args)
-    kinds = [kind for stack in stacks for kind in _kinds(stack, derivatives.get(stack.name, []), rates)]
+    jax.make_jaxpr(_differentiated(planned(function, nothing, told), argnums))(*args)
+    kinds = [kind for stack in stacks for kind in _kinds(stack, derivatives.get(stack.name, {}), rates)]
     untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in derivatives}
     if not kinds:
         raise BudgetError("nothing to plan: no layer of the function is differentiated")
     candidates = pool(kinds)
 
     def checked(plan: Candidate) -> Built:
-        prefixes: set[str] = set()
-        built = build(planned(function, {**untouched, **plan.groups}, lambda name, _: prefixes.add(name)))
-        known = {f"{stack}/{prefix}" for stack, found in derivatives.items() for prefix, _ in found}
-        if prefixes and not prefixes & known:
-            raise BudgetError(
-                f"argnums {argnums!r}: the step differentiates the function otherwise, and no plan would hold: "
-                "name all arguments that it is differentiated in"
-            )
+        prefixes: dict[str, set[str]] = {}
+
+        def seen(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
+            prefixes.setdefault(stack, set()).add(prefix)
+
+        built = build(planned(function, {**untouched, **plan.groups}, seen))
+        for stack, found in prefixes.items():
+            if found.isdisjoint(prefix for prefix, _ in derivatives.get(stack, {}).values()):
+                raise BudgetError(
+                    f"argnums {argnums!r}: the step differentiates the function otherwise, and no plan would hold: "
+                    "name all arguments that it is differentiated in"
+                )
         return built
 
-    search = _Search(candidates, checked, compiles)
+    search = _Search(candidates, checked, compiles, capacity)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
     return {**untouched, **found.candidate.groups}, plan
 
 
-def _kinds(stack: Stack, found: Sequence[tuple[str, Flat]], rates: Rates) -> Iterator[Kind]:
+def _kinds(stack: Stack, found: Mapping[int | None, tuple[str, Flat]], rates: Rates) -> Iterator[Kind]:
     """The stack's layers, those apart that are differentiated in other inputs. A loop's are told of once, for all."""
-    for prefix, derivative in dict(found).items():
-        layers = [i for i in range(stack.depth) if found[i % len(found)][0] == prefix]
-        if layers:
-            yield kind_of(stack, tuple(layers), prefix, derivative, rates)
+    for prefix, derivative in dict(found.values()).items():
+        layers = [layer for layer, (other, _) in found.items() if other == prefix]
+        numbers = range(stack.depth) if layers == [None] else sorted(n for n in layers if n is not None)
+        yield kind_of(stack, tuple(numbers), prefix, derivative, rates)
 
 
 def _differentiated(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
@@ -106,6 +110,7 @@ class _Search:
     candidates: list[Candidate]
     build: Callable[[Candidate], Built]
     compiles: int
+    capacity: float = math.inf
     tried: list[Tried] = field(default_factory=list)
     limit: float = 0.0
     span: float = 0.0  # seconds between the leanest and the fastest, as estimated
@@ -119,6 +124,10 @@ class _Search:
             self.limit = least.peak + budget.fraction * max(0, most.peak - least.peak)
         else:
             self.limit = float(budget.bytes or 0)
+        allowed = f"{readable(self.limit)} is not enough"
+        if self.limit > self.capacity:
+            self.limit = self.capacity
+            allowed = f"{readable(self.limit)}, the capacity of the device, is not enough"
         while len(self.tried) < self.compiles:
             following = self.following()
             if following is None:
@@ -127,7 +136,7 @@ class _Search:
         if self.best() is None:
             lowest = min(self.tried, key=lambda t: t.peak)
             raise BudgetError(
-                f"budget {budget.text}: {readable(self.limit)} is not enough: the least peak found in "
+                f"budget {budget.text}: {allowed}: the least peak found in "
                 f"{len(self.tried)} compilations is {readable(lowest.peak)}"
             )
         self.race()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from artifex_bench.remat.budget.pool import Candidate, Kind, by_hand, estimated
+from artifex_bench.remat.budget.pool import Candidate, Kind, Part, by_hand, estimated
 from artifex_bench.remat.budget.size import Budget, readable
 from artifex_bench.remat.budget.stacks import Choice, Plain, apart
 from artifex_bench.remat.strategies import Plan, Policy
@@ -149,10 +149,10 @@ def describe(
 ) -> BudgetPlan:
     """The plan of what was found."""
     groups = tuple(
-        _group(kind, *part)
+        _group(kind, one)
         for kind in kinds
-        for many, choice in kind.under(found.candidate.groups[kind.stack.name])
-        for part in _parts(many, choice)
+        for part in kind.under(found.candidate.groups[kind.stack.name])
+        for one in _alike(part)
     )
     return BudgetPlan(
         budget.text,
@@ -175,18 +175,20 @@ def _estimates(one: Candidate) -> dict[str, Any]:
     return {"plan": one.label, "extra_flops": one.flops, "extra_seconds": one.seconds}
 
 
-def _parts(many: int, choice: Choice) -> Iterator[tuple[int, Choice]]:
+def _alike(part: Part) -> Iterator[Part]:
     """Layers that are treated alike: of blocks whose layers take turns, those computed again and the others apart."""
-    if not isinstance(choice, Plan) or choice.group:
-        yield many, choice
+    if not isinstance(part.choice, Plan) or part.choice.group:
+        yield part
         return
-    each = apart(choice, many)
-    for one in dict.fromkeys(each):
-        yield each.count(one), one
+    each = apart(part.choice, part.places)
+    for choice in dict.fromkeys(each):
+        places = (place for place, one in zip(part.places, each, strict=True) if one == choice)
+        yield replace(part, places=tuple(places), choice=choice)
 
 
-def _group(kind: Kind, count: int, choice: Choice) -> Group:
-    graph, saved = kind.graph, kind.saved(choice)
+def _group(kind: Kind, part: Part) -> Group:
+    graph, choice, count = kind.graph, part.choice, len(part.places)
+    saved = kind.saved(choice)
     again = set() if isinstance(choice, Plain) else graph.again(saved)
 
     def kept(values: Sequence[int]) -> tuple[Kept, ...]:
@@ -202,7 +204,7 @@ def _group(kind: Kind, count: int, choice: Choice) -> Group:
         kept(sorted(saved - copies)),
         kept(sorted(saved & copies)),
         kept([v for v, value in enumerate(graph.values) if value.op in again and v not in copies]),
-        estimated(kind, count, choice)[2] / count,
+        estimated(kind, part)[2] / count,
     )
 
 

@@ -20,6 +20,15 @@ BETWEEN = 16  # optima besides those of the hull
 
 
 @dataclass(frozen=True)
+class Part:
+    """Those layers of a kind among the `count` that are under a choice, by their `places` among them."""
+
+    places: tuple[int, ...]
+    count: int
+    choice: Choice
+
+
+@dataclass(frozen=True)
 class Kind:
     """Layers of a stack that are differentiated alike, with their graph, and what each named policy saves in it. There
     are others in the stack where, say, its first layer reads data, to which no tangent goes.
@@ -30,14 +39,18 @@ class Kind:
     graph: Graph
     policies: Mapping[Policy, Saved]
 
-    def under(self, groups: Groups) -> Iterator[tuple[int, Choice]]:
-        """How many of these layers are under each choice."""
+    def under(self, groups: Groups) -> Iterator[Part]:
+        """Which of these layers are under each choice, where some are."""
         start = 0
         for count, choice in groups:
-            mine = sum(start <= layer < start + count for layer in self.layers)
+            mine = tuple(layer - start for layer in self.layers if start <= layer < start + count)
             start += count
             if mine:
-                yield mine, choice
+                yield Part(mine, count, choice)
+
+    def position(self, layer: int) -> int:
+        """Where in the program that layer of the stack is."""
+        return self.stack.at[layer] if len(self.stack.at) > 1 else self.stack.at[0]
 
     def saved(self, choice: Choice) -> Saved:
         """The values of the graph that a choice keeps; without rematerialization, all that the backward pass cannot
@@ -141,7 +154,8 @@ def _joined(kinds: Sequence[Kind]) -> Graph:
 
 def _share(kind: Kind, other: Kind) -> float:
     """Of the other's layers, how many hold what they saved when the last of this kind is differentiated."""
-    return 1.0 if kind.stack == other.stack else kind.stack.before.get(other.stack.name, 0.0)
+    now = kind.position(kind.layers[-1])
+    return sum(other.position(layer) < now for layer in other.layers) / len(other.layers)
 
 
 def _by_stack(plan: Collection[int], kinds: Sequence[Kind]) -> dict[str, Choice]:
@@ -175,7 +189,7 @@ def candidate(label: str, kinds: Sequence[Kind], groups: Mapping[str, Groups]) -
     sizes, seconds, flops = [], 0.0, 0.0
     for kind in kinds:
         chosen = groups[kind.stack.name]
-        added = [sum(of) for of in zip(*(estimated(kind, *one) for one in kind.under(chosen)), strict=True)]
+        added = [sum(of) for of in zip(*(estimated(kind, part) for part in kind.under(chosen)), strict=True)]
         copied = kind.stack.slice_bytes if len(chosen) > 1 else 0
         sizes.append(added[0] + copied)
         seconds, flops = seconds + added[1], flops + added[2]
@@ -191,21 +205,24 @@ def _peak(kinds: Sequence[Kind], groups: Mapping[str, Groups], sizes: Sequence[f
     peaks = []
     for kind, size in zip(kinds, sizes, strict=True):
         before = sum(_share(kind, other) * held for other, held in zip(kinds, sizes, strict=True) if other is not kind)
-        last = _of_last(kind, *list(kind.under(groups[kind.stack.name]))[-1])
+        *_, part = kind.under(groups[kind.stack.name])
+        last = _of_last(kind, part)
         peaks.append(before + size - kind.graph.bytes(last) + kind.graph.bytes(last | kind.graph.core()))
     return max(peaks)
 
 
-def _of_last(kind: Kind, count: int, choice: Choice) -> Saved:
-    """What the last of so many layers saves. A block's last layer saves nothing for itself."""
-    if isinstance(choice, Plan) and choice.group:
+def _of_last(kind: Kind, part: Part) -> Saved:
+    """What the last of those layers saves. A block's last layer saves nothing for itself."""
+    if isinstance(part.choice, Plan) and part.choice.group:
         return frozenset()
-    return kind.saved(apart(choice, count)[-1])
+    return kind.saved(apart(part.choice, part.places)[-1])
 
 
-def estimated(kind: Kind, count: int, choice: Choice) -> tuple[float, float, float]:
-    """(bytes, seconds, FLOPs) of so many layers under a choice."""
-    return _blocks(kind, count, choice) if isinstance(choice, Plan) else _layers(kind, count, choice)
+def estimated(kind: Kind, part: Part) -> tuple[float, float, float]:
+    """(bytes, seconds, FLOPs) of those layers under their choice."""
+    if isinstance(part.choice, Plan):
+        return _blocks(kind, part, part.choice)
+    return _layers(kind, len(part.places), part.choice)
 
 
 def _layers(kind: Kind, count: int, choice: Choice) -> tuple[float, float, float]:
@@ -213,17 +230,18 @@ def _layers(kind: Kind, count: int, choice: Choice) -> tuple[float, float, float
     return count * graph.bytes(saved), count * graph.seconds(saved), count * graph.flops(saved)
 
 
-def _blocks(kind: Kind, count: int, plan: Plan) -> tuple[float, float, float]:
+def _blocks(kind: Kind, part: Part, plan: Plan) -> tuple[float, float, float]:
     """The same of layers in blocks. Of a block only its input is kept, and all but its last layer are run again; then
     either all that its layers hold is there at once, or only their inputs, and each layer is run once more (Chen 2016).
     """
-    flags = [plan.layers[i % plan.period] for i in range(count)]
-    again, plain = _layers(kind, sum(flags), AGAIN), _layers(kind, count - sum(flags), Plain())
+    again = sum(plan.layers[place % plan.period] for place in part.places)
+    both = zip(_layers(kind, again, AGAIN), _layers(kind, len(part.places) - again, Plain()), strict=True)
+    layers = [one + other for one, other in both]
     if not plan.group:
-        return again[0] + plain[0], again[1] + plain[1], again[2] + plain[2]
-    graph, carried, blocks = kind.graph, kind.stack.carried_bytes, -(-count // plan.period)
-    whole, alive = count - blocks, carried if flags[0] else graph.bytes(graph.needed)
-    last = _layers(kind, count if flags[0] else blocks, AGAIN)
-    size = (plan.period - 1) * alive - (count - blocks) * carried
-    seconds = whole * graph.forward.seconds + last[1] + plain[1]
-    return size, seconds, whole * graph.forward.flops + last[2]
+        return layers[0], layers[1], layers[2]
+    graph, carried = kind.graph, kind.stack.carried_bytes
+    blocks = sum(place % plan.period == plan.period - 1 or place == part.count - 1 for place in part.places)
+    whole, alive = len(part.places) - blocks, carried if again else graph.bytes(graph.core())
+    last = _layers(kind, len(part.places) if again else blocks, AGAIN)
+    size = (plan.period - 1) * alive - whole * carried
+    return size, whole * graph.forward.seconds + last[1], whole * graph.forward.flops + last[2]

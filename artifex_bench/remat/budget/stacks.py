@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from artifex_bench.remat.budget.blocks import fused, scan
-from artifex_bench.remat.budget.candidates import Function, Seen, ignore, saving
+from artifex_bench.remat.budget.candidates import Function, Seen, saving
 from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, Ref, flatten
 from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.strategies import Plan, Policy
@@ -38,6 +38,7 @@ class Plain:
     """No rematerialization."""
 
 
+Told = Callable[[str, int | None, str, Flat], None]
 Choice = Fine | Plain | Policy | Plan  # a plan: layers in blocks, each whole or not at all
 Groups = tuple[tuple[int, Choice], ...]  # so many layers under that choice, in the order in which they run
 
@@ -48,16 +49,20 @@ AGAIN = Policy("nothing_saveable")
 @dataclass(frozen=True)
 class Stack:
     """Layers of one kind. `carried_bytes`: what a layer hands to the next (0: layers cannot be taken in blocks).
-    `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split. `before`: of other stacks,
-    the share of layers that run before the last of this one. `kept`: results that other layers keep as their inputs.
+    `slice_bytes`: what a scan takes apart layer by layer, and must copy when it is split. `at`: where in the program
+    its layers are, each call or the scan. `kept`: results that other layers keep as their inputs.
     """
 
     name: str
     depth: int
     carried_bytes: int = 0
     slice_bytes: int = 0
-    before: Mapping[str, float] = field(default_factory=dict)
+    at: tuple[int, ...] = (0,)
     kept: tuple[int, ...] = ()
+
+
+def untold(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
+    """For those who do not want to know."""
 
 
 def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
@@ -72,18 +77,16 @@ def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
 
 def _stack(flat: Flat, name: str, at: list[int], layers: Mapping[int, str]) -> Stack:
     eqn = flat.ops[at[0]].eqn
-    many, run = Counter(layers.values()), Counter(of for index, of in layers.items() if index < at[-1])
-    before = {of: count / many[of] for of, count in run.items() if of != name}
     if name.startswith("scan"):
         carried = eqn.outvars[: eqn.params["num_carry"]]
         sliced = eqn.invars[eqn.params["num_consts"] + len(carried) :]
-        return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)), before)
+        return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)), tuple(at))
     alone = all(layers.get(index, name) == name for index in range(at[0], at[-1]))
     calls = [index for index, of in layers.items() if not of.startswith("scan")]
     inputs = {atom for index in calls for atom in flat.ops[index].ins if isinstance(atom, Ref)}
     readers = [i for i in at if i != max(layers)] or at
     kept = [out for out in range(len(eqn.outvars)) if all(Ref(index, out) in inputs for index in readers)]
-    return Stack(name, len(at), sum(map(_bytes, eqn.outvars)) if alone else 0, 0, before, tuple(kept))
+    return Stack(name, len(at), sum(map(_bytes, eqn.outvars)) if alone else 0, 0, tuple(at), tuple(kept))
 
 
 def _bytes(var: Any) -> int:
@@ -104,12 +107,13 @@ def _layers(flat: Flat) -> dict[int, str]:
     return found
 
 
-def planned(function: Callable[..., Any], groups: Mapping[str, Groups], seen: Seen = ignore) -> Callable[..., Any]:
+def planned(function: Callable[..., Any], groups: Mapping[str, Groups], told: Told = untold) -> Callable[..., Any]:
     """The function, with every stack's layers under the choices of `groups`; its values and gradients are the same.
 
     It is traced anew at each call (so put it under `jit`), and takes whatever the function takes, as long as that has
-    the same layers (else BudgetError); arguments by keyword are passed on as they are. `seen` is told of each layer's
-    derivative as it is traced, with the stack's name and a slash before the prefix of names.
+    the same layers (else BudgetError); arguments by keyword are passed on as they are. `told` is called with each
+    layer's derivative as it is traced: the stack's name, the layer's number in it (None: a scan's, which are one), the
+    prefix of names, the derivative.
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
@@ -117,16 +121,12 @@ def planned(function: Callable[..., Any], groups: Mapping[str, Groups], seen: Se
         leaves = jax.tree.leaves(args)
         if WHOLE in groups:
             ((_, choice),) = groups[WHOLE]
-            outs = _layer(flatten(closed), choice, True, partial(_tell, seen, WHOLE))(*leaves)
+            outs = _layer(flatten(closed), choice, True, partial(told, WHOLE, None))(*leaves)
         else:
-            outs = _run(flatten(closed, checkpoints=True), groups, seen, leaves)
+            outs = _run(flatten(closed, checkpoints=True), groups, told, leaves)
         return jax.tree.unflatten(jax.tree.structure(shape), outs)
 
     return run
-
-
-def _tell(seen: Seen, stack: str, prefix: str, derivative: Flat) -> None:
-    seen(f"{stack}/{prefix}", derivative)
 
 
 def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Function:
@@ -140,16 +140,18 @@ def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Functio
     return plain
 
 
-def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[Any]) -> list[Any]:
+def _run(flat: Flat, groups: Mapping[str, Groups], told: Told, args: Sequence[Any]) -> list[Any]:
     layers = _layers(flat)
     _check(flat, layers, groups)
     calls: dict[int, Choice] = {}
+    numbers: dict[int, int] = {}
     spans: list[tuple[int, int]] = []
     for name in set(layers.values()):
         if not name.startswith("scan"):
             positions = [index for index, of in layers.items() if of == name]
+            numbers |= {index: number for number, index in enumerate(positions)}
             for many, choice in groups[name]:
-                calls |= zip(positions[:many], apart(choice, many), strict=True)
+                calls |= zip(positions[:many], apart(choice, range(many)), strict=True)
                 if isinstance(choice, Plan) and choice.group:
                     blocks = [positions[i : min(i + choice.period, many)] for i in range(0, many, choice.period)]
                     spans += [(block[0], block[-1] + 1) for block in blocks]
@@ -159,7 +161,7 @@ def _run(flat: Flat, groups: Mapping[str, Groups], seen: Seen, args: Sequence[An
         if index not in layers:
             return None
         name, params = layers[index], flat.ops[index].eqn.params
-        tell = partial(_tell, seen, name)
+        tell = partial(told, name, numbers.get(index))
         if name.startswith("scan"):
             return _scan(params, ins, groups[name], tell)
         body = flatten(core.ClosedJaxpr(params["jaxpr"], ()))
@@ -197,11 +199,11 @@ def _begins(program: Flat, inner: Mapping[int, tuple[int, Flat]]) -> list[int]:
     return [0, *accumulate(sizes)]
 
 
-def apart(choice: Choice, many: int) -> list[Choice]:
-    """A choice as one for each of so many layers."""
+def apart(choice: Choice, places: Sequence[int]) -> list[Choice]:
+    """A choice as one for each layer, of which `places` are counted from the first under it."""
     if not isinstance(choice, Plan):
-        return [choice] * many
-    return [AGAIN if choice.layers[i % choice.period] else Plain() for i in range(many)]
+        return [choice] * len(places)
+    return [AGAIN if choice.layers[i % choice.period] else Plain() for i in places]
 
 
 def _scan(params: Mapping[str, Any], ins: list[Any], groups: Groups, seen: Seen) -> list[Any]:

@@ -25,12 +25,11 @@ def graphs(loss, *args):
     """{stack: its layers' graph}."""
     found = {}
 
-    def seen(name, derivative):
-        stack, _, prefix = name.partition("/")
+    def told(stack, layer, prefix, derivative):
         found[stack] = graph_of(prefix, derivative, RATES)
 
     nothing = {s.name: ((s.depth, Fine(frozenset())),) for s in stacks_of(loss, *args)}
-    jax.make_jaxpr(jax.grad(planned(loss, nothing, seen)))(*args)
+    jax.make_jaxpr(jax.grad(planned(loss, nothing, told)))(*args)
     return found
 
 
@@ -196,7 +195,9 @@ def test_stacks_are_scans_and_calls_that_are_alike():
     (scan,) = stacks_of(functions.scanned, *args)
     assert (scan.name, scan.depth) == ("scan-1", DEPTH)
     assert scan.slice_bytes >= args[0].nbytes
-    assert stacks_of(functions.called, *args) == (Stack("calls-1", DEPTH, args[1].nbytes, kept=(0,)),)
+    (calls,) = stacks_of(functions.called, *args)
+    assert (calls.name, calls.depth, calls.carried_bytes, calls.kept) == ("calls-1", DEPTH, args[1].nbytes, (0,))
+    assert len(calls.at) == DEPTH and list(calls.at) == sorted(calls.at)
     assert stacks_of(functions.whole, *args) == (Stack(WHOLE, 1),)
 
 

@@ -114,6 +114,8 @@ def test_of_several_kinds_what_the_last_layer_saves_costs_nothing_at_the_peak():
 def test_what_derives_from_what_is_read_besides_is_there_only_if_it_is_saved():
     graph = chain((1.0, 0.0), (4, 4), (0, 1))
     assert graph.core() == {0}
+    product = replace(graph, steps=(graph.steps[0], replace(graph.steps[1], fusible=False)))
+    assert product.core() == {0, 1}  # no fusion computes a product again
     both = joined([graph, graph], [1, 2], [[0.0, 0.0], [1.0, 0.0]])
     assert (both.peak(()), both.peak({2}), both.peak({3}), both.peak({2, 3})) == (4, 8, 12, 16)
 

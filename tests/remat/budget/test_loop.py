@@ -17,8 +17,8 @@ from artifex_bench.measure.budget import Target, target
 from artifex_bench.measure.rates import roofline
 from artifex_bench.remat.budget import kept
 from artifex_bench.remat.budget.loop import COMPILES, RUNS, _Search
-from artifex_bench.remat.budget.plan import Built, _parts
-from artifex_bench.remat.budget.pool import Candidate
+from artifex_bench.remat.budget.plan import Built, _alike
+from artifex_bench.remat.budget.pool import Candidate, Part
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
 from artifex_bench.remat.budget.stacks import AGAIN, Fine, Plain
 from artifex_bench.remat.strategies import Plan, Policy
@@ -255,9 +255,40 @@ def test_layers_that_are_differentiated_in_other_inputs_are_planned_too():
     assert all(group.saved for group in plan.groups)
 
 
+def test_layers_that_are_not_differentiated_are_no_part_of_a_plan():
+    def loss(frozen, ws, x):
+        for w in (*frozen, *ws):
+            x = jax.checkpoint(lambda w, x: jnp.tanh(x @ w))(w, x)
+        return jnp.sum(x**2)
+
+    layers = weights(4)
+    args = list(layers[:2]), list(layers[2:]), data()
+    _, plan = remat_to_budget(loss, *args, argnums=1, budget="2MiB", target=faked(MIB))
+    assert [group.layers for group in plan.groups] == [1, 1]
+
+
+def test_no_budget_is_above_what_the_device_has():
+    plans, plain = candidates(6)
+    search = _Search([*plans, plain], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES, 12 * MIB)
+    assert search.run(Budget("", bytes=30 * MIB), plans[0], plain).candidate == plans[2]
+    small = _Search([*plans, plain], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES, 9 * MIB)
+    with pytest.raises(BudgetError, match="budget 1GiB: 9 MiB, the capacity of the device, is not enough"):
+        small.run(Budget("1GiB", bytes=2**30), plans[0], plain)
+
+
+def test_classes_and_flags_by_keyword_are_no_arrays():
+    def loss(ws, x, *, dtype, train):
+        return whole(ws, x.astype(dtype)) if train else 0.0
+
+    given = {"dtype": np.float32, "train": np.bool_(True)}
+    remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB), keywords=given)
+
+
 def test_blocks_are_told_by_what_becomes_of_their_layers():
-    assert list(_parts(5, Plan(2, (True, False), group=False))) == [(3, AGAIN), (2, Plain())]
-    assert list(_parts(4, Plan(2, (False, False), group=True))) == [(4, Plan(2, (False, False), group=True))]
+    turns, blocks = Plan(2, (True, False), group=False), Plan(2, (False, False), group=True)
+    assert list(_alike(Part((0, 1, 2, 3, 4), 5, turns))) == [Part((0, 2, 4), 5, AGAIN), Part((1, 3), 5, Plain())]
+    assert list(_alike(Part((1, 2), 5, turns))) == [Part((1,), 5, Plain()), Part((2,), 5, AGAIN)]
+    assert list(_alike(Part((0, 1), 2, blocks))) == [Part((0, 1), 2, blocks)]
 
 
 def test_a_budget_is_for_one_device(monkeypatch):
