@@ -21,6 +21,11 @@ class Cost:
     flops: float = 0.0
 
 
+def never(eqn: Any, size: float) -> float | None:
+    """Of `Rates.offloading`: nothing is offloaded."""
+    return None
+
+
 @dataclass(frozen=True)
 class Rates:
     """What a target is assumed to do: `cost(eqn)` of an equation, whether it is `fusible` into those that read it,
@@ -31,7 +36,7 @@ class Rates:
     cost: Callable[[Any], Cost]
     saving: Callable[[Any, float], float]
     fusible: Callable[[Any], bool] = lambda eqn: True
-    offloading: Callable[[Any, float], float | None] = lambda eqn, size: None
+    offloading: Callable[[Any, float], float | None] = never
     to_host: float = 0.0
 
 

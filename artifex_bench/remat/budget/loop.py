@@ -177,8 +177,11 @@ class _Search:
         return min(timed or fitting, key=_fastest, default=None)
 
     def predicted(self, one: Candidate) -> float:
-        """Peak: the estimate, mended by what the estimates of the nearest compiled plans were off by."""
-        points = sorted({t.candidate.bytes: t.peak - t.candidate.bytes for t in self.tried}.items())
+        """Peak: the estimate, mended by what the estimates of the nearest compiled plans were off by. What XLA keeps
+        without rematerialization is its own choice, and says nothing of the others.
+        """
+        like = [t for t in self.tried if t.candidate.label != "none"] or self.tried
+        points = sorted({t.candidate.bytes: t.peak - t.candidate.bytes for t in like}.items())
         at = bisect_left([size for size, _ in points], one.bytes)
         if at == 0 or at == len(points):
             return one.bytes + points[min(at, len(points) - 1)][1]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from artifex_bench.remat.budget.choice import Saved, frontier, least
 from artifex_bench.remat.budget.flat import Flat
-from artifex_bench.remat.budget.graph import Graph, Rates, graph_of, joined
+from artifex_bench.remat.budget.graph import Graph, Rates, graph_of, joined, never
 from artifex_bench.remat.budget.stacks import AGAIN, Choice, Fine, Groups, Plain, Stack, apart
 from artifex_bench.remat.strategies import Plan, Policy, parse
 from artifex_bench.remat.wrap import resolve
@@ -78,7 +78,11 @@ class Candidate:
 
 
 def kind_of(stack: Stack, layers: tuple[int, ...], prefix: str, derivative: Flat, rates: Rates) -> Kind:
-    """From what `stacks.planned` told of those layers of the stack."""
+    """From what `stacks.planned` told of those layers of the stack. Only of scans are values offloaded: with calls XLA
+    for CUDA planned more memory than if they were computed again.
+    """
+    if not stack.name.startswith("scan"):
+        rates = replace(rates, offloading=never)
     graph = graph_of(prefix, derivative, rates, stack.kept)
     index = {value.name: v for v, value in enumerate(graph.values) if value.of is None}
     saved = {p: frozenset(graph.used(set(_saves(p, prefix, derivative, index)))) for p in POLICIES}
