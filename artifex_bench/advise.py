@@ -58,6 +58,10 @@ def advise(
         if memory_budget is None and time_budget is None and ran and table.step_seconds.notna().any():
             others = " or --target" if (table.target != ATTACHED).any() else ""
             raise CaseError(f"a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x){others}")
+        if time_budget is not None and ran and not table.step_seconds.notna().any():
+            raise CaseError(
+                f"time budget {units.ratio(time_budget)}: no step of this run was timed: try --memory-budget"
+            )
         if time_budget is not None and not ran:
             raise CaseError(f"target {table.target.iloc[0]!r}: {NO_TIMES}")
         return [

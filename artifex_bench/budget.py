@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import numpy as np
 
 from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target
@@ -16,7 +15,7 @@ from artifex_bench.remat.budget.loop import meet
 from artifex_bench.remat.budget.plan import BudgetPlan, Built
 from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.budget.size import budget as parse
-from artifex_bench.remat.budget.stacks import planned
+from artifex_bench.remat.budget.stacks import planned, split
 from artifex_bench.targets import stored
 
 
@@ -56,9 +55,7 @@ def remat_to_budget(
     donated = (donated,) if isinstance(donated, int) else donated
     where = target if isinstance(target, Target) else found(stored(target))
     make = step or (lambda f: jax.value_and_grad(f, chosen))
-    named = keywords or {}
-    arrays = {name: value for name, value in named.items() if all(map(_is_array, jax.tree.leaves(value)))}
-    fixed = {name: value for name, value in named.items() if name not in arrays}
+    arrays, fixed = split(keywords or {})
 
     def given(*every: Any) -> Any:
         return function(*every[:-1], **fixed, **every[-1])
@@ -74,17 +71,14 @@ def remat_to_budget(
     return planned(function, groups), replace(plan, compiler_options=dict(where.options))
 
 
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
-
-
 def _positions(name: str, numbers: Any, count: int, some: bool) -> int | tuple[int, ...]:
     """The arguments meant, none of them counted from the end. Raises BudgetError."""
     alone = isinstance(numbers, int)
     given: list[Any] = [numbers] if alone else list(numbers) if isinstance(numbers, Sequence) else [None]
     known = all(isinstance(i, int) and not isinstance(i, bool) and -count <= i < count for i in given)
+    known = known and len({i % count for i in given}) == len(given)
     if not known or (some and not given):
         valid = f"from 0 to {count - 1}" if count else "and there is none"
-        raise BudgetError(f"{name} {numbers!r}: must name arguments of the function, {valid}")
+        raise BudgetError(f"{name} {numbers!r}: must name arguments of the function, each once, {valid}")
     found = tuple(i % count for i in given)
     return found[0] if alone else found

@@ -226,6 +226,8 @@ def compare(
 
         try:
             click.echo(comparison_plot.write(found, plot), err=True)
+            if left_out := int(found.ratio.isna().sum()):
+                click.echo(f"not drawn, for they have no ratio: {left_out} of {len(found)} rows", err=True)
         except ValueError as error:
             raise CaseError(f"--plot {str(plot)!r}: {error}") from error
         except OSError as error:

@@ -65,7 +65,7 @@ def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
     one, other = ({record.case for record in records} for records in (base, new))
     for name, alone in (("base", one - other), ("new", other - one)):
         if alone:
-            found.append(f"not compared, for {name} has them alone: {'; '.join(sorted(map(cases.label, alone)))}")
+            found.append(f"not compared, only in {name}: {'; '.join(sorted(map(cases.label, alone)))}")
     return found
 
 

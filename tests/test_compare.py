@@ -143,15 +143,15 @@ def test_what_was_not_compared_is_told(folders, tmp_path):
     base, *_ = folders
     told = notes(run(1), run(2, strategies=("none", "every-2"), cores=4))
     assert told[0] == "the runs differ in cores: 2 and 4"
-    assert told[1].startswith("not compared, for base has them alone: ") and label(case("all")) in told[1]
-    assert told[2].startswith("not compared, for new has them alone: ") and label(case("every-2")) in told[2]
+    assert told[1].startswith("not compared, only in base: ") and label(case("all")) in told[1]
+    assert told[2].startswith("not compared, only in new: ") and label(case("every-2")) in told[2]
     part = tmp_path / "part"
     store.create(part, runner.to_json(Request("remat", (case("none"), case("all")), rounds=3)))
     for found in run(1, strategies=("none",)):
         store.append(part, found)
     shown = call(base, str(part))
     assert f"{part} is unfinished: 3 visits" in shown.stderr
-    assert "not compared, for base has them alone" in shown.output
+    assert "not compared, only in base" in shown.output
     assert "not compared" in call(base, str(part), "--format", "json").stderr
 
 

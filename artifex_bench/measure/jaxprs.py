@@ -86,7 +86,7 @@ def equation_flops(eqn: Any, loops_once: bool = False) -> float:
 
 
 def _operation_flops(eqn: Any, name: str) -> float:
-    if name in _FREE:
+    if name in _FREE or not eqn.outvars:  # a print has none
         return 0.0
     out = math.prod(eqn.outvars[0].aval.shape) if hasattr(eqn.outvars[0].aval, "shape") else 0
     if name == "dot_general":

@@ -55,7 +55,8 @@ def meet(
     nothing = {stack.name: ((stack.depth, Fine(frozenset())),) for stack in stacks}
     jax.make_jaxpr(_differentiated(planned(function, nothing, told), argnums))(*args)
     kinds = [kind for stack in stacks for kind in _kinds(stack, derivatives.get(stack.name, {}), rates)]
-    untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in derivatives}
+    planned_for = {kind.stack.name for kind in kinds}
+    untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in planned_for}
     if not kinds:
         raise BudgetError("nothing to plan: no layer of the function is differentiated")
     candidates = pool(kinds)
@@ -66,7 +67,15 @@ def meet(
         def seen(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
             prefixes.setdefault(stack, set()).add(prefix)
 
-        built = build(planned(function, {**untouched, **plan.groups}, seen))
+        traced = []
+
+        def noted(*args: Any) -> Any:
+            traced.append(True)
+            return function(*args)
+
+        built = build(planned(noted, {**untouched, **plan.groups}, seen))
+        if traced and not prefixes and plan.label in OWN:
+            raise BudgetError("step: does not differentiate the function that it is given")
         for stack, found in prefixes.items():
             if found.isdisjoint(prefix for prefix, _ in derivatives.get(stack, {}).values()):
                 raise BudgetError(
@@ -83,7 +92,7 @@ def meet(
 
 def _kinds(stack: Stack, found: Mapping[int | None, tuple[str, Flat]], rates: Rates) -> Iterator[Kind]:
     """The stack's layers, those apart that are differentiated in other inputs. A loop's are told of once, for all."""
-    for prefix, derivative in dict(found.values()).items():
+    for prefix, derivative in dict(found.values()).items() if stack.depth else ():
         layers = [layer for layer, (other, _) in found.items() if other == prefix]
         numbers = range(stack.depth) if layers == [None] else sorted(n for n in layers if n is not None)
         yield kind_of(stack, tuple(numbers), prefix, derivative, rates)

@@ -117,7 +117,8 @@ class BudgetPlan:
             f"{readable(self.compiled_peak)}"
             + (f" (predicted {readable(self.predicted_peak)})" if self.predicted_peak else ""),
             f"  taken: {self.plan}, with {self.extra_flops / 1e9:.3g} GFLOP a step computed again; "
-            f"{len(self.compiled)} compilations, the least peak {readable(self.least_peak)}",
+            f"{len(self.compiled)} compilations, the least peak {readable(self.least_peak)}; estimates are of "
+            "computing again, and of writing and reading what is saved",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
         for group in self.groups:

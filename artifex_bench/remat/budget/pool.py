@@ -124,6 +124,8 @@ def by_hand(kinds: Sequence[Kind]) -> Iterator[Candidate]:
     stacks = {kind.stack.name: kind.stack for kind in kinds}
     yield without(kinds)
     for policy in POLICIES:
+        if any(not kind.graph.values[v].savable for kind in kinds for v in kind.policies[policy]):
+            continue  # JAX cannot save complex numbers
         yield _alike("all" if policy == AGAIN else policy.name, kinds, dict.fromkeys(stacks, policy))
     known: list[dict[str, Choice]] = []
     for name in BLOCKS:
@@ -231,6 +233,8 @@ def estimated(kind: Kind, part: Part) -> tuple[float, float, float]:
 
 def _layers(kind: Kind, count: int, choice: Choice) -> tuple[float, float, float]:
     graph, saved = kind.graph, kind.saved(choice)
+    if isinstance(choice, Plain):
+        return count * graph.bytes(saved), count * sum(graph.values[v].save_seconds for v in saved), 0.0
     return count * graph.bytes(saved), count * graph.seconds(saved), count * graph.flops(saved)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from artifex_bench.remat.budget.blocks import fused, scan
@@ -107,6 +108,13 @@ def _layers(flat: Flat) -> dict[int, str]:
     return found
 
 
+def split(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what is arrays alone, the rest) of arguments by keyword."""
+    kinds = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+    arrays = {k: v for k, v in keywords.items() if all(isinstance(leaf, kinds) for leaf in jax.tree.leaves(v))}
+    return arrays, {k: v for k, v in keywords.items() if k not in arrays}
+
+
 def planned(function: Callable[..., Any], groups: Mapping[str, Groups], told: Told = untold) -> Callable[..., Any]:
     """The function, with every stack's layers under the choices of `groups`; its values and gradients are the same.
 
@@ -117,8 +125,13 @@ def planned(function: Callable[..., Any], groups: Mapping[str, Groups], told: To
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
-        closed, shape = jax.make_jaxpr(partial(function, **keywords), return_shape=True)(*args)
-        leaves = jax.tree.leaves(args)
+        arrays, fixed = split(keywords)
+
+        def positional(args: Sequence[Any], arrays: Mapping[str, Any]) -> Any:
+            return function(*args, **fixed, **arrays)
+
+        closed, shape = jax.make_jaxpr(positional, return_shape=True)(args, arrays)
+        leaves = jax.tree.leaves((args, arrays))
         if WHOLE in groups:
             ((_, choice),) = groups[WHOLE]
             outs = _layer(flatten(closed), choice, True, partial(told, WHOLE, None))(*leaves)
@@ -188,9 +201,10 @@ def _check(flat: Flat, layers: Mapping[int, str], groups: Mapping[str, Groups]) 
         if name.startswith("scan"):
             depths[name] = flat.ops[index].eqn.params["length"]
     known = {name: sum(count for count, _ in chosen) for name, chosen in groups.items()}
-    if depths != known:
-        told, now = (", ".join(f"{n} {of}" for of, n in sorted(one.items())) or "none" for one in (known, depths))
-        raise BudgetError(f"a plan for layers {told} does not hold for {now}: plan anew for these arguments")
+    for name in sorted({*depths, *known}):
+        was, now = known.get(name, 0), depths.get(name, 0)
+        if was != now:
+            raise BudgetError(f"{name}: planned for {was} layers, called with {now}: plan anew for these arguments")
 
 
 def _begins(program: Flat, inner: Mapping[int, tuple[int, Flat]]) -> list[int]:

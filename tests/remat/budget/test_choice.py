@@ -40,7 +40,8 @@ def graphs(draw, copies=True):
 
 def every_plan(graph):
     """All that keep no value and its copy too, and no more copies than the host may be sent."""
-    savable = [v for v, value in enumerate(graph.values) if value.savable]
+    on_host = graph.host_limit > 0
+    savable = [v for v, value in enumerate(graph.values) if value.savable and (on_host or value.of is None)]
     for count in range(len(savable) + 1):
         for plan in map(frozenset, itertools.combinations(savable, count)):
             if len({graph.original(v) for v in plan}) == count and graph.on_host(plan) <= graph.host_limit:

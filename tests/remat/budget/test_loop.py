@@ -22,7 +22,7 @@ from artifex_bench.remat.budget.pool import Candidate, Part
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
 from artifex_bench.remat.budget.stacks import AGAIN, Fine, Plain
 from artifex_bench.remat.strategies import Plan, Policy
-from tests.remat.budget.functions import DEPTH, WIDTH, called, data, scanned, unrolled, weights, whole
+from tests.remat.budget.functions import DEPTH, WIDTH, called, data, forwards, scanned, unrolled, weights, whole
 
 MIB = 2**20
 
@@ -185,15 +185,15 @@ def test_more_than_a_system_can_count_is_refused(given):
         budget(given)
 
 
-@pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x"])
+@pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x", (0, 0), (0, -2)])
 def test_an_argument_that_there_is_not_is_refused(given):
-    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, from 0 to 1"):
+    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, each once, from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
 
 
 @pytest.mark.parametrize("given", [2, True, "x", None])
 def test_so_is_a_donated_one(given):
-    with pytest.raises(BudgetError, match=r"donate_argnums .*: must name arguments of the function, from 0 to 1"):
+    with pytest.raises(BudgetError, match=r"donate_argnums .*: must name arguments .*, each once, from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, donate_argnums=given, target=faked(MIB))
 
 
@@ -227,6 +227,51 @@ def test_arrays_by_keyword_are_in_the_peak():
     assert float(found) == pytest.approx(float(whole(weights(), x)), rel=1e-5)
 
 
+def test_arrays_by_keyword_are_planned_for_as_they_are_passed_on():
+    """Of a function without layers, whose every value is looked for in a trace."""
+
+    def loss(ws, *, scale):
+        return whole(ws, data() * scale)
+
+    scale = jnp.ones(WIDTH)
+    planned, plan = remat_to_budget(loss, weights(), budget="2MiB", target=faked(MIB), keywords={"scale": scale})
+    assert plan.groups[0].saved
+    found, expected = (jax.make_jaxpr(jax.grad(f))(weights(), scale=scale) for f in (planned, loss))
+    assert str(found).count("dot_general") == str(expected).count("dot_general")  # nothing is computed again
+    mine, plain = (jax.grad(lambda s, f=f: f(weights(), scale=s))(scale) for f in (planned, loss))
+    np.testing.assert_allclose(mine, plain, rtol=1e-5)
+
+
+def test_what_has_no_output_or_no_layers_or_complex_values_is_planned_too():
+    def printed(ws, x):
+        def body(x, w):
+            jax.debug.print("{}", x.sum())
+            return jnp.tanh(x @ w), None
+
+        return jnp.sum(jax.lax.scan(body, x, ws)[0])
+
+    def complexes(ws, x):
+        return jnp.sum(jnp.abs(jax.lax.scan(lambda c, w: (jnp.exp(1j * (c @ w)), None), x + 0j, ws)[0]) ** 2)
+
+    for loss in (printed, complexes):
+        remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
+        remat_to_budget(loss, *jax.eval_shape(lambda: (weights(), data())), budget=0.5)
+
+    def with_empty(ws, x):
+        return scanned(ws, jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, ws[:0])[0])
+
+    planned, _ = remat_to_budget(with_empty, weights(), data(), budget="2MiB", target=faked(MIB))
+    assert float(planned(weights(), data())) == pytest.approx(float(with_empty(weights(), data())), rel=1e-5)
+
+
+def test_a_step_that_differentiates_nothing_is_refused():
+    def step(loss):
+        return lambda ws, x: loss(ws, x)
+
+    with pytest.raises(BudgetError, match="step: does not differentiate the function"):
+        remat_to_budget(forwards, weights(), data(), budget=0.5, step=step)
+
+
 def test_a_step_that_differentiates_otherwise_than_planned_is_refused():
     def step(loss):
         return jax.grad(loss, (0, 1))
@@ -244,7 +289,7 @@ def test_other_layers_than_those_that_were_planned_are_refused(loss):
     """Not run as so many of them as were planned."""
     planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
     for depth in (2, 5):
-        with pytest.raises(BudgetError, match=f"a plan for layers 3 .* does not hold for {depth} .*: plan anew"):
+        with pytest.raises(BudgetError, match=f"planned for 3 layers, called with {depth}: plan anew"):
             planned(weights(depth), data())
 
 
