@@ -55,10 +55,11 @@ def advise(
     if kind == "remat":
         table = table if target is None else of_target(table, target)
         ran = (table.target == ATTACHED).any()
-        if memory_budget is None and time_budget is None and ran and table.step_seconds.notna().any():
+        timed = table.step_seconds.notna().any()
+        if memory_budget is None and time_budget is None and ran and timed:
             others = " or --target" if (table.target != ATTACHED).any() else ""
             raise CaseError(f"a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x){others}")
-        if time_budget is not None and ran and not table.step_seconds.notna().any():
+        if time_budget is not None and ran and not timed:
             raise CaseError(
                 f"time budget {units.ratio(time_budget)}: no step of this run was timed: try --memory-budget"
             )

@@ -127,9 +127,10 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         one, other = (groups(visits, name) for visits in (quiet if timed and told_apart else (base, new)))
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
-            figures = _measured(one, other, quantity.exact)
             if quantity.among:
                 figures = _counted(base, new, name, quantity.among)
+            else:
+                figures = _measured(one, other, quantity.exact)
             yield row | _figures(name) | figures | {"threshold": threshold, "contended": timed and not told_apart}
 
 

@@ -257,10 +257,9 @@ def joined(graphs: Sequence[Graph], counts: Sequence[int], before: Sequence[Sequ
         core = graphs[i].core()
         each: list[float] = []
         for j, graph in enumerate(graphs):
-            own = [
-                (counts[i] - (v in core)) / counts[i] for v in range(len(graph.values))
-            ]  # the last layer's are there
-            each += own if i == j else [shares[j]] * len(graph.values)
+            for v in range(len(graph.values)):
+                mine = counts[i] - 1 if v in core else counts[i]  # the last layer's core is there, saved or not
+                each.append(mine / counts[i] if i == j else shares[j])
         moments.append(Moment(graphs[i].bytes(core), tuple(each)))
     limit = sum(graph.host_limit * count for graph, count in zip(graphs, counts, strict=True))
     return Graph(tuple(steps), tuple(values), tuple(needed), moments=tuple(moments), host_limit=limit)

@@ -67,14 +67,8 @@ def meet(
         def seen(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
             prefixes.setdefault(stack, set()).add(prefix)
 
-        traced = []
-
-        def noted(*args: Any) -> Any:
-            traced.append(True)
-            return function(*args)
-
-        built = build(planned(noted, {**untouched, **plan.groups}, seen))
-        if traced and not prefixes and plan.label in OWN:
+        built = build(planned(function, {**untouched, **plan.groups}, seen))
+        if not prefixes and plan.label in OWN:
             raise BudgetError("step: does not differentiate the function that it is given")
         for stack, found in prefixes.items():
             if found.isdisjoint(prefix for prefix, _ in derivatives.get(stack, {}).values()):
