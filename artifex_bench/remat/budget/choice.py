@@ -1,4 +1,4 @@
-"""The choice: which values to save, so that least is lost within a number of bytes. Exact, by HiGHS through scipy.
+"""The choice: which values to save, so that least is lost within a number of bytes, by HiGHS through scipy.
 
 For every value v, a_v says that it is there in the backward pass, and r_e that operation e is run again; v is saved
 where it is there and its operation is not run again. What is needed must be there, and so must what a repeated
@@ -7,6 +7,9 @@ no budget all conditions are differences, so that the linear program has a whole
 plans of the lower hull of seconds against bytes; a budget in between makes it an integer program. Of several kinds of
 layers the budget is one of each moment at which the peak may be (`Graph.moments`). A copy on the host stands in for a
 saved value; what the host may be sent is a budget too, so that copies are chosen by the integer programs alone.
+
+Exact where a search ends within `NODES`. A longer one gives the best plan found by then, of which there always is one:
+to save nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from scipy.sparse import coo_array, csr_array
 from artifex_bench.remat.budget.graph import Graph, Moment
 
 Saved = frozenset[int]
+NODES = 100  # of a search that is cut off there: of 889 values of ten kinds, within 0.1 % of the least there can be
 
 
 def optimum(graph: Graph, budget: float) -> Saved:
@@ -33,9 +37,10 @@ def frontier(graph: Graph, between: int = 0) -> list[Saved]:
 
     All of the lower hull (Eisner & Severance 1976), and the optimum at `between` budgets evenly spaced.
     """
-    lean, fastest = least(graph), _solve(graph)
-    found = {lean, *_hull(graph, lean, fastest)}
-    low, high = graph.peak(lean), graph.peak(fastest)
+    lean = least(graph)
+    found = {lean, *_hull(graph, lean, _solve(graph))}
+    fastest = min(map(graph.seconds, found))
+    low, high = graph.peak(lean), min(graph.peak(p) for p in found if graph.seconds(p) <= fastest * (1 + 1e-9))
     found |= {optimum(graph, low + (high - low) * i / (between + 1)) for i in range(between + 1)}
     best: list[Saved] = []
     for plan in sorted(found, key=lambda p: (graph.peak(p), graph.seconds(p))):
@@ -100,7 +105,7 @@ def _solve(graph: Graph, price: float = 0.0, budget: float | None = None) -> Sav
         integrality=np.full(len(costs), 0 if budget is None else 1),
         bounds=Bounds(least, most),
         constraints=constraints,
-        options={"mip_rel_gap": 0.0},
+        options={"mip_rel_gap": 0.0, "node_limit": NODES},
     )
     if found.x is None:
         raise RuntimeError(f"the solver found no plan: {found.message}")

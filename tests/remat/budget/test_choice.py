@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artifex_bench.remat.budget import choice
 from artifex_bench.remat.budget.choice import frontier, least, optimum
 from artifex_bench.remat.budget.graph import Cost, Graph, Moment, Step, Value, joined
 
@@ -110,6 +111,18 @@ def test_of_several_kinds_what_the_last_layer_saves_costs_nothing_at_the_peak():
     assert both.peak(()) == 4
     assert (both.peak({0}), both.peak({1}), both.peak({0, 1})) == (8, 4, 8)
     assert optimum(both, 4) == {1}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(graphs(copies=False), min_size=2, max_size=4), st.floats(0, 1))
+def test_a_search_that_is_cut_off_gives_a_plan_within_the_budget_all_the_same(kinds, share):
+    before = [[float(j < i) for j in range(len(kinds))] for i in range(len(kinds))]
+    every = joined([replace(kind, moments=()) for kind in kinds], [3] * len(kinds), before)
+    low = every.peak(())
+    budget = low + share * (every.peak(range(len(every.values))) - low)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(choice, "NODES", 1)
+        assert every.peak(optimum(every, budget)) <= budget + 1
 
 
 def test_what_derives_from_what_is_read_besides_is_there_only_if_it_is_saved():
