@@ -46,13 +46,15 @@ def remat_to_budget(
     At most six programs are compiled. Of those within the budget the fastest is given: as measured, where `args` are
     arrays and the device is attached; else by the target's rates.
 
-    Raises BudgetError (a CaseError) when nothing fits, with the least peak found, or when the budget is none, and
-    CaseError for a target or an argument number that there is not.
+    Raises BudgetError (a CaseError) when nothing fits, with the least peak found, when the budget is none, or when the
+    function gives more than a number and there is no `step`; CaseError for a target or an argument number that there
+    is not.
     """
     asked = parse(budget)
     chosen = _positions("argnums", argnums, len(args), some=True)
     donated = _positions("donate_argnums", donate_argnums, len(args), some=False)
     donated = (donated,) if isinstance(donated, int) else donated
+    _check_traceable(function, args, keywords or {}, step)
     where = target if isinstance(target, Target) else found(stored(target))
     make = step or (lambda f: jax.value_and_grad(f, chosen))
     arrays, fixed = split(keywords or {})
@@ -69,6 +71,20 @@ def remat_to_budget(
     rates, room = where.roofline.rates(), where.capacity
     groups, plan = meet(given, (*args, arrays), asked, rates, build, where.name, chosen, capacity=room)
     return planned(function, groups), replace(plan, compiler_options=dict(where.options))
+
+
+def _check_traceable(function: Callable[..., Any], args: Any, keywords: Mapping[str, Any], step: Any) -> None:
+    """Raise BudgetError within a transformation, whose arrays are none, and for a loss that only a `step` knows."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, keywords))):
+        raise BudgetError("called within jit, grad or another transformation: plan before, with arrays or their shapes")
+    arrays, fixed = split(keywords)
+    result = jax.eval_shape(lambda args, arrays: function(*args, **fixed, **arrays), args, arrays)
+    if step is None and (not hasattr(result, "shape") or result.shape):
+        shapes = jax.tree.map(lambda leaf: leaf.shape, result)
+        raise BudgetError(
+            f"the function gives arrays of shapes {shapes}, and not one number: give the step that differentiates it, "
+            "such as step=lambda loss: jax.value_and_grad(loss, has_aux=True)"
+        )
 
 
 def _positions(name: str, numbers: Any, count: int, some: bool) -> int | tuple[int, ...]:

@@ -13,7 +13,7 @@ import click
 from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import CaseError
-from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
+from artifex_bench.options import BARE, MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
 
 WRONG_USE = 2
 
@@ -83,7 +83,7 @@ def main() -> None:
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
 @click.option("--timeout", type=SECONDS, help="Of a visit.  [default: 600]")
 @click.option(
-    "--memory-limit", type=Bytes(), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom."
+    "--memory-limit", type=Bytes(BARE), help="Of a worker's process, e.g. 8GiB: past it the case is recorded as oom."
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where runs go.  [default: results]")
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
@@ -123,7 +123,7 @@ _MAX_BATCH = _PROFILE - {"batch", "steps", "timeout"}
 
 
 @main.command(params=[option for option in run.params if option.name in _MAX_BATCH])
-@click.option("--memory-budget", type=Bytes(), help="Where it is less than the target's capacity, e.g. 8GiB.")
+@click.option("--memory-budget", type=Bytes(BARE), help="Where it is less than the target's capacity, e.g. 8GiB.")
 @click.option("--multiple-of", type=click.IntRange(1), default=1, show_default=True, help="Batches to look at.")
 @click.option("--limit", type=click.IntRange(1), default=2**20, show_default=True, help="No batch beyond is compiled.")
 @click.option("--timeout", type=SECONDS, help="Of a compilation.  [default: 1800]")
@@ -143,7 +143,7 @@ def max_batch(**options: Any) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, help="Draw the plots as well.")
 @click.option("--html", is_flag=True, help="Write page.html as well: all of it in one file that works from disk.")
-@click.option("--memory-budget", type=Bytes(), help="That the page's recommendation keeps: see advise.")
+@click.option("--memory-budget", type=Bytes(BARE), help="That the page's recommendation keeps: see advise.")
 @click.option("--time-budget", type=MULTIPLE, help="The same.  [default, without a memory budget: 1.1x]")
 @click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
 def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
@@ -238,7 +238,9 @@ def compare(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--memory-budget", type=Bytes(), help="Of the compiled peak, e.g. 8GiB: the fastest strategy that fits.")
+@click.option(
+    "--memory-budget", type=Bytes(BARE), help="Of the compiled peak, e.g. 8GiB: the fastest strategy that fits."
+)
 @click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")
 @click.option(
     "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures, e.g. 4h: how and how often to save."

@@ -43,14 +43,19 @@ def in_bytes(text: str) -> float | None:
 
 
 class Bytes(click.ParamType):
-    """A size: 8GiB, 512MiB, 16GB, or bytes."""
+    """A size: 8GiB, 512MiB, 16GB, or bytes. A number without a unit is `least` or more: 45 of memory means GiB."""
 
     name = "SIZE"
+
+    def __init__(self, least: int = 1):
+        self.least = least
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         size = in_bytes(str(value))
         if size is None or not 1 <= size < 2**63:  # more than the system can count
             self.fail(f"{value!r}: must be a size such as 8GiB, 512MiB or 16GB", param, ctx)
+        if size < self.least and str(value).strip()[-1].isdigit():
+            self.fail(f"{value!r}: bytes have a unit, such as 8GiB, or are {self.least} or more", param, ctx)
         return int(size)
 
 
@@ -102,5 +107,6 @@ class Picture(click.Path):
         return super().convert(value, param, ctx)
 
 
+BARE = 1024  # bytes of memory without a unit, at least
 SECONDS = Number("SECONDS", "seconds, or a time such as 30min or 4h", {"s": 1, "min": 60, "h": 3600})
 MULTIPLE = Number("MULTIPLE", "a multiple such as 1.1x", {"x": 1})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.options import MULTIPLE, SECONDS, Bytes, Listed
+from artifex_bench.options import BARE, MULTIPLE, SECONDS, Bytes, Listed
 
 
 def refusal(kind, value):
@@ -62,6 +62,12 @@ def test_sizes(text, count):
 )
 def test_what_is_no_size_is_refused(text):
     assert refusal(Bytes(), text) == f"{text!r}: must be a size such as 8GiB, 512MiB or 16GB"
+
+
+@pytest.mark.parametrize("text", ["45", "1023", "512.5"])
+def test_a_few_bytes_of_memory_without_a_unit_are_a_slip(text):
+    assert refusal(Bytes(BARE), text) == f"{text!r}: bytes have a unit, such as 8GiB, or are 1024 or more"
+    assert [Bytes(BARE).convert(size, None, None) for size in (f"{text}B", "1024")] == [int(float(text)), 1024]
 
 
 @pytest.mark.parametrize(

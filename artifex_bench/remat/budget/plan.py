@@ -134,7 +134,8 @@ def _line(one: dict[str, Any]) -> str:
     words = f"{one['plan']}: {readable(one['peak'])}{refused}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
     words += f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
     times = one["measured_seconds"]
-    return words + (f", measured {1e3 * min(times):.3g} ms a step" if times else "")
+    words += f", measured {1e3 * min(times):.3g} ms a step" if times else ""
+    return f"{words}: taken" if one["taken"] else words
 
 
 def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
@@ -167,7 +168,7 @@ def describe(
         found.candidate.seconds,
         found.seconds,
         groups,
-        tuple(t.told() for t in tried),
+        tuple({**t.told(), "taken": t is found} for t in tried),
         tuple(_estimates(one) for one in by_hand(kinds)),
     )
 

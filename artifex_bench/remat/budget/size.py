@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.case import CaseError
-from artifex_bench.options import in_bytes
+from artifex_bench.options import BARE, in_bytes
 
 
 class BudgetError(CaseError):
@@ -37,9 +37,9 @@ def budget(given: Any) -> Budget:
         )
     if size <= 1 and text[-1].isdigit():
         return Budget(text, fraction=size)
-    if text[-1].isdigit() and size < 1024:  # 1.5 and 50 are meant as something else
+    if text[-1].isdigit() and size < BARE:  # 1.5 and 50 are meant as something else
         raise BudgetError(
-            f"budget {text!r}: a fraction is 0 to 1; bytes have a unit, such as 120MiB, or are 1024 or more"
+            f"budget {text!r}: a fraction is 0 to 1; bytes have a unit, such as 120MiB, or are {BARE} or more"
         )
     if not 1 <= size < 2**63:
         raise BudgetError(f"budget {text!r}: must be 1 byte or more, and less than 8 EiB")
