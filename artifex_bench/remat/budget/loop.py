@@ -20,7 +20,7 @@ from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, Stack, planne
 
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
-MARGIN = 0.002  # of the budget, more after every miss: peaks are not quite monotone in what is saved
+MARGIN = 0.002  # of the budget, that much over it at first, and less after every miss: estimates are not quite exact
 ODD = 0.1  # what seems this much over the budget may fit all the same: a named policy at once, a plan as a last resort
 RIVALS = 2  # named policies that are compiled for their few FLOPs, whatever the rates say, where steps can be timed
 RUNS, LONG = 10, 5.0  # of each of those that fit, in turn; two will do once all of them together took so many seconds
@@ -181,9 +181,11 @@ class _Search:
 
     def predicted(self, one: Candidate) -> float:
         """Peak: the estimate, mended by what the estimates of the nearest compiled plans were off by. What XLA keeps
-        without rematerialization is its own choice, and says nothing of the others.
+        without rematerialization is its own choice, and says nothing of the others; blocks say nothing of plans that
+        take each layer by itself, nor these of blocks, where both are known.
         """
-        like = [t for t in self.tried if t.candidate.label != "none"] or self.tried
+        some = [t for t in self.tried if t.candidate.label != "none"] or self.tried
+        like = [t for t in some if t.candidate.in_blocks == one.in_blocks] or some
         points = sorted({t.candidate.bytes: t.peak - t.candidate.bytes for t in like}.items())
         at = bisect_left([size for size, _ in points], one.bytes)
         if at == 0 or at == len(points):
@@ -195,10 +197,11 @@ class _Search:
         """What to compile next, or None when nothing promises more."""
         tried = [t.candidate for t in self.tried]
         left = [c for c in self.candidates if c not in tried]
-        best, over = self.best(), sum(not t.fits(self.limit) for t in self.tried)
+        best = self.best()
+        over = sum(not t.fits(self.limit) for t in self.tried if t.candidate.label != "none")
         if best is None:  # the leanest that is left: peaks are not quite monotone
             return min(left, key=self.predicted, default=None)
-        limit = self.limit * (1 - MARGIN * over)
+        limit = self.limit * (1 + MARGIN * (1 - over))
         named = [c for c in left if c.label not in OWN and self.predicted(c) <= limit * (1 + ODD)]
         rivals = self.rivals(named, best)
         if len(rivals) == self.compiles - len(self.tried):

@@ -76,6 +76,11 @@ class Candidate:
     seconds: float
     flops: float
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether layers are taken together somewhere."""
+        return any(isinstance(choice, Plan) for groups in self.groups.values() for _, choice in groups)
+
 
 def kind_of(stack: Stack, layers: tuple[int, ...], prefix: str, derivative: Flat, rates: Rates) -> Kind:
     """From what `stacks.planned` told of those layers of the stack. Only of scans are values offloaded: with calls XLA
