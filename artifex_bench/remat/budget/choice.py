@@ -14,7 +14,7 @@ to save nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -32,21 +32,24 @@ def optimum(graph: Graph, budget: float) -> Saved:
     return _solve(graph, budget=budget)
 
 
-def frontier(graph: Graph, between: int = 0) -> list[Saved]:
-    """Plans from the one of the least peak to the fastest, each the best for its peak.
-
-    All of the lower hull (Eisner & Severance 1976), and the optimum at `between` budgets evenly spaced.
+def frontier(graph: Graph, known: Collection[Saved], between: int = 0) -> list[Saved]:
+    """Those with the fewest seconds for their peak, of the plans `known` (the `hull`) and the optimum at `between`
+    peaks evenly spaced from their least to that of the fastest.
     """
-    lean = least(graph)
-    found = {lean, *_hull(graph, lean, _solve(graph))}
-    fastest = min(map(graph.seconds, found))
-    low, high = graph.peak(lean), min(graph.peak(p) for p in found if graph.seconds(p) <= fastest * (1 + 1e-9))
-    found |= {optimum(graph, low + (high - low) * i / (between + 1)) for i in range(between + 1)}
+    low, fastest = min(map(graph.peak, known)), min(map(graph.seconds, known))
+    high = min(graph.peak(p) for p in known if graph.seconds(p) <= fastest * (1 + 1e-9))
+    found = {*known, *(optimum(graph, low + (high - low) * i / (between + 1)) for i in range(between + 1))}
     best: list[Saved] = []
     for plan in sorted(found, key=lambda p: (graph.peak(p), graph.seconds(p))):
         if not best or graph.seconds(plan) < graph.seconds(best[-1]) * (1 - 1e-9):
             best.append(plan)
     return best
+
+
+def hull(graph: Graph) -> list[Saved]:
+    """The plans of the lower hull of seconds against bytes (Eisner & Severance 1976), from the least to the fastest."""
+    lean = least(graph)
+    return sorted({lean, *_hull(graph, lean, _solve(graph))}, key=graph.bytes)
 
 
 def least(graph: Graph) -> Saved:

@@ -186,12 +186,12 @@ class _Search:
         """
         some = [t for t in self.tried if t.candidate.label != "none"] or self.tried
         like = [t for t in some if t.candidate.in_blocks == one.in_blocks] or some
-        points = sorted({t.candidate.bytes: t.peak - t.candidate.bytes for t in like}.items())
-        at = bisect_left([size for size, _ in points], one.bytes)
+        points = sorted({t.candidate.saved: t.peak - t.candidate.bytes for t in like}.items())
+        at = bisect_left([size for size, _ in points], one.saved)
         if at == 0 or at == len(points):
             return one.bytes + points[min(at, len(points) - 1)][1]
         (low, below), (high, above) = points[at - 1], points[at]
-        return one.bytes + below + (above - below) * (one.bytes - low) / (high - low)
+        return one.bytes + below + (above - below) * (one.saved - low) / (high - low)
 
     def following(self) -> Candidate | None:
         """What to compile next, or None when nothing promises more."""

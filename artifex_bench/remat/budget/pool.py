@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from artifex_bench.remat.budget.choice import Saved, frontier, least
+from artifex_bench.remat.budget.choice import Saved, frontier, hull
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Graph, Rates, graph_of, joined, never
 from artifex_bench.remat.budget.stacks import AGAIN, Choice, Fine, Groups, Plain, Stack, apart
@@ -68,11 +68,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A plan, with what it adds as estimated: bytes to the peak (but for a constant), seconds and FLOPs to a step."""
+    """A plan, with what it adds as estimated: bytes to the peak (but for a constant), seconds and FLOPs to a step.
+    `saved`: bytes that it saves in all, which need not be there at once where there are several kinds of layers.
+    """
 
     label: str
     groups: Mapping[str, Groups]
     bytes: float
+    saved: float
     seconds: float
     flops: float
 
@@ -106,15 +109,17 @@ def _saves(policy: Policy, prefix: str, derivative: Flat, index: Mapping[str, in
 
 
 def pool(kinds: Sequence[Kind]) -> list[Candidate]:
-    """Candidates by rising bytes: the leanest plan, others that none dominates, and the named policies."""
+    """Candidates by rising peak: plans that none dominates in peak, bytes saved and seconds, and the named policies."""
     whole = _joined(kinds)
-    plans = [_by_stack(plan, kinds) for plan in dict.fromkeys((least(whole), *frontier(whole, BETWEEN)))]
-    lean, *found = (_alike("plan", kinds, plan) for plan in plans)
+    known = hull(whole)
+    plans = [_by_stack(plan, kinds) for plan in dict.fromkeys((known[0], *frontier(whole, known, BETWEEN)))]
+    others = [_by_stack(plan, kinds) for plan in known]
+    lean, *found = (_alike("plan", kinds, plan) for plan in (*plans, *others))
     for low, high in pairwise(plans):
         found += _mixtures(kinds, low, high)
     best = [lean]
-    for one in sorted(found, key=lambda c: (c.bytes, c.seconds)):
-        if one.seconds < best[-1].seconds:
+    for one in sorted(found, key=lambda c: (c.bytes, c.saved, c.seconds)):
+        if all(one.seconds < other.seconds or one.saved < other.saved for other in best):
             best.append(one)
     return sorted([*best, *by_hand(kinds)], key=lambda c: (c.bytes, c.label not in OWN))
 
@@ -204,7 +209,7 @@ def candidate(label: str, kinds: Sequence[Kind], groups: Mapping[str, Groups]) -
         copied = kind.stack.slice_bytes if len(chosen) > 1 else 0
         sizes.append(added[0] + copied)
         seconds, flops = seconds + added[1], flops + added[2]
-    return Candidate(label, groups, _peak(kinds, groups, sizes), seconds, flops)
+    return Candidate(label, groups, _peak(kinds, groups, sizes), sum(sizes), seconds, flops)
 
 
 def _peak(kinds: Sequence[Kind], groups: Mapping[str, Groups], sizes: Sequence[float]) -> float:

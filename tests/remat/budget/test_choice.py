@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.remat.budget import choice
-from artifex_bench.remat.budget.choice import frontier, least, optimum
+from artifex_bench.remat.budget.choice import frontier, hull, least, optimum
 from artifex_bench.remat.budget.graph import Cost, Graph, Moment, Step, Value, joined
 
 SHARE = st.sampled_from((0.0, 0.5, 1.0))
@@ -65,7 +65,7 @@ def test_no_plan_within_the_budget_is_faster(graph, share):
 @given(graphs(copies=False))
 def test_the_frontier_falls_and_each_of_its_plans_is_the_best_for_its_peak(graph):
     """Without copies on the host: the plans of the hull have none."""
-    plans = frontier(graph, 4)
+    plans = frontier(graph, hull(graph), 4)
     seconds, sizes = [graph.seconds(p) for p in plans], [graph.peak(p) for p in plans]
     assert seconds == sorted(seconds, reverse=True) and sizes == sorted(sizes)
     assert seconds[-1] == pytest.approx(min(map(graph.seconds, every_plan(graph))), rel=1e-6, abs=1e-12)

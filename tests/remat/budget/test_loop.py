@@ -21,8 +21,8 @@ MIB = 2**20
 
 def candidates(count):
     """Each keeps a MiB more than the one before, and is a second faster; the last is no rematerialization."""
-    plans = [Candidate("plan", {"s": ((i, None),)}, i * MIB, float(count - i), 0.0) for i in range(count)]
-    return plans, Candidate("none", {"s": ((count, None),)}, 2 * count * MIB, 1.0, 0.0)
+    plans = [Candidate("plan", {"s": ((i, None),)}, i * MIB, i * MIB, float(count - i), 0.0) for i in range(count)]
+    return plans, Candidate("none", {"s": ((count, None),)}, 2 * count * MIB, 2 * count * MIB, 1.0, 0.0)
 
 
 @given(st.integers(2, 40), st.data())
@@ -63,7 +63,7 @@ def test_a_fraction_is_of_the_way_from_the_leanest_to_none():
 def test_of_those_that_fit_the_fastest_as_measured_is_taken_and_named_policies_are_given_a_chance():
     """By the rates the second plan is the fastest; run, a named policy that computes less again is."""
     plans, plain = candidates(2)
-    named = [Candidate(f"named-{i}", {"s": ((9 + i, None),)}, i * MIB, 2.0 + i, -1.0 - i) for i in range(3)]
+    named = [Candidate(f"named-{i}", {"s": ((9 + i, None),)}, i * MIB, i * MIB, 2.0 + i, -1.0 - i) for i in range(3)]
     measured = {"plan": 0.5, "none": 0.4, "named-0": 0.3, "named-1": 0.2, "named-2": 0.1}
 
     def build(one):
@@ -109,7 +109,7 @@ def test_what_alone_fits_is_timed_too():
 
 def test_where_nothing_runs_named_policies_are_compiled_for_what_the_rates_say_alone():
     plans, plain = candidates(2)
-    named = Candidate("named", {"s": ((9, None),)}, 0, 2.0, -1.0)
+    named = Candidate("named", {"s": ((9, None),)}, 0, 0, 2.0, -1.0)
     search = _Search([*plans, named, plain], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES)
     found = search.run(Budget("", bytes=20 * MIB), plans[0], plain)
     assert [t.candidate for t in search.tried] == plans and found.candidate == plans[1] and not found.seconds
