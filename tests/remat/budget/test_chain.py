@@ -8,9 +8,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from artifex_bench import remat_to_budget
+from artifex_bench.measure.budget import Target
 from artifex_bench.measure.rates import CPU
+from artifex_bench.remat.budget import loop
 from artifex_bench.remat.budget.choice import optimum
 from artifex_bench.remat.budget.graph import graph_of, joined
+from artifex_bench.remat.budget.plan import Built
+from artifex_bench.remat.budget.pool import OWN, pool
 from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
 
 WIDTHS = (32, 24, 16, 8)
@@ -22,9 +27,13 @@ def chain(weights, x):
     return jnp.sum(x**2)
 
 
+def arguments():
+    return [jnp.ones(pair) for pair in itertools.pairwise(WIDTHS)], jnp.ones((64, WIDTHS[0]))
+
+
 @pytest.fixture(scope="module")
 def graph():
-    args = [jnp.ones(pair) for pair in itertools.pairwise(WIDTHS)], jnp.ones((64, WIDTHS[0]))
+    args = arguments()
     found = {}
 
     def told(stack, layer, prefix, derivative):
@@ -46,3 +55,15 @@ def test_regret_is_zero_against_every_plan(graph, share):
     found = optimum(graph, budget)
     assert graph.bytes(found) <= budget
     assert graph.seconds(found) == pytest.approx(best, rel=1e-9)
+
+
+def test_of_plans_with_the_same_peak_one_that_saves_less_in_all_stays_in_the_choice(monkeypatch):
+    """The estimate of its peak is the surer; and none stays that another betters in peak, bytes saved and seconds."""
+    found = []
+    monkeypatch.setattr(loop, "pool", lambda kinds: found.extend(pool(kinds)) or found)
+    target = Target("fake", CPU, lambda function, args, donated: Built(jax.eval_shape(function, *args)[0].size))
+    remat_to_budget(chain, *arguments(), budget="1MiB", target=target)
+    own = {(c.bytes, c.saved, c.seconds) for c in found if c.label in OWN}
+    pairs = list(itertools.permutations(own, 2))
+    assert not any(all(mine <= theirs for mine, theirs in zip(*pair, strict=True)) for pair in pairs)
+    assert any(a[0] == b[0] and a[1] < b[1] and a[2] > b[2] for a, b in pairs)

@@ -168,3 +168,30 @@ def test_blocks_are_told_by_what_becomes_of_their_layers():
     assert list(_alike(Part((0, 1, 2, 3, 4), 5, turns))) == [Part((0, 2, 4), 5, AGAIN), Part((1, 3), 5, Plain())]
     assert list(_alike(Part((1, 2), 5, turns))) == [Part((1,), 5, Plain()), Part((2,), 5, AGAIN)]
     assert list(_alike(Part((0, 1), 2, blocks))) == [Part((0, 1), 2, blocks)]
+
+
+def test_what_blocks_came_to_says_nothing_of_plans_that_take_layers_by_themselves():
+    """Blocks seem the fastest that fit, and come to 20 MiB more than that; a plan that fits is found all the same."""
+    plans, plain = candidates(6)
+    blocks = Candidate("every-2", {"s": ((6, Plan(2, (True, True), group=True)),)}, 2 * MIB, 2 * MIB, 0.5, 0.0)
+    assert blocks.in_blocks and not plans[0].in_blocks
+    found = []
+
+    def build(one):
+        found.append(one.label)
+        return Built(int(10 * MIB + one.bytes + (20 * MIB if one is blocks else 0)))
+
+    search = _Search([*plans, plain, blocks], build, COMPILES)
+    assert search.run(Budget("", bytes=14 * MIB), plans[0], plain).candidate == plans[4]
+    assert found[:3] == ["plan", "every-2", "plan"]
+    assert search.predicted(plans[5]) == 15 * MIB
+
+
+def test_peaks_are_mended_by_what_is_saved_in_all():
+    """Of two plans of the same estimate the one that saves more is off by more, as one that was compiled."""
+    plans, plain = candidates(2)
+    more, between = (Candidate("plan", {"s": ((n, None),)}, 0.0, n * 4 * MIB, 1.0, 0.0) for n in (2, 1))
+    search = _Search([*plans, plain], lambda one: Built(int(10 * MIB + one.saved / 2)), COMPILES)
+    for one in (plans[0], more):
+        search.compile(one)
+    assert search.predicted(between) == 12 * MIB
