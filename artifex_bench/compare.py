@@ -85,7 +85,7 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each case and quantity that both runs have: `case`, `label`, `quantity`, medians `base` and `new`,
     `ratio` with its bootstrap 95 % interval (`ratio_low`, `ratio_high`), `least_ratio` of the rounds' least values and
-    its `p` (None where it is exact or there are too few rounds), `threshold`, `change` and `reason`.
+    its `p`, corrected for all rows (None where it is exact or rounds are too few), `threshold`, `change` and `reason`.
 
     `change` is `regression` or `improvement` where the ratio of the least values is beyond the quantity's threshold and
     significant (Welch's t test, Fisher's exact test on counts of trials; 2 % over all rows by Holm 1979). It is `same`
@@ -167,18 +167,17 @@ def _counted(base: list[Record], new: list[Record], name: str, among: Sequence[s
 
 
 def _judge(rows: list[dict[str, Any]]) -> None:
-    """Fill in `change` and `reason` of each row, Holm's correction over those with a p."""
+    """Fill in `change` and `reason` of each row, and correct each `p` for all of them (Holm 1979)."""
     tested = sorted((row for row in rows if row["p"] is not None), key=lambda row: row["p"])
-    adjusted: dict[int, float] = {}
+    largest = 0.0
     for rank, row in enumerate(tested):
-        adjusted[id(row)] = min(1.0, max(row["p"] * (len(tested) - rank), *adjusted.values(), 0.0))
+        row["p"] = largest = min(1.0, max(row["p"] * (len(tested) - rank), largest))
     for row in rows:
-        if row["quantity"] == "status":
-            continue
-        row["change"], row["reason"] = _change(row, adjusted.get(id(row)), len(tested))
+        if row["quantity"] != "status":
+            row["change"], row["reason"] = _change(row, len(tested))
 
 
-def _change(row: dict[str, Any], p: float | None, tests: int) -> tuple[str, str]:
+def _change(row: dict[str, Any], tests: int) -> tuple[str, str]:
     """(change, reason), from `p` as corrected for so many tests."""
     medians = _beyond(row["new"], row["base"], row["threshold"])
     leasts = medians if row["least_ratio"] is None else _beyond(row["least_ratio"], 1.0, row["threshold"])
@@ -188,13 +187,13 @@ def _change(row: dict[str, Any], p: float | None, tests: int) -> tuple[str, str]
         return str(medians), "exact"
     if row["contended"]:
         return "unsure", "contended: others used the processors meanwhile"
-    if p is None:
+    if row["p"] is None:
         return "unsure", "too few rounds to tell"
     least = "" if row["least_ratio"] is None else f"least values {units.ratio(row['least_ratio'])}, "
-    told = f"{least}p {p:.2g} over all {tests}"
+    told = f"{least}p {row['p']:.2g} over all {tests}"
     if not leasts:
         return "unsure", f"{told}: the medians alone differ"
-    return (leasts, told) if p <= LEVEL else ("unsure", f"{told}: not significant")
+    return (leasts, told) if row["p"] <= LEVEL else ("unsure", f"{told}: not significant")
 
 
 def _percent(share: float) -> str:
