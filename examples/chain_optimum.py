@@ -23,8 +23,8 @@ from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target, target
 from artifex_bench.measure.jaxprs import flops
 from artifex_bench.measure.rates import Roofline
+from artifex_bench.remat.budget.derivative import graph_of
 from artifex_bench.remat.budget.flat import Flat
-from artifex_bench.remat.budget.graph import graph_of
 from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)

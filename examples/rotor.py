@@ -28,8 +28,8 @@ from artifex_bench import remat_to_budget
 from artifex_bench.case import ATTACHED
 from artifex_bench.measure.budget import Target, target
 from artifex_bench.measure.jaxprs import flops
+from artifex_bench.remat.budget.derivative import graph_of
 from artifex_bench.remat.budget.flat import Flat
-from artifex_bench.remat.budget.graph import graph_of
 from artifex_bench.remat.budget.stacks import WHOLE, Fine, planned
 
 SLOTS = 400  # of memory, in which Rotor's program counts

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from artifex_bench.remat.budget.pool import Candidate, Kind, Part, by_hand, estimated
+from artifex_bench.remat.budget.estimate import Candidate, estimated
+from artifex_bench.remat.budget.kinds import Kind, Part
+from artifex_bench.remat.budget.pool import by_hand
 from artifex_bench.remat.budget.size import Budget, readable
 from artifex_bench.remat.budget.stacks import Choice, Plain, apart
 from artifex_bench.remat.strategies import Plan, Policy

@@ -11,7 +11,7 @@ import pytest
 
 from artifex_bench.measure.jaxprs import flops
 from artifex_bench.measure.rates import CPU
-from artifex_bench.remat.budget.graph import graph_of
+from artifex_bench.remat.budget.derivative import graph_of
 from artifex_bench.remat.budget.stacks import WHOLE, Fine, Plain, Stack, planned, stacks_of
 from artifex_bench.remat.strategies import Policy, parse
 from tests.remat.budget import functions

@@ -13,7 +13,8 @@ from artifex_bench.measure.budget import Target
 from artifex_bench.measure.rates import CPU
 from artifex_bench.remat.budget import loop
 from artifex_bench.remat.budget.choice import optimum
-from artifex_bench.remat.budget.graph import graph_of, joined
+from artifex_bench.remat.budget.derivative import graph_of
+from artifex_bench.remat.budget.graph import joined
 from artifex_bench.remat.budget.plan import Built
 from artifex_bench.remat.budget.pool import OWN, pool
 from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from artifex_bench.case import CaseError
 from artifex_bench.remat.budget import kept
+from artifex_bench.remat.budget.estimate import Candidate
+from artifex_bench.remat.budget.kinds import Part
 from artifex_bench.remat.budget.loop import COMPILES, RUNS, _Search
 from artifex_bench.remat.budget.plan import Built, _alike
-from artifex_bench.remat.budget.pool import Candidate, Part
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
 from artifex_bench.remat.budget.stacks import AGAIN, Fine, Plain
 from artifex_bench.remat.strategies import Plan, Policy
