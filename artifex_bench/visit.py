@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from artifex_bench import case as cases
-from artifex_bench.case import Case
+from artifex_bench.case import Case, RematCase
+
+WHOLE, SEARCH, REST = "whole", "search", "rest"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Visit:
     Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
     of the compile cache that the rounds share (None: no cache), `scratch` the one for files that are written to be
     measured (None: the system's own). `profile` is the folder that a profile's trace goes to (None: no profile, the
-    case is measured).
+    case is measured). `part` is what a process does of it: see `parts`.
     """
 
     case: Case
@@ -29,11 +31,24 @@ class Visit:
     cache: str | None = None
     scratch: str | None = None
     profile: str | None = None
+    part: str = WHOLE
 
     @property
     def key(self) -> tuple[str, int]:
         """The key of the record that this visit will give."""
         return cases.case_id(self.case), self.round
+
+
+def parts(visit: Visit) -> tuple[Visit, ...]:
+    """What is done of the visit in a fresh process each, one after the other. The search for a budget runs programs,
+    and what is resident after them would count in no peak: it is a part of its own, and leaves its choice in the cache.
+    """
+    case = visit.case
+    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-")
+    runs = visit.steps > 0 and visit.profile is None and getattr(case, "target", None) == cases.ATTACHED
+    if searched and runs and visit.round == 0 and visit.cache is not None:
+        return replace(visit, part=SEARCH), replace(visit, part=REST)
+    return (visit,)
 
 
 def to_json(visit: Visit) -> dict[str, Any]:

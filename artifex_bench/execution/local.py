@@ -76,16 +76,21 @@ def stop() -> None:
 
 
 def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
-    """The record of a visit: `ok`, or the status and reason of a process that failed, hung or was killed.
+    """The record of a visit: `ok`, or the status and reason of a process that failed, hung or was killed. Where it has
+    parts, one process follows the other.
 
     What the worker prints goes to `log`. Interrupting it (KeyboardInterrupt) kills the process and is raised again.
     """
     said = _Said()
     started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
-    try:
-        status, reason = _outcome(visit, said, log, start, begin + visit.timeout)
-    except ChildProcessError as error:
-        status, reason = "failed", str(error)
+    status, reason = "ok", ""
+    for part in visits.parts(visit):
+        if status != "ok":
+            break
+        try:
+            status, reason = _outcome(part, said, log, start, begin + visit.timeout)
+        except ChildProcessError as error:
+            status, reason = "failed", str(error)
     return Record(
         case=visit.case,
         round=visit.round,
@@ -100,6 +105,7 @@ def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
 
 def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
     """Start the worker, hand the visit over, and hear it out: status and reason."""
+    said.status = None
     kills = _kernel_oom_kills()
     question, ask = os.pipe()
     hear, answer = os.pipe()

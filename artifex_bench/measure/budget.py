@@ -100,8 +100,8 @@ def settle(
 ) -> Settled:
     """The case's budget met: `compiled(program)` compiles what the case measures; what is chosen is kept at `place`.
 
-    With `timed`, those that fit are run on a CPU, and the fastest is chosen by that. (On another device the peak that
-    is read later would be theirs: it never resets.) Raises BudgetError when nothing fits.
+    With `timed`, those that fit are run where the device is attached, and the fastest is chosen by that. Raises
+    BudgetError when nothing fits.
     """
     assert program.plan.budget is not None
     state, batch = program.abstract()
@@ -109,7 +109,7 @@ def settle(
 
     def build(loss: Callable[..., Any]) -> Built:
         found = compiled(replace(program, loss=loss))
-        if found.step is None or not timed or device.platform != "cpu" or device.description is not None:
+        if found.step is None or not timed or device.description is not None:
             return Built(found.peak, refused=found.refused)
         return Built(found.peak, _runs(found.step, arrays, program.donated))
 

@@ -23,7 +23,7 @@ from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.timing import CpuShare, time_steps, warm_up
 from artifex_bench.record import Measurement
 from artifex_bench.targets import Description, Target, attached
-from artifex_bench.visit import Visit
+from artifex_bench.visit import REST, SEARCH, Visit
 
 
 def measure(visit: Visit) -> Iterator[Measurement]:
@@ -37,6 +37,8 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     first = visit.round == 0
     if first and settled is not None:
         yield from take("settled", settled)
+    if visit.part == SEARCH:
+        return
     traced = trace(program) if first else None
     if traced is not None:
         yield from take("traced", traced)
@@ -57,8 +59,8 @@ def measure(visit: Visit) -> Iterator[Measurement]:
 
 
 def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | None]:
-    """The program that is measured. Where the strategy is a budget, with the plan that meets it; a later round takes
-    what the first one chose.
+    """The program that is measured. Where the strategy is a budget, with the plan that meets it; a later round, and
+    what follows a search of its own, take what that chose.
     """
     assert isinstance(visit.case, RematCase)
     program = build(visit.case, target.devices)
@@ -66,7 +68,8 @@ def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | Non
     if program.plan.budget is None:
         return program, None
     place = Path(visit.cache) / f"{case_id(visit.case)}.json" if visit.cache is not None else None
-    before = budget.settled_before(program, place) if visit.round and place is not None else None
+    again = visit.round > 0 or visit.part == REST
+    before = budget.settled_before(program, place) if again and place is not None else None
     if before is not None:
         return before, None
     timed = visit.steps > 0 and visit.profile is None

@@ -34,12 +34,12 @@ NUMBER = Measurement("compile_seconds", "seconds", (1.5,))
 
 @pytest.fixture
 def measure(tmp_path):
-    def run(code, timeout=30.0, prologue=PROLOGUE):
+    def run(code, timeout=30.0, prologue=PROLOGUE, visit=None):
         def start(*streams):
             worker = (sys.executable, "-S", "-c", prologue + code)
             return subprocess.Popen(worker, **dict(zip(STREAMS, streams, strict=True)), start_new_session=True)
 
-        return local.measure(Visit(case("all"), 3, timeout=timeout), tmp_path / "log", start)
+        return local.measure(visit or Visit(case("all"), 3, timeout=timeout), tmp_path / "log", start)
 
     return run
 
@@ -55,6 +55,27 @@ def gone(pid):
             return True
         time.sleep(0.02)
     return False
+
+
+BUDGET = Visit(case("budget-0.5"), cache="folder")
+
+
+def test_what_the_workers_of_a_visit_in_parts_say_is_one_record(measure):
+    record = measure("number(f\"{visit['part']} {os.getpid()}\"); done()", visit=BUDGET)
+    (search, one), (rest, other) = (m.probe.split() for m in record.measurements)
+    assert (record.status, search, rest) == ("ok", "search", "rest") and one != other
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped", "oom"])
+def test_where_one_part_fell_the_next_is_not_begun(status, measure):
+    record = measure(f"number(visit['part']); done({status!r}, 'for a reason')", visit=BUDGET)
+    assert (record.status, record.reason) == (status, "for a reason")
+    assert [m.probe for m in record.measurements] == ["search"]
+
+
+def test_a_part_that_dies_is_a_failed_visit(measure):
+    record = measure("number(); os.kill(os.getpid(), signal.SIGKILL)", visit=BUDGET)
+    assert record.status == "failed" and len(record.measurements) == 1
 
 
 def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
