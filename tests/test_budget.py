@@ -136,20 +136,43 @@ def test_what_has_no_output_or_no_layers_or_complex_values_is_planned_too():
 
 def test_a_step_that_differentiates_nothing_is_refused():
     for step in (lambda loss: lambda ws, x: loss(ws, x), lambda loss: lambda ws, x: ws):
-        with pytest.raises(BudgetError, match="step: does not differentiate the function"):
+        with pytest.raises(BudgetError, match="no layer of the function is differentiated in the step"):
             remat_to_budget(forwards, weights(), data(), budget=0.5, step=step)
 
 
-def test_a_step_that_differentiates_otherwise_than_planned_is_refused():
+def test_what_a_step_differentiates_is_what_is_planned():
     def step(loss):
         return jax.grad(loss, (0, 1))
 
     def loss(ws, scale):
         return jnp.sum(jax.lax.scan(lambda x, w: (jnp.tanh(x @ w) * scale, None), data(), ws)[0])
 
-    with pytest.raises(BudgetError, match=r"argnums 0: the step differentiates the function otherwise"):
-        remat_to_budget(loss, weights(), 2.0, budget=0.5, step=step)
-    remat_to_budget(loss, weights(), 2.0, budget=0.5, step=step, argnums=(0, 1))
+    planned, plan = remat_to_budget(loss, weights(), 2.0, budget="2MiB", step=step, target=faked(MIB))
+    assert plan.groups[0].saved
+    for mine, theirs in zip(step(planned)(weights(), 2.0), step(loss)(weights(), 2.0), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [scanned, called, whole], ids=["scan", "calls", "whole"])
+def test_a_step_may_differentiate_a_part_of_an_argument(loss):
+    """As a training step does, of the parameters in its state."""
+
+    def of_state(state, x):
+        return loss(state["params"], x)
+
+    def step(loss):
+        def update(state, x):
+            gradients = jax.grad(lambda params: loss({**state, "params": params}, x))(state["params"])
+            return {"params": state["params"] - 0.1 * gradients, "step": state["step"] + 1}
+
+        return update
+
+    state = {"params": weights(), "step": jnp.int32(0)}
+    planned, plan = remat_to_budget(of_state, state, data(), budget="2MiB", step=step, target=faked(MIB))
+    assert any(group.saved for group in plan.groups)
+    found, expected = (jax.jit(step(one))(state, data()) for one in (planned, of_state))
+    np.testing.assert_allclose(found["params"], expected["params"], rtol=1e-4, atol=1e-5)
+    assert int(found["step"]) == 1
 
 
 @pytest.mark.parametrize("loss", [scanned, called], ids=["scan", "calls"])
@@ -237,7 +260,7 @@ def test_a_step_of_ones_own_is_what_is_compiled():
         return update
 
     planned, plan = remat_to_budget(scanned, weights(), data(), budget=1, step=step, donate_argnums=(0,))
-    assert len(seen) == len(plan.compiled)
+    assert len(seen) == len(plan.compiled) + 1  # to see what it differentiates
     assert planned(weights(), data()) == pytest.approx(float(scanned(weights(), data())), rel=1e-5)
 
 
@@ -247,23 +270,58 @@ def test_a_function_of_nothing_that_is_differentiated_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("result", "shapes"),
-    [(lambda x: x, r"\(8, 4\)"), (lambda x: (x.sum(), {"aux": x}), r"\(\(\), \{'aux': \(8, 4\)\}\)")],
-    ids=["array", "aux"],
+    ("result", "shown"),
+    [
+        (lambda x: x, r"float32\[8, 4\]"),
+        (lambda x: (x.sum(), {"aux": x}), r"\('float32\[\]', \{'aux': 'float32\[8, 4\]'\}\)"),
+        (lambda x: x.sum().astype(int), r"int32\[\]"),
+        (lambda x: x.sum() * 1j, r"complex64\[\]"),
+        (lambda x: None, "None"),
+    ],
+    ids=["array", "aux", "integer", "complex", "nothing"],
 )
-def test_what_gives_no_single_number_needs_a_step(result, shapes):
+def test_what_gives_no_real_number_needs_a_step(result, shown):
+    with pytest.raises(BudgetError, match=f"the function gives {shown}, and not one real number: give the step"):
+        remat_to_budget(lambda w, x: result(jnp.tanh(x @ w)), jnp.eye(4), jnp.ones((8, 4)), budget=0.5)
+
+
+def test_with_a_step_it_may_give_more():
     def loss(w, x):
-        return result(jnp.tanh(x @ w))
+        x = jnp.tanh(x @ w)
+        return x.sum(), {"aux": x}
+
+    def step(loss):
+        return jax.value_and_grad(loss, has_aux=True)
 
     args = jnp.eye(4), jnp.ones((8, 4))
-    with pytest.raises(BudgetError, match=f"the function gives arrays of shapes {shapes}, and not one number: give"):
-        remat_to_budget(loss, *args, budget=0.5, target=faked(MIB))
-    if shapes.endswith(r"\)\}\)"):
-        step = lambda loss: jax.value_and_grad(loss, has_aux=True)  # noqa: E731
-        planned, _ = remat_to_budget(loss, *args, budget="2MiB", step=step, target=faked(MIB))
-        assert planned(*args)[1]["aux"].shape == (8, 4)
+    planned, _ = remat_to_budget(loss, *args, budget="2MiB", step=step, target=faked(MIB))
+    assert planned(*args)[1]["aux"].shape == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"step": 3}, "step 3: must be a function of the loss that gives the step"),
+        ({"keywords": [1]}, r"keywords \[1\]: must be a mapping of arguments by name"),
+    ],
+    ids=["step", "keywords"],
+)
+def test_what_is_of_another_kind_is_refused(wrong, said):
+    with pytest.raises(BudgetError, match=said):
+        remat_to_budget(whole, weights(), data(), budget=0.5, **wrong)
+    with pytest.raises(BudgetError, match="function 3: must be a function"):
+        remat_to_budget(3, weights(), budget=0.5)
+
+
+def test_arguments_that_are_no_arrays_or_have_no_derivative_are_named():
+    with pytest.raises(BudgetError, match=r"argument 1\['how'\] 'mean': is no array: give it in keywords, or close"):
+        remat_to_budget(lambda w, x: w.sum(), weights(), {"how": "mean"}, budget=0.5)
+    with pytest.raises(BudgetError, match=r"argument 0\['step'\]: int32 has no derivative: give the step"):
+        remat_to_budget(lambda s, x: whole(s["w"], x), {"w": weights(), "step": jnp.int32(1)}, data(), budget=0.5)
 
 
 def test_within_a_transformation_there_are_no_arrays_to_plan_for():
     with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
         jax.jit(lambda x: remat_to_budget(whole, weights(), x, budget=0.5, target=faked(MIB)))(data())
+    with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
+        jax.grad(lambda s: remat_to_budget(lambda w, x: s * whole(w, x), weights(), data(), budget=0.5)[0])(2.0)

@@ -118,6 +118,7 @@ def settle(
         (state["params"], state["rest"], batch),
         program.plan.budget,
         roofline(device.platform, device.description).rates(),
+        jax.grad,
         build,
         device.platform if device.description is None else program.case.target,
         capacity=_capacity(device),

@@ -33,18 +33,18 @@ def meet(
     args: Sequence[Any],
     budget: Budget,
     rates: Rates,
+    step: Callable[[Callable[..., Any]], Callable[..., Any]],
     build: Callable[[Callable[..., Any]], Built],
     target: str,
-    argnums: int | Sequence[int] = 0,
     compiles: int = COMPILES,
     capacity: float = math.inf,
 ) -> tuple[Mapping[str, Groups], BudgetPlan]:
     """(the choices for `stacks.planned` of the fastest found whose compiled peak is within the budget, that plan).
 
-    `function(*args)` is a loss that is differentiated in `argnums`; `args` are arrays, or shapes. `build(function)`
-    compiles what is to be run with it; it is called `compiles` times at most. Where it can be run, those that fit are
-    timed, and the one with the fastest run is taken; else it is the fastest by the rates. No budget is above the
-    `capacity` of the target.
+    `function(*args)` is a loss that `step(function)(*args)` differentiates; `args` are arrays, or shapes.
+    `build(function)` compiles what is to be run with it; it is called `compiles` times at most. Where it can be run,
+    those that fit are timed, and the one with the fastest run is taken; else it is the fastest by the rates. No budget
+    is above the `capacity` of the target.
 
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
@@ -55,32 +55,18 @@ def meet(
         derivatives.setdefault(stack, {})[layer] = prefix, derivative  # of those of a loop the last: the fixpoint
 
     nothing = {stack.name: ((stack.depth, Fine(frozenset())),) for stack in stacks}
-    jax.make_jaxpr(_differentiated(planned(function, nothing, told), argnums))(*args)
+    jax.make_jaxpr(step(planned(function, nothing, told)))(*args)
     kinds = [kind for stack in stacks for kind in _kinds(stack, derivatives.get(stack.name, {}), rates)]
     planned_for = {kind.stack.name for kind in kinds}
     untouched = {stack.name: ((stack.depth, Plain()),) for stack in stacks if stack.name not in planned_for}
     if not kinds:
-        raise BudgetError("nothing to plan: no layer of the function is differentiated")
+        raise BudgetError("nothing to plan: no layer of the function is differentiated in the step")
     candidates = pool(kinds)
 
-    def checked(plan: Candidate) -> Built:
-        prefixes: dict[str, set[str]] = {}
+    def built(plan: Candidate) -> Built:
+        return build(planned(function, {**untouched, **plan.groups}))
 
-        def seen(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
-            prefixes.setdefault(stack, set()).add(prefix)
-
-        built = build(planned(function, {**untouched, **plan.groups}, seen))
-        if not prefixes and plan.label in OWN:
-            raise BudgetError("step: does not differentiate the function that it is given")
-        for stack, found in prefixes.items():
-            if found.isdisjoint(prefix for prefix, _ in derivatives.get(stack, {}).values()):
-                raise BudgetError(
-                    f"argnums {argnums!r}: the step differentiates the function otherwise, and no plan would hold: "
-                    "name all arguments that it is differentiated in"
-                )
-        return built
-
-    search = _Search(candidates, checked, compiles, capacity)
+    search = _Search(candidates, built, compiles, capacity)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
     return {**untouched, **found.candidate.groups}, plan
@@ -92,20 +78,6 @@ def _kinds(stack: Stack, found: Mapping[int | None, tuple[str, Flat]], rates: Ra
         layers = [layer for layer, (other, _) in found.items() if other == prefix]
         numbers = range(stack.depth) if layers == [None] else sorted(n for n in layers if n is not None)
         yield kind_of(stack, tuple(numbers), prefix, derivative, rates)
-
-
-def _differentiated(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
-    """The function, its derivative traced on the way: results of any form will do."""
-    chosen = [argnums] if isinstance(argnums, int) else list(argnums)
-
-    def run(*args: Any) -> Any:
-        def of_chosen(*values: Any) -> Any:
-            given = dict(zip(chosen, values, strict=True))
-            return function(*(given.get(i, arg) for i, arg in enumerate(args)))
-
-        return jax.vjp(of_chosen, *(args[i] for i in chosen))[0]
-
-    return run
 
 
 @dataclass
