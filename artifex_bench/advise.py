@@ -172,6 +172,7 @@ def _cost(row: Any, memory: int | None) -> str:
         )
     peak = getattr(row, PEAK)
     told += f", compiled peak {units.size(peak)}"
+    told += f", the program of {row.plan}" if remat.of_another(row) else ""
     return told if memory is None else f"{told}, {units.size(memory - peak)} to spare"
 
 

@@ -17,6 +17,7 @@ from artifex_bench.advise import CERTAIN, advise, words
 from artifex_bench.case import CaseError, CheckpointCase
 from artifex_bench.cli import main
 from artifex_bench.record import Record, Verdict
+from artifex_bench.report import remat
 from artifex_bench.report.frame import frame
 from artifex_bench.runner import Request
 from tests.build import case, measured, record, taken
@@ -61,6 +62,25 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
         "attention-only": "dominated: every-2 is no slower and needs no more memory",
         "all": "meets it and is slower: 140 ms",
     }
+
+
+def met_by(plan):
+    """A visit of a budget that was met by that plan."""
+    fields = visit("budget-0.5", 95, 50)
+    budget = taken("budget_bytes", 60 * MIB)
+    return dataclasses.replace(
+        fields, measurements=(*fields.measurements, dataclasses.replace(budget, detail={"plan": plan}))
+    )
+
+
+def test_a_budget_that_another_strategys_program_met_is_told_as_such():
+    (named, own) = (one(*SWEEP, met_by(plan), memory_budget=60 * MIB) for plan in ("dots_saveable", "mixture"))
+    assert named.choice == own.choice == "budget-0.5"
+    assert "compiled peak 50.0 MiB, the program of dots_saveable, 10.0 MiB to spare" in named.cost
+    assert "the program of" not in own.cost
+    notes = [note for _, _, notes in remat.grouped(frame([*SWEEP, met_by("none")])) for note in notes]
+    assert "budget-0.5: the program of none" in notes
+    assert frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
 
 
 def test_the_least_memory_within_a_time():

@@ -11,7 +11,7 @@ from artifex_bench.remat.budget.estimate import Candidate, estimated
 from artifex_bench.remat.budget.kinds import Kind, Part
 from artifex_bench.remat.budget.pool import by_hand
 from artifex_bench.remat.budget.size import Budget, readable
-from artifex_bench.remat.budget.stacks import Choice, Plain, apart
+from artifex_bench.remat.budget.stacks import WHOLE, Choice, Plain, apart
 from artifex_bench.remat.strategies import Plan, Policy
 
 SHOWN = 8  # values of a group that are told one by one
@@ -123,8 +123,10 @@ class BudgetPlan:
             "computing again, and of writing and reading what is saved",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
+        if any(group.stack == WHOLE for group in self.groups):
+            lines.append("  no layers were found: put parts under jax.checkpoint, and each is planned by itself")
         for group in self.groups:
-            lines.append(f"  {group.stack}, {group.layers} layers: {group.choice}")
+            lines.append(f"  {group.stack}, {_many(group.layers, 'layer')}: {group.choice}")
             lines += _told("saved", group.saved)
             lines += _told("kept on the host", group.offloaded) if group.offloaded else []
             lines += _told("computed again", group.recomputed)
@@ -140,9 +142,13 @@ def _line(one: dict[str, Any]) -> str:
     return f"{words}: taken" if one["taken"] else words
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
     total = sum(value.bytes for value in values)
-    lines = [f"    {what}: {len(values)} values, {readable(total)} a layer"]
+    lines = [f"    {what}: {_many(len(values), 'value')}, {readable(total)} a layer"]
     largest = sorted(values, key=lambda value: -value.bytes)
     lines += [f"      {v.label} {v.shape}, {readable(v.bytes)}, {v.line}" for v in largest[:SHOWN]]
     return lines + ([f"      and {len(largest) - SHOWN} smaller ones"] if len(largest) > SHOWN else [])
