@@ -10,7 +10,9 @@ import pandas as pd
 from artifex_bench.report.plots import COLOURS, MARKERS, MIB, legend_below, styles, titled_panels
 from artifex_bench.report.remat import shapes
 
-PLANNED = {"color": COLOURS[0], "marker": MARKERS[0]}  # those of the first name, which is left out below
+# those of the first name, which is left out below; hollow, for the ninth has its colour too
+PLANNED = {"color": COLOURS[0], "marker": MARKERS[0], "markerfacecolor": "white"}
+NEAR = 0.06  # of the width between all points: labels of points that are nearer would lie on one another
 
 
 def draw(table: pd.DataFrame, column: str, label: str) -> Iterator[tuple[str, Any]]:
@@ -25,6 +27,13 @@ def _planned(rows: pd.DataFrame) -> Any:
     return rows.strategy.str.startswith("budget-")
 
 
+def _near(planned: pd.DataFrame, bytes_apart: float) -> Iterator[pd.DataFrame]:
+    """Budgets by rising peak, those together that have one label: apart from the next by more than so many bytes."""
+    begins = planned.compiled_peak_bytes.diff() > bytes_apart
+    for _, same in planned.groupby(begins.cumsum()):
+        yield same
+
+
 def _curve(groups: list[tuple[str, pd.DataFrame]], column: str, label: str) -> Any:
     """Step time against compiled peak: budgets joined by a line, each strategy by hand a point with a colour."""
     by_hand = dict.fromkeys(name for _, rows in groups for name in rows.strategy[~_planned(rows)])
@@ -33,11 +42,10 @@ def _curve(groups: list[tuple[str, pd.DataFrame]], column: str, label: str) -> A
     for panel, (_, rows) in zip(panels, groups, strict=True):
         planned = rows[_planned(rows)].sort_values(["compiled_peak_bytes", column])
         panel.plot(planned.compiled_peak_bytes / MIB, planned[column] * 1e3, zorder=3, markersize=8, **PLANNED)
-        met = planned.groupby("compiled_peak_bytes", sort=False)  # budgets that came to the same plan share a point
-        for peak, same in met:
+        for same in _near(planned, NEAR * (rows.compiled_peak_bytes.max() - rows.compiled_peak_bytes.min())):
             told = ", ".join(name.removeprefix("budget-") for name in same.strategy)
-            at = (float(peak) / MIB, float(same[column].iloc[0]) * 1e3)
-            panel.annotate(told, at, textcoords="offset points", xytext=(0, -13), ha="center", fontsize=8)
+            at = (same.compiled_peak_bytes.mean() / MIB, same[column].min() * 1e3)
+            panel.annotate(told, at, textcoords="offset points", xytext=(0, -20), ha="center", fontsize=8)
         for row in rows[~_planned(rows)].itertuples():
             at_hand = (row.compiled_peak_bytes / MIB, getattr(row, column) * 1e3)
             panel.plot(*at_hand, linestyle="none", markersize=7, **looks[str(row.strategy)])
