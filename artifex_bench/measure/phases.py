@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -237,6 +238,8 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
 
 def _first_result(program: Program, result: Any) -> tuple[float, dict[str, Any]]:
     loss, gradients = program.loss_and_gradients(result)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss of the first step is {float(loss)}: there is nothing to compare")
     return float(loss), sketch(gradients)
 
 

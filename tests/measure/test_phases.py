@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from artifex_bench.measure import phases
@@ -34,6 +36,15 @@ def test_the_first_round_of_a_reference_takes_every_number():
 
 def test_a_strategy_shares_the_forward_pass_of_its_reference():
     assert measured("all", steps=1)[0] == [*TRACED, *COMPILED, *RAN]
+
+
+def test_a_loss_that_is_not_finite_is_named():
+    class Diverged:
+        def loss_and_gradients(self, result):
+            return result, {}
+
+    with pytest.raises(ValueError, match="the loss of the first step is inf: there is nothing to compare"):
+        phases._first_result(Diverged(), math.inf)
 
 
 def test_later_rounds_repeat_the_timing_alone():
