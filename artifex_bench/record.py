@@ -13,6 +13,7 @@ from artifex_bench.case import Case
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
+OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
 OUT_OF_MEMORY = re.compile(  # what errors say of memory that ran out
     r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
 )

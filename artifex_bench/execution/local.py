@@ -84,6 +84,7 @@ def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
     said = _Said()
     started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
     status, reason = "ok", ""
+    log.write_bytes(b"")
     for part in visits.parts(visit):
         if status != "ok":
             break
@@ -105,11 +106,11 @@ def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
 
 def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
     """Start the worker, hand the visit over, and hear it out: status and reason."""
-    said.status = None
+    said.status, begins = None, log.stat().st_size
     kills = _kernel_oom_kills()
     question, ask = os.pipe()
     hear, answer = os.pipe()
-    with log.open("wb") as errors, open(ask, "wb") as asking, open(hear, "rb", buffering=0) as hearing:
+    with log.open("ab") as errors, open(ask, "wb") as asking, open(hear, "rb", buffering=0) as hearing:
         try:
             process = start(question, answer, errors.fileno())
         finally:
@@ -126,7 +127,7 @@ def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float
         return "timeout", f"not done after {visit.timeout:g} s"
     if said.status is not None:
         return said.status, said.reason
-    return _died(code, log, _kernel_oom_kills() > kills)
+    return _died(code, log, begins, _kernel_oom_kills() > kills)
 
 
 def _hear(hearing: BinaryIO, said: _Said, deadline: float) -> bool:
@@ -155,9 +156,9 @@ def _end(process: Process) -> int:
     return process.wait()
 
 
-def _died(code: int, log: Path, kernel_killed: bool) -> tuple[str, str]:
-    """Status and reason for a process that ended without a word."""
-    lines = _last_lines(log)
+def _died(code: int, log: Path, begins: int, kernel_killed: bool) -> tuple[str, str]:
+    """Status and reason for a process that ended without a word; what it printed begins there in the log."""
+    lines = _last_lines(log, begins)
     if kernel_killed and code == -signal.SIGKILL:
         return "oom", "the kernel killed the process: the machine ran out of memory"
     cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -167,8 +168,9 @@ def _died(code: int, log: Path, kernel_killed: bool) -> tuple[str, str]:
     return "failed", f"the process ended early ({cause})" + (f": {lines[-1]}" if lines else "")
 
 
-def _last_lines(log: Path) -> list[str]:
-    return [line.strip()[:500] for line in log.read_text(errors="replace").strip().splitlines()[-100:]]
+def _last_lines(log: Path, begins: int) -> list[str]:
+    text = log.read_bytes()[begins:].decode(errors="replace")
+    return [line.strip()[:500] for line in text.strip().splitlines()[-100:]]
 
 
 def _kernel_oom_kills() -> int:

@@ -11,7 +11,7 @@ import pandas as pd
 from artifex_bench import case as cases
 from artifex_bench.case import RematCase
 from artifex_bench.models import MODELS
-from artifex_bench.record import Record
+from artifex_bench.record import OWN, Record
 from artifex_bench.report import units
 from artifex_bench.report.frame import base, first, groups, medians, ratio, summary
 from artifex_bench.report.units import there
@@ -176,7 +176,7 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
 def of_another(row: Any) -> bool:
     """Whether a budget was met by a strategy that has a name of its own: what is measured is that one's program."""
     plan = getattr(row, "plan", None)  # asv and pytest-benchmark store none
-    return there(plan) and plan not in ("plan", "mixture")
+    return there(plan) and plan not in OWN
 
 
 def of_a_mesh(rows: pd.DataFrame) -> list[str]:

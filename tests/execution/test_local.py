@@ -66,6 +66,13 @@ def test_what_the_workers_of_a_visit_in_parts_say_is_one_record(measure):
     assert (record.status, search, rest) == ("ok", "search", "rest") and one != other
 
 
+def test_the_log_holds_what_all_parts_printed_and_each_dies_of_its_own(measure, tmp_path):
+    code = "print(f\"{visit['part']}: out of memory\" if visit['part'] == 'search' else 'rest', file=sys.stderr); "
+    record = measure(code + "done() if visit['part'] == 'search' else os._exit(3)", visit=BUDGET)
+    assert (tmp_path / "log").read_text().splitlines() == ["search: out of memory", "rest"]
+    assert (record.status, record.reason) == ("failed", "the process ended early (exit code 3): rest")
+
+
 @pytest.mark.parametrize("status", ["failed", "skipped", "oom"])
 def test_where_one_part_fell_the_next_is_not_begun(status, measure):
     record = measure(f"number(visit['part']); done({status!r}, 'for a reason')", visit=BUDGET)

@@ -50,7 +50,9 @@ def arrays(args: Sequence[Any]) -> None:
 
 
 def result(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-    """The shapes of what the function gives. Raises BudgetError within a transformation, whose arrays are none."""
+    """The shapes of what the function gives. Raises BudgetError where it is given, or closes over, what a
+    transformation traces: that is no array yet.
+    """
     given, fixed = split(keywords)
 
     def traced(args: Any, given: Any) -> Any:

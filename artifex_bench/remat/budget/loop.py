@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
+from artifex_bench.record import OWN
 from artifex_bench.remat.budget.estimate import Candidate
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
 from artifex_bench.remat.budget.kinds import Kind, kind_of
 from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe
-from artifex_bench.remat.budget.pool import OWN, leanest, pool, without
+from artifex_bench.remat.budget.pool import leanest, pool, without
 from artifex_bench.remat.budget.size import Budget, BudgetError, readable
 from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, Stack, planned, stacks_of
 

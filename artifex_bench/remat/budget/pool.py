@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from artifex_bench.record import OWN
 from artifex_bench.remat.budget.choice import frontier, hull
 from artifex_bench.remat.budget.estimate import Candidate, candidate
 from artifex_bench.remat.budget.graph import Graph, joined
@@ -13,7 +14,6 @@ from artifex_bench.remat.budget.stacks import AGAIN, Choice, Fine, Plain, Stack
 from artifex_bench.remat.strategies import Plan, parse
 
 BLOCKS = ("every-2", "segments-2", "segments-sqrt", "nested-2", "nested-sqrt")
-OWN = ("plan", "mixture")  # the labels of candidates that nobody has named
 BETWEEN = 16  # optima besides those of the hull
 
 

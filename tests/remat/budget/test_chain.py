@@ -11,12 +11,13 @@ import pytest
 from artifex_bench import remat_to_budget
 from artifex_bench.measure.budget import Target
 from artifex_bench.measure.rates import CPU
+from artifex_bench.record import OWN
 from artifex_bench.remat.budget import loop
 from artifex_bench.remat.budget.choice import optimum
 from artifex_bench.remat.budget.derivative import graph_of
 from artifex_bench.remat.budget.graph import joined
 from artifex_bench.remat.budget.plan import Built
-from artifex_bench.remat.budget.pool import OWN, pool
+from artifex_bench.remat.budget.pool import pool
 from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
 
 WIDTHS = (32, 24, 16, 8)
