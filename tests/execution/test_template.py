@@ -85,9 +85,10 @@ def test_a_worker_that_hangs_is_killed(measure):
 
 def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
     """Its group is there before its process id is told: a kill that finds no group would wait for its end."""
-    with open(os.devnull, "r+b") as null:
+    asked, silent = os.pipe()  # a question that never comes: the worker waits for it, and does not end by itself
+    with open(asked, "rb") as question, open(silent, "wb"), open(os.devnull, "r+b") as null:
         for _ in range(50):
-            worker = template.fork(null.fileno(), null.fileno(), null.fileno())
+            worker = template.fork(question.fileno(), null.fileno(), null.fileno())
             os.killpg(worker.pid, signal.SIGKILL)
             assert worker.wait() == -signal.SIGKILL
 
