@@ -44,9 +44,8 @@ def parts(visit: Visit) -> tuple[Visit, ...]:
     and what is resident after them would count in no peak: it is a part of its own, and leaves its choice in the cache.
     """
     case = visit.case
-    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-")
-    runs = visit.steps > 0 and visit.profile is None and getattr(case, "target", None) == cases.ATTACHED
-    if searched and runs and visit.round == 0 and visit.cache is not None:
+    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.target == cases.ATTACHED
+    if searched and visit.steps > 0 and visit.profile is None and visit.round == 0 and visit.cache is not None:
         return replace(visit, part=SEARCH), replace(visit, part=REST)
     return (visit,)
 
