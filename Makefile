@@ -1,26 +1,37 @@
-# make bench · make test · make lint · make notebooks · make aot: the whole set-up. Needs git, make and python3 (3.11 or later).
-PYTHON ?= python3
-BIN := .venv/bin
-STAMP := .venv/.installed
+# make bench · make test · make lint · make notebooks · make aot: the whole set-up. Needs git, make and Python 3.11 to 3.14.
+# The newest Python that is found is used, or PYTHON=python3.12; the environment is .venv, or VENV=folder.
+PYTHON ?= $(shell scripts/pythons | head -n 1 | cut -d ' ' -f 2)
+VENV ?= .venv
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+LOCK := requirements/python$(VERSION).txt
+STAMP := $(VENV)/.installed-$(VERSION)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup aot bench test lint notebooks
+.PHONY: setup aot bench test test-oldest lint notebooks lock
 setup: $(STAMP)
 
-$(STAMP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("artifex_bench needs Python 3.11 or later, not " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# another Python than before: the environment is made anew
+$(STAMP): $(wildcard $(LOCK)) pyproject.toml
+	@test -f $(LOCK) || { echo "artifex_bench needs Python 3.11 to 3.14, not '$(PYTHON)' ($(or $(VERSION),it does not start))" >&2; exit 2; }
+	@test -f $@ || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -r $(LOCK)
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 aot: setup  # compilers of TPUs and GPUs, for `artifex-bench run remat --target tpu:v5e,gpu:h100`; 1.3 GB on the disk
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-aot.txt
+	$(PIP) --no-deps -r requirements/python$(VERSION)-aot.txt
 
 bench: setup
 	$(BIN)/artifex-bench run remat --preset quick
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto -p no:benchmark  # which would warn of -n
+
+# what depends on the version of JAX: end to end, tracing, strategies, the planner, compilation, checkpoints
+test-oldest: setup
+	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_budget.py tests/test_compat.py \
+		tests/remat tests/measure tests/models tests/targets tests/checkpointing tests/report/test_papers.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -29,3 +40,6 @@ lint: setup
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb
+
+lock:  # needs uv
+	$(PYTHON) requirements/lock.py

@@ -12,7 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
+
+from artifex_bench.compat import Literal, checkpoint_call, checkpoint_name, open_program, scan_inputs
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -38,7 +39,6 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "tanh": np.tanh,
     "sqrt": np.sqrt,
     "is_finite": np.isfinite,
-    "name": np.asarray,
     "copy": np.asarray,
     "stop_gradient": np.asarray,
     "and": np.bitwise_and,
@@ -83,7 +83,7 @@ _MOVES: dict[str, Callable[..., Any]] = {
 def evaluate(function: Callable[..., Any], *arguments: Any) -> Any:
     """function(*arguments), from its jaxpr."""
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    values = _evaluate(closed.jaxpr, closed.consts, [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)])
+    values = _evaluate(*open_program(closed), [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)])
     return jax.tree.unflatten(jax.tree.structure(shape), values)
 
 
@@ -91,7 +91,7 @@ def _evaluate(jaxpr: Any, consts: Any, arguments: Any) -> list[Any]:
     known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
 
     def read(atom: Any) -> Any:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else known[atom]
+        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else known[atom]
 
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
@@ -111,18 +111,22 @@ def _apply(eqn: Any, name: str, values: list[Any]) -> list[Any]:
         return [_dot(*values, eqn.params["dimension_numbers"])]
     if name == "scan":
         return _scan(eqn.params, values)
-    if (inner := eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))) is not None:  # jit, remat, custom rules
-        return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
+    if checkpoint_name(eqn) is not None:
+        return values
+    if (call := checkpoint_call(eqn)) is not None:
+        return _evaluate(*open_program(call.program), values)
+    if (inner := eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))) is not None:  # jit, custom rules
+        return _evaluate(*open_program(inner), values)
     results = eqn.primitive.bind(*values, **eqn.params)
     return [np.asarray(result) for result in (results if eqn.primitive.multiple_results else [results])]
 
 
 def _scan(params: dict[str, Any], values: list[Any]) -> list[Any]:
-    split = params["num_consts"], params["num_consts"] + params["num_carry"]
-    consts, carry, xs = values[: split[0]], values[split[0] : split[1]], values[split[1] :]
+    constants, carries = scan_inputs(params)
+    consts, carry, xs = values[:constants], values[constants : constants + carries], values[constants + carries :]
     body, steps = params["jaxpr"], range(params["length"])
     outputs: dict[int, list[Any]] = {}
     for i in reversed(steps) if params["reverse"] else steps:
-        results = _evaluate(body.jaxpr, body.consts, [*consts, *carry, *(x[i] for x in xs)])
-        carry, outputs[i] = results[: params["num_carry"]], results[params["num_carry"] :]
+        results = _evaluate(*open_program(body), [*consts, *carry, *(x[i] for x in xs)])
+        carry, outputs[i] = results[:carries], results[carries:]
     return [*carry, *(np.stack(ys) for ys in zip(*(outputs[i] for i in steps), strict=True))]

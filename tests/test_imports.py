@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -23,7 +24,21 @@ SOURCES = {
 }
 SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 WITHOUT_JAX = (
-    *("case", "record", "stats", "store", "visit", "runner", "compare", "advise", "cli", "ask", "options", "catalogue"),
+    *(
+        "case",
+        "record",
+        "versions",
+        "stats",
+        "store",
+        "visit",
+        "runner",
+        "compare",
+        "advise",
+        "cli",
+        "ask",
+        "options",
+        "catalogue",
+    ),
     *(
         "batches",
         "targets",
@@ -47,13 +62,15 @@ MAY_IMPORT = {
     "batches": {"case", "record"},
     "stats": set(),
     "options": set(),
+    "versions": set(),
+    "compat": {"versions"},
     "store": {"case", "record"},
     "models": {"case"},
-    "remat": {"case", "record", "models", "options"},
-    "targets": {"case", "record"},
+    "remat": {"case", "compat", "record", "models", "options"},
+    "targets": {"case", "compat", "record"},
     "savers": {"case", "checkpointing"},
-    "checkpointing": set(),
-    "measure": {*BASE, "models", "remat", "targets", "savers", "checkpointing"},
+    "checkpointing": {"compat"},
+    "measure": {*BASE, "compat", "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
     "runner": {*BASE, "batches", "store", "remat"},
     "report": {"batches", "case", "record", "stats", "store", "models", "targets"},
@@ -138,6 +155,14 @@ def test_imports_follow_the_data(part):
         found = set(imports(path))
         assert parts(found) - {part} <= MAY_IMPORT[part], name
         assert not any(one.split(".")[0] == "suites" for one in found), name
+
+
+PRIVATE = re.compile(r"jax\.(_src|extend|interpreters)\b|\bfrom (orbax|flax)[.\w]*\._|google\.protobuf")
+
+
+def test_private_apis_are_used_in_compat_alone():
+    found = {name for name, path in SOURCES.items() if PRIVATE.search(path.read_text())}
+    assert found == {"artifex_bench.compat"}
 
 
 def test_suites_are_cases_alone():

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import xxhash
-from orbax.checkpoint import future as orbax_future
 
 from artifex_bench.checkpointing.digests import THREADS, VERSION, Region, digest, owned_buffers
 from artifex_bench.checkpointing.formats import FORMATS, Format
 from artifex_bench.checkpointing.leaves import Leaf
+from artifex_bench.compat import commit_future
 
 
 def handler(format: Format) -> ocp.PyTreeCheckpointHandler:
@@ -90,7 +90,7 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
             await asyncio.to_thread(_write, Path(directory), args.step, held)
 
         name = f"digests_{jax.process_index()}"
-        return [orbax_future.CommitFutureAwaitingContractedSignals(write(), name=name)]
+        return [commit_future(write(), name)]
 
     def save(self, directory: Any, args: DigestSave) -> None:
         """The same, waited for."""

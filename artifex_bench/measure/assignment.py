@@ -7,70 +7,13 @@ text that XLA can dump has no fixed form.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from artifex_bench.compat import xla_message
 
 Position = tuple[int, tuple[int, ...]]  # an instruction's id and where in its (tuple) result
 
-# message -> field -> (number, type); a star repeats it, and a capital names another message
-_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "Assignment": {
-        "logical_buffers": (1, "Logical*"),
-        "buffer_aliases": (2, "Alias*"),
-        "buffer_allocations": (3, "Allocation*"),
-    },
-    "Logical": {"id": (1, "int64"), "size": (2, "int64"), "defined_at": (3, "Location")},
-    "Location": {"shape_index": (3, "int64*"), "instruction_id": (4, "int64")},
-    "Alias": {"source_buffer_id": (1, "int64"), "location": (2, "Location")},
-    "Allocation": {
-        "size": (2, "int64"),
-        "is_thread_local": (3, "bool"),
-        "is_entry_computation_parameter": (5, "bool"),
-        "parameter_number": (6, "int64"),
-        "maybe_live_out": (7, "bool"),
-        "assigned": (9, "Assigned*"),
-        "is_constant": (12, "bool"),
-    },
-    "Assigned": {"logical_buffer_id": (1, "int64"), "offset": (2, "int64"), "size": (3, "int64")},
-    "Module": {
-        "computations": (3, "Computation*"),
-        "entry_computation_id": (6, "int64"),
-        "schedule": (7, "Schedule"),
-        "stack_frame_index": (17, "Frames"),
-    },
-    "Computation": {"instructions": (2, "Instruction*"), "id": (5, "int64"), "root_id": (6, "int64")},
-    "Instruction": {
-        "name": (1, "string"),
-        "opcode": (2, "string"),
-        "shape": (3, "Shape"),
-        "metadata": (7, "Metadata"),
-        "parameter_number": (9, "int64"),
-        "tuple_index": (13, "int64"),
-        "id": (35, "int64"),
-        "operand_ids": (36, "int64*"),
-        "called_computation_ids": (38, "int64*"),
-    },
-    "Shape": {"element_type": (2, "int64"), "dimensions": (3, "int64*"), "tuple_shapes": (4, "Shape*")},
-    "Metadata": {
-        "op_name": (2, "string"),
-        "source_file": (3, "string"),
-        "source_line": (4, "int64"),
-        "stack_frame_id": (15, "int64"),
-    },
-    "Schedule": {"sequences": (1, "SequenceEntry*")},
-    "SequenceEntry": {"key": (1, "int64"), "value": (2, "Sequence")},
-    "Sequence": {"instruction_ids": (1, "int64*")},
-    "Frames": {
-        "file_names": (1, "string*"),
-        "file_locations": (3, "FileLocation*"),
-        "stack_frames": (4, "Frame*"),
-    },
-    "FileLocation": {"file_name_id": (1, "int64"), "line": (3, "int64")},
-    "Frame": {"file_location_id": (1, "int64"), "parent_frame_id": (2, "int64")},
-}
 _ELEMENTS = (  # by the number that XLA gives a type
     *("", "pred", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "tuple"),
     *("", "c64", "bf16", "token", "c128", "f8e5m2", "f8e4m3fn"),
@@ -138,7 +81,7 @@ def read(assignment: bytes, module: bytes) -> Assignment:
 
     Raises ValueError when they are not of the same program, or the program has no order.
     """
-    buffers, program = _message("Assignment").FromString(assignment), _message("Module").FromString(module)
+    buffers, program = xla_message("Assignment").FromString(assignment), xla_message("Module").FromString(module)
     if program.entry_computation_id not in {entry.key for entry in program.schedule.sequences}:
         raise ValueError("this compiler does not tell the order of the program")
     sources = _Sources(program.stack_frame_index)
@@ -229,26 +172,3 @@ class _Sources:
         if not found and metadata.source_file:
             found = [(metadata.source_file, metadata.source_line)]
         return tuple(found)
-
-
-def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"artifex_bench.{name}"))
-
-
-@functools.cache
-def _pool() -> Any:
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="assignment.proto", package="artifex_bench", syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            repeated, kind = kind.endswith("*"), kind.removesuffix("*")
-            one = message.field.add(name=field, number=number)
-            one.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            if kind in _MESSAGES:
-                one.type, one.type_name = kinds.TYPE_MESSAGE, f".artifex_bench.{kind}"
-            else:
-                one.type = getattr(kinds, f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool

@@ -12,7 +12,10 @@ from artifex_bench.measure.assignment import Assignment, Instruction, Position, 
 UNKNOWN = "not attributed"
 _WRAPPED = re.compile(r"(jit|jvp|transpose|vmap|pmap|remat|checkpoint|custom_jvp|custom_vjp)\((.*)\)")
 _LOOPS = frozenset(
-    ["while", "body", "cond", "scan", "closed_call", "checkpoint", "remat", "remat2", "rematted_computation", "call"]
+    [
+        *("while", "body", "cond", "scan", "closed_call", "eval_jaxpr", "call"),
+        *("checkpoint", "remat", "remat2", "rematted_computation"),
+    ]
 )
 # What moves a value and does not make one: the value's maker is what is looked for.
 _MOVES = frozenset(

@@ -52,7 +52,7 @@ def target(name: str) -> Target:
                 f"target {name!r}: a budget is planned for one device: valid are {', '.join(targets.descriptions())}"
             )
         # it would look for the device itself, and lose one that is there
-        if jax.config.jax_platforms != "cpu":  # type: ignore[attr-defined]
+        if getattr(jax.config, "jax_platforms", None) != "cpu":
             raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
     device = targets.find(name)
     options = device.options("faithful")

@@ -9,7 +9,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
+
+from artifex_bench.compat import (
+    Literal,
+    TracedProgram,
+    checkpoint_name,
+    inner_programs,
+    live_program,
+    open_program,
+    operation_name,
+)
 
 # Moves, shapes and bookkeeping: no arithmetic.
 _FREE = frozenset(
@@ -53,21 +62,13 @@ _VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name", "shardi
 _LOOK_THROUGH = frozenset(["reduce_precision", *_VIEWS])
 
 
-def flops(jaxpr: core.ClosedJaxpr, loops_once: bool = False) -> float:
+def flops(jaxpr: TracedProgram, loops_once: bool = False) -> float:
     """Floating-point operations of a program: 2 m n k for matrix products, 1 an element for other arithmetic.
 
     A scan's body counts as often as it runs (once with `loops_once`, as XLA's own cost analysis has it); a `while`
     of unknown length counts once; of a conditional's branches the dearest counts. Dead code is left out.
     """
-    return _flops(_live(jaxpr), loops_once)
-
-
-def _live(jaxpr: core.ClosedJaxpr) -> core.Jaxpr:
-    from jax.interpreters import partial_eval
-
-    inner: Any = jaxpr.jaxpr
-    live, _ = partial_eval.dce_jaxpr(inner, [True] * len(inner.outvars))
-    return live
+    return _flops(live_program(jaxpr), loops_once)
 
 
 def _flops(jaxpr: Any, loops_once: bool) -> float:
@@ -76,8 +77,8 @@ def _flops(jaxpr: Any, loops_once: bool) -> float:
 
 def equation_flops(eqn: Any, loops_once: bool = False) -> float:
     """Of one equation, with what is inside it, counted as `flops` does."""
-    inner = [_flops(sub, loops_once) for sub in _subjaxprs(eqn)]
-    name = eqn.primitive.name
+    inner = [_flops(sub, loops_once) for sub in inner_programs(eqn)]
+    name = operation_name(eqn)
     if name == "cond":
         return max(inner, default=0.0)
     if inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
@@ -111,9 +112,9 @@ class Product:
     dtype: str
 
 
-def products(jaxpr: core.ClosedJaxpr) -> Iterator[Product]:
+def products(jaxpr: TracedProgram) -> Iterator[Product]:
     """Every matrix product and convolution of a program, counted as `flops` counts."""
-    return _products(_live(jaxpr), 1)
+    return _products(live_program(jaxpr), 1)
 
 
 def _products(jaxpr: Any, times: int) -> Iterator[Product]:
@@ -123,33 +124,24 @@ def _products(jaxpr: Any, times: int) -> Iterator[Product]:
             moved = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars))
             yield Product(times, _operation_flops(eqn, name), moved, str(eqn.invars[0].aval.dtype))
             continue
-        inner = list(_subjaxprs(eqn))
+        inner = list(inner_programs(eqn))
         if name == "cond":
             inner = [max(inner, key=lambda branch: _flops(branch, loops_once=False))]
         for sub in inner:
             yield from _products(sub, times * (eqn.params["length"] if name == "scan" else 1))
 
 
-def _subjaxprs(eqn: Any) -> Iterator[Any]:
-    """The programs inside an equation (jit, scan, remat, custom derivatives, branches)."""
-    for value in eqn.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            inner = getattr(item, "jaxpr", item)
-            if hasattr(inner, "eqns"):
-                yield inner
-
-
-def tags(jaxpr: core.ClosedJaxpr) -> set[str]:
+def tags(jaxpr: TracedProgram) -> set[str]:
     """Every name that `checkpoint_name` attaches in the program."""
 
     def walk(inner: Any) -> Iterator[str]:
         for eqn in inner.eqns:
-            if eqn.primitive.name == "name":
-                yield eqn.params["name"]
-            for sub in _subjaxprs(eqn):
+            if (name := checkpoint_name(eqn)) is not None:
+                yield name
+            for sub in inner_programs(eqn):
                 yield from walk(sub)
 
-    return set(walk(jaxpr.jaxpr))
+    return set(walk(open_program(jaxpr)[0]))
 
 
 @dataclass(frozen=True)
@@ -181,12 +173,12 @@ def residuals(function: Callable[..., Any], differentiated: Any, *others: Any) -
     def pullback(differentiated: Any, others: Any) -> Any:
         return jax.tree.leaves(jax.vjp(lambda d: function(d, *others), differentiated)[1])
 
-    jaxpr = jax.make_jaxpr(pullback)(differentiated, others).jaxpr
+    jaxpr, _ = open_program(jax.make_jaxpr(pullback)(differentiated, others))
     arguments = {*jaxpr.invars, *jaxpr.constvars}
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in _VIEWS and eqn.invars[0] in arguments:
+        if operation_name(eqn) in _VIEWS and eqn.invars[0] in arguments:
             arguments.update(eqn.outvars)
-    saved = dict.fromkeys(var for var in jaxpr.outvars if not isinstance(var, core.Literal) and var not in arguments)
+    saved = dict.fromkeys(var for var in jaxpr.outvars if not isinstance(var, Literal) and var not in arguments)
     return [Residual(var.aval, _bytes(var.aval), *_maker(jaxpr, var)) for var in saved]
 
 
@@ -198,12 +190,12 @@ def _maker(jaxpr: Any, var: Any) -> tuple[tuple[Any, ...], str]:
         eqn = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
         if eqn is None:  # an input of this program: what made it is the loop or call around it
             return tuple(found), name
-        if eqn.primitive.name in _LOOK_THROUGH and not isinstance(eqn.invars[0], core.Literal):
-            name = name or eqn.params.get("name", "")
+        if operation_name(eqn) in _LOOK_THROUGH and not isinstance(eqn.invars[0], Literal):
+            name = name or checkpoint_name(eqn) or ""
             var = eqn.invars[0]
             continue
         found.append(eqn)
-        inner = list(_subjaxprs(eqn)) if eqn.primitive.name not in ("while", "cond") else []
+        inner = list(inner_programs(eqn)) if eqn.primitive.name not in ("while", "cond") else []
         if len(inner) != 1 or len(inner[0].outvars) != len(eqn.outvars):
             return tuple(found), name
         jaxpr, var = inner[0], inner[0].outvars[eqn.outvars.index(var)]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.extend import core
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase, case_id
+from artifex_bench.compat import TracedProgram
 from artifex_bench.measure import budget, jaxprs, remembered
 from artifex_bench.measure.mesh import per_device_bytes
 from artifex_bench.measure.probes import absent, take, tree_bytes
@@ -90,7 +90,7 @@ class Traced:
     """The program as autodiff left it, before any compiler, and before it is partitioned over its `devices`."""
 
     state: Any
-    gradient: core.ClosedJaxpr
+    gradient: TracedProgram
     residual_bytes: int
     devices: int
 

@@ -24,9 +24,9 @@ ENOUGH = 3  # visits that were not contended, to do without those that were
 def load_run(path: str | Path) -> pd.DataFrame:
     """A run's folder as a tidy DataFrame, one row a case. Raises StoreError when it cannot be read.
 
-    All have `kind`, `case`, the case's axes, `status`, `reason`, `rounds`, `contended`. Timed columns are medians over
-    all rounds, with bootstrap 95 % intervals: `step_seconds`, `step_seconds_low`, `step_seconds_high`. What was not
-    measured is NaN or None.
+    All have `kind`, `case`, the case's axes, `status`, `reason`, `rounds`, `contended`, and `jax`, its version. Timed
+    columns are medians over all rounds, with bootstrap 95 % intervals: `step_seconds`, `step_seconds_low`,
+    `step_seconds_high`. What was not measured is NaN or None.
 
     remat: `verdict`, `agrees`; the three memory columns `residual_bytes`, `compiled_peak_bytes`, `measured_peak_bytes`
     (with its source); `time_ratio`, `compiled_peak_ratio`, `measured_peak_ratio`, `residual_ratio` to strategy none;
@@ -90,6 +90,7 @@ def base(case: Case, visits: list[Record]) -> dict[str, Any]:
         "rounds": len(visits),
         "other_cpu_share": max(shares) if shares else None,
         "contended": bool(shares) and max(shares) > CONTENDED_SHARE,
+        "jax": next((v.environment["versions"]["jax"] for v in visits if "versions" in v.environment), None),
     }
 
 

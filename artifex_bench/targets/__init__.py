@@ -17,10 +17,16 @@ from typing import Any
 from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
 
 ASKED = "cpu"  # how what is attached is asked for
-# platform -> (the extra that installs its compiler, the packages that this takes)
-COMPILERS = {
-    "tpu": ("tpu-aot", ("libtpu",)),
-    "gpu": ("gpu-aot", ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")),
+# platform -> the extra that installs its compiler, and the sets of packages of which one must be installed
+COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    "tpu": ("tpu-aot", (("libtpu",),)),
+    "gpu": (
+        "gpu-aot",
+        (
+            ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc"),
+            ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12"),
+        ),
+    ),
 }
 
 
@@ -126,11 +132,15 @@ def check_installed(target: str) -> None:
 
 
 def compiler_versions(target: str) -> dict[str, str | None]:
-    """The packages that hold the compiler of a target that is not attached, with their versions (None: missing)."""
+    """The packages that hold the compiler of a target that is not attached, with their versions (None: missing).
+
+    Where several sets of packages serve (CUDA 13 and 12), the one of which the least is missing; the first of equals.
+    """
     if target == ATTACHED:
         return {}
-    _, packages = COMPILERS[describe(target).platform]
-    return {name: _version(name) for name in packages}
+    _, sets = COMPILERS[describe(target).platform]
+    versions = ({name: _version(name) for name in packages} for packages in sets)
+    return min(versions, key=lambda found: list(found.values()).count(None))
 
 
 def _version(package: str) -> str | None:

@@ -15,6 +15,7 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
+from artifex_bench.compat import take_absent_gpus_for_cuda
 from artifex_bench.targets import Description, Target, describe
 
 # Autotuning needs the device itself to time kernels on, and Triton's matrix products need autotuning.
@@ -47,16 +48,8 @@ def _tpu(description: Description) -> tuple[Any, ...]:
 
 
 def _gpu(description: Description) -> tuple[Any, ...]:
-    from jax._src import xla_bridge
-
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # there is no driver whose version could be held against ours
-    canonical = xla_bridge.canonicalize_platform
-
-    def canonicalize(platform: str) -> str:
-        """Without a GPU, JAX cannot say which maker's is meant (issue 23971 of jax-ml/jax)."""
-        return "cuda" if platform == "gpu" else canonical(platform)
-
-    xla_bridge.canonicalize_platform = canonicalize
+    take_absent_gpus_for_cuda()
     config = {
         "gpu_device_info": {**description.device, "device_memory_size": description.capacity_bytes},
         "platform_name": "CUDA",

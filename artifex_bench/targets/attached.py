@@ -17,9 +17,6 @@ from typing import Any
 
 from artifex_bench.targets import Target
 
-# XLA:CPU removes optimization barriers with this pass, and then merges the recomputation of unrolled layers away;
-# without it a CPU compiles rematerialization as GPU and TPU compilers do.
-_FAITHFUL: dict[str, dict[str, str | bool]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 REFUSED = "the compiler's out-of-memory error"
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE = r"([\d.]+)([KMGT]?)"
@@ -38,7 +35,9 @@ def find(name: str) -> Target:
 
 def compiler_options(platform: str, compiler: str) -> dict[str, str | bool]:
     """The XLA options for `faithful` or `default` compilation on a platform."""
-    return dict(_FAITHFUL.get(platform, {})) if compiler == "faithful" else {}
+    from artifex_bench.compat import faithful_options
+
+    return faithful_options(platform) if compiler == "faithful" else {}
 
 
 def why_no_offload(platform: str) -> str | None:

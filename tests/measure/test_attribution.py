@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import pytest
 
 from artifex_bench.measure.attribution import UNKNOWN, Origins, argument, line, split
@@ -47,6 +48,9 @@ def test_a_line_is_the_users_own_before_a_librarys(frames, told):
     assert line(frames) == told
 
 
+TANH = jax.__version_info__ < (0, 11, 2)  # whether gelu's tanh has a buffer: later, its derivative is of its result
+
+
 def origins(one):
     """Those of every value in the temporaries."""
     found = of(one)
@@ -57,14 +61,23 @@ def origins(one):
 def test_what_a_scan_stacks_is_told_by_what_makes_it():
     found = origins(case("transformer", "none", layers="scan", depth=2))
     stacked = {(one.scope, one.operation, one.source.rpartition(":")[0]) for one in found if "stacked" in one.operation}
-    for scope, operation in (("layers/mlp", "tanh"), ("layers/attention", "exp"), ("layers/mlp", "dot_general")):
+    of_mlp = ("layers/mlp", "tanh" if TANH else "mul")
+    for scope, operation in (of_mlp, ("layers/attention", "exp"), ("layers/mlp", "dot_general")):
         assert (scope, f"{operation}, stacked", "models/transformer.py") in stacked
 
 
 def test_recomputation_is_told_from_what_is_kept():
     found = origins(case("transformer", "all", layers="unroll", depth=2))
     assert {"forward", "backward", "recomputed", "step"} <= {one.phase for one in found}
-    assert {one.operation for one in found if one.phase == "recomputed" and one.scope == "layers/mlp"} >= {"tanh"}
+    again = {one.operation for one in found if one.phase == "recomputed" and one.scope == "layers/mlp"}
+    assert again >= {"tanh" if TANH else "mul"}
+
+
+def test_scopes_hold_no_call_of_jax_itself():
+    """jax 0.12 puts `eval_jaxpr` between them."""
+    found = origins(case("transformer", "all", layers="scan", depth=2))
+    scopes = {name for one in found for name in one.scope.split("/") if one.scope}
+    assert scopes <= {"layers", "attention", "mlp", "BHST,BTHK->BSHK", "BSHK,BTHK->BHST"}
 
 
 def test_arguments_are_told_by_their_place_in_the_state():

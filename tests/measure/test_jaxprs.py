@@ -228,10 +228,13 @@ def test_residual_bytes_of_a_transformer_layer(strategy, layers, batch, sequence
 def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequence, width, heads):
     """Ours to the byte, its input included: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
     and of the softmax) and 8 h (scales of the norms in float32). At h = 1024 the row is 84.2 + 4 a s/h.
+
+    From jax 0.11.2 on gelu keeps one value of width 4 h fewer: 76 instead of 84.
     """
+    linear = 84 if jax.__version_info__ < (0, 11, 2) else 76
     found = residuals_per_layer("none", layers, batch, sequence, width, heads) * sequence * batch * width
     tokens = batch * sequence
-    expected = tokens * width * 84 + 4 * heads * sequence * tokens + tokens * (32 + 4 * heads) + 8 * width
+    expected = tokens * width * linear + 4 * heads * sequence * tokens + tokens * (32 + 4 * heads) + 8 * width
     assert round(found, 6) == expected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import pytest
 
 from artifex_bench.measure.jaxprs import flops
@@ -24,9 +25,11 @@ def test_effective_where_the_compiled_program_needs_less(strategy, layers):
     assert verdict(strategy, layers=layers) == "effective"
 
 
+MERGES = jax.__version_info__ < (0, 11, 1)  # XLA:CPU's own options drop the barriers around unrolled layers
+
+
 def test_undone_where_plain_jit_merges_the_recomputation_away():
-    """Unrolled layers, XLA:CPU's own options: it drops the barriers."""
-    assert verdict("all", layers="unroll", compiler="default") == "undone"
+    assert verdict("all", layers="unroll", compiler="default") == ("undone" if MERGES else "effective")
 
 
 def test_faithful_compilation_keeps_what_the_default_undoes():
@@ -36,7 +39,7 @@ def test_faithful_compilation_keeps_what_the_default_undoes():
         return (programs.compiled(one).flops - programs.compiled(plain).flops) / planned
 
     assert kept("faithful") > 0.8
-    assert kept("default") < 0.2
+    assert kept("default") < 0.2 if MERGES else kept("default") == kept("faithful")
 
 
 @pytest.mark.parametrize("layers", ["scan", "unroll"])

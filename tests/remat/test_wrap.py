@@ -141,12 +141,12 @@ def test_policies_resolve_to_those_of_jax():
     policies = jax.checkpoint_policies
     assert resolve(None) is None
     assert resolve(Policy("dots_saveable")) is policies.dots_saveable
-    assert resolve(Policy("save_only_these_names", ("a", "b"))) == policies.save_only_these_names("a", "b")
 
 
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
+        (Policy("save_only_these_names", ("a", "b")), jax.checkpoint_policies.save_only_these_names("a", "b")),
         (
             Policy("offload_dot_with_no_batch_dims"),
             jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
@@ -162,8 +162,14 @@ def test_policies_resolve_to_those_of_jax():
         ),
     ],
 )
-def test_offload_policies_go_from_the_device_to_pinned_host_memory(policy, expected):
-    """These are closures, equal where their code and what they hold are."""
+def test_policies_with_arguments_are_made_as_jax_makes_them(policy, expected):
+    """Before jax 0.11 some are objects with `__eq__`; others are closures, equal if their code and variables are.
+
+    Offloading goes from the device to pinned host memory.
+    """
     found = resolve(policy)
+    if not inspect.isfunction(expected):
+        assert found == expected
+        return
     assert found.__code__ is expected.__code__
     assert inspect.getclosurevars(found).nonlocals == inspect.getclosurevars(expected).nonlocals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from pathlib import Path
 
@@ -24,7 +25,7 @@ UNIT = S * B * H
 EMBEDDING = 12345  # what does not grow with the depth
 
 
-def layers(bytes_a_layer, flops_a_layer=None, dtype="bfloat16"):
+def layers(bytes_a_layer, flops_a_layer=None, dtype="bfloat16", jax="0.10.2"):
     """The table of a run that traced two depths: by strategy the bytes (and FLOPs) that each layer adds."""
     flops_a_layer = flops_a_layer or {}
     return frame(
@@ -35,6 +36,7 @@ def layers(bytes_a_layer, flops_a_layer=None, dtype="bfloat16"):
                     taken("residual_bytes", EMBEDDING + depth * size),
                     taken("gradient_flops", EMBEDDING + depth * flops_a_layer.get(strategy, 1e6)),
                 ),
+                environment={"versions": {"jax": jax}},
             )
             for strategy, size in bytes_a_layer.items()
             for depth in (2, 3)
@@ -60,6 +62,13 @@ def test_a_layer_as_ours_is_differs_and_is_explained_to_the_byte():
     published, ours, verdict, why = starting(told(layers({NONE: OURS})), "a layer keeps")
     assert (published, ours, verdict) == ("44 s b h", f"{OURS / UNIT:.4g} s b h", "differs")
     assert "Term by term (to the byte)" in why
+
+
+@pytest.mark.parametrize(("jax", "gelu"), [("0.10.2", 4), ("0.11.1", 4), ("0.11.2", 3), ("0.12.0.1", 3)])
+def test_how_much_gelu_keeps_depends_on_jax(jax, gelu):
+    [one] = korthikanti.layers(layers({NONE: OURS - (4 - gelu) * 8 * UNIT}, jax=jax), NONE)
+    assert one.gelu == gelu
+    assert sum(term(one) for term in korthikanti.TERMS.values()) == one.residuals[NONE]
 
 
 def test_what_the_terms_do_not_explain_is_said():
@@ -123,7 +132,7 @@ def test_the_terms_are_what_autodiff_keeps_to_the_byte(dtype, layout):
         state, data = program.abstract()
         return residual_bytes(program.loss, state["params"], state["rest"], data)
 
-    layer = korthikanti.Layer(H, A, B, S, dtype, layout, {}, {})
+    layer = korthikanti.Layer(H, A, B, S, dtype, layout, importlib.metadata.version("jax"), {}, {})
     assert sum(term(layer) for term in korthikanti.TERMS.values()) == residuals(3) - residuals(2)
 
 

@@ -112,4 +112,4 @@ def test_a_gpu_gives_a_true_peak_and_a_verdict(tmp_path):
     assert table.compiled_peak_bytes["all"] < table.compiled_peak_bytes["none"] < table.capacity_bytes["none"]
     assert table.verdict["all"] == "effective"
     (line, *_) = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
-    assert json.loads(line)["environment"]["versions"]["jax-cuda12-plugin"]
+    assert set(targets.compiler_versions("gpu:h100")) <= set(json.loads(line)["environment"]["versions"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,18 +90,49 @@ def test_an_unknown_target_is_refused_with_the_valid_ones(name):
 
 
 def test_a_missing_compiler_is_said_with_what_to_install(monkeypatch):
-    monkeypatch.setattr(targets, "COMPILERS", {"tpu": ("tpu-aot", ("no-such-package",))})
+    monkeypatch.setattr(targets, "COMPILERS", {"tpu": ("tpu-aot", (("no-such-package",),))})
     with pytest.raises(CaseError, match=r"pip install 'artifex-bench\[tpu-aot\]'.*\(no-such-package missing\)"):
         targets.check_installed("tpu:v5e")
 
 
-def test_the_pinned_compilers_are_those_of_the_pinned_jax():
-    def pins(name):
-        lines = (Path(__file__).parents[2] / name).read_text().splitlines()
-        return dict(line.split("==") for line in lines if "==" in line)
+CUDA12 = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")
+CUDA13 = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc")
 
-    compilers, jax = pins("requirements-aot.txt"), pins("requirements.txt")["jax"]
-    assert compilers["jax-cuda12-plugin"] == compilers["jax-cuda12-pjrt"] == jax
-    assert set(compilers) == {package for _, packages in targets.COMPILERS.values() for package in packages}
+
+@pytest.mark.parametrize(
+    ("installed", "taken", "missing"),
+    [
+        (CUDA13, CUDA13, ()),
+        (CUDA12, CUDA12, ()),
+        ((*CUDA12, *CUDA13), CUDA13, ()),
+        ((*CUDA12, *CUDA13[:2]), CUDA12, ()),
+        (CUDA12[:2], CUDA12, CUDA12[2:]),
+        ((), CUDA13, CUDA13),
+    ],
+)
+def test_either_set_of_cuda_compilers_serves(monkeypatch, installed, taken, missing):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0" if package in installed else None)
+    found = targets.compiler_versions("gpu:h100")
+    assert tuple(found) == taken
+    assert tuple(name for name, version in found.items() if version is None) == missing
+
+
+def pins(name):
+    lines = (Path(__file__).parents[2] / "requirements" / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_the_pinned_compilers_are_those_of_the_pinned_jax(python):
+    compilers, jax = pins(f"python{python}-aot.txt"), pins(f"python{python}.txt")["jax"]
+    _, sets = targets.COMPILERS["gpu"]
+    assert set(compilers) - {"libtpu"} in map(set, sets)
+    assert {version for name, version in compilers.items() if name.startswith("jax-")} == {jax}
+
+
+def test_the_pinned_libtpu_is_the_one_that_jax_wants():
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if importlib.metadata.version("jax") != pins(f"python{python}.txt")["jax"]:
+        pytest.skip("another JAX is installed than the pinned one")
     wanted = next(r for r in importlib.metadata.requires("jax") if r.startswith("libtpu"))
-    assert compilers["libtpu"].startswith(wanted.partition("==")[2].partition("*")[0])
+    assert pins(f"python{python}-aot.txt")["libtpu"].startswith(wanted.partition("==")[2].partition("*")[0])

@@ -15,8 +15,8 @@ from typing import Any
 import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
-from jax.extend import core
 
+from artifex_bench.compat import PreventCse, TracedProgram
 from artifex_bench.remat.budget.flat import Flat, Ref, flatten
 
 Function = Callable[..., list[Any]]  # flat arguments to flat results
@@ -28,7 +28,7 @@ def ignore(prefix: str, derivative: Flat) -> None:
 
 
 def saving(
-    layer: Function, names: Collection[str], prevent_cse: bool, seen: Seen = ignore, on_host: Collection[str] = ()
+    layer: Function, names: Collection[str], prevent_cse: PreventCse, seen: Seen = ignore, on_host: Collection[str] = ()
 ) -> Function:
     """The layer, its backward pass computing all anew but the named values, which are kept, some on the host."""
     policies = jax.checkpoint_policies
@@ -71,7 +71,7 @@ def named(layer: Function, names: Collection[str], seen: Seen = ignore) -> Funct
     return function
 
 
-def _derivative(layer: Function, primals: list[Any], active: list[bool]) -> core.ClosedJaxpr:
+def _derivative(layer: Function, primals: list[Any], active: list[bool]) -> TracedProgram:
     """The trace of (arguments, tangents of the active ones) -> (results, their tangents)."""
 
     def both(arguments: list[Any], tangents: list[Any]) -> list[Any]:

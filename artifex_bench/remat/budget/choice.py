@@ -85,7 +85,7 @@ def _solve(graph: Graph, price: float = 0.0, budget: float | None = None) -> Sav
     saving = np.array([value.save_seconds for value in values]) + price * sizes
     again = np.array([step.cost.seconds for step in steps])
     # in units in which the solver's tolerances are small
-    unit = max(again.max(initial=0.0), saving.max(initial=0.0)) or 1.0
+    unit = float(np.concatenate([again, saving]).max()) or 1.0
     costs = (saving @ saved + np.concatenate([np.zeros(count), again])) / unit
     savable = np.array([value.savable for value in values])
     constraints = [LinearConstraint(saved, 0.0, np.where(savable, np.inf, 0.0))]

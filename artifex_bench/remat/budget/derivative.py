@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from jax.extend import source_info_util
-
+from artifex_bench.compat import checkpoint_name, operation_name, source_line
 from artifex_bench.remat.budget.flat import Flat, Op, Ref
 from artifex_bench.remat.budget.graph import Cost, Graph, Rates, Step, Value
 
@@ -20,8 +19,8 @@ def graph_of(prefix: str, derivative: Flat, rates: Rates, kept: Collection[int] 
     """
     outs = (derivative.outs[out] for out in kept)
     free = {ref for ref in outs if isinstance(ref, Ref)}
-    named = (op for op in derivative.ops if op.eqn.primitive.name == "name" and isinstance(op.ins[0], Ref))
-    labels = {op.ins[0]: op.eqn.params["name"] for op in named}
+    names = ((op, checkpoint_name(op.eqn)) for op in derivative.ops)
+    labels = {op.ins[0]: name for op, name in names if name is not None and isinstance(op.ins[0], Ref)}
     needed = {atom for op in derivative.ops if any(op.active) for atom in _passive_inputs(op, derivative)}
     wants: set[int] = set()
     wanted = list(needed)
@@ -67,13 +66,12 @@ def _value(name: str, op: int, eqn: Any, out: int, label: str | None, rates: Rat
     aval = eqn.outvars[out].aval
     itemsize = getattr(aval.dtype, "itemsize", 0)
     size = math.prod(aval.shape) * itemsize
-    own = eqn.params["name"] if eqn.primitive.name == "name" else None
     return Value(
         name,
         op,
         size,
         rates.saving(eqn, size),
-        label or own or eqn.primitive.name,
+        label or checkpoint_name(eqn) or operation_name(eqn),
         aval.str_short(short_dtypes=True),
         _line(eqn),
         savable=getattr(aval.dtype, "kind", "c") != "c",  # neither keys nor complex numbers: JAX saves none
@@ -82,6 +80,6 @@ def _value(name: str, op: int, eqn: Any, out: int, label: str | None, rates: Rat
 
 def _line(eqn: Any) -> str:
     """``models/transformer.py:64 (Block.mlp)``: a file is told by its own name and its folder's."""
-    path, _, place = source_info_util.summarize(eqn.source_info).partition(":")
+    path, _, place = source_line(eqn).partition(":")
     line, _, function = place.partition(" ")
     return f"{'/'.join(PurePath(path).parts[-2:])}:{line.partition(':')[0]} {function}".rstrip(": ")

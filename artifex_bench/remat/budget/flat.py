@@ -6,11 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jax.extend import core, source_info_util
+from artifex_bench.compat import (
+    Literal,
+    TracedProgram,
+    as_traced,
+    bind_again,
+    checkpoint_call,
+    open_program,
+    scan_inputs,
+)
 
-CHECKPOINTS = frozenset(["remat2", "checkpoint"])  # within a layer they are dissolved as well: its choice is made anew
 # Custom derivatives that a traced derivative still holds are not differentiated: they are left whole.
-_CALLS = frozenset(["jit", "pjit", "closed_call", "core_call"])
+_CALLS = frozenset(["jit", "pjit", "closed_call", "core_call", "eval_jaxpr"])
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Ref:
     out: int
 
 
-Atom = Ref | core.Literal | Any  # a constant stands for itself
+Atom = Ref | Literal | Any  # a constant stands for itself
 
 
 @dataclass(frozen=True)
@@ -57,30 +64,25 @@ class Flat:
         def read(atom: Atom) -> Any:
             if isinstance(atom, Ref):
                 return values[atom]
-            return atom.val if isinstance(atom, core.Literal) else atom
+            return atom.val if isinstance(atom, Literal) else atom
 
         for index, op in enumerate(self.ops):
-            eqn = op.eqn
-            names = source_info_util.current_name_stack() + eqn.source_info.name_stack
-            with (
-                source_info_util.user_context(eqn.source_info.traceback, name_stack=names),
-                eqn.ctx.manager,
-            ):
+            with as_traced(op.eqn):
                 ins = list(map(read, op.ins))
                 given = bind(index, ins)
-                if given is None:
-                    given = eqn.primitive.bind(*ins, **eqn.primitive.get_bind_params(eqn.params))
-                    given = given if eqn.primitive.multiple_results else [given]
-                for out, value in enumerate(given):
+                for out, value in enumerate(bind_again(op.eqn, ins) if given is None else given):
                     values[Ref(index, out)] = mark(Ref(index, out), value)
         return [read(atom) for atom in self.outs]
 
 
-def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = (), checkpoints: bool = False) -> Flat:
-    """The program with its calls dissolved (`checkpoints`: but for those); `active` marks inputs (none if left out)."""
-    calls = _CALLS if checkpoints else _CALLS | CHECKPOINTS
+def flatten(traced: TracedProgram, active: Sequence[bool] = (), checkpoints: bool = False) -> Flat:
+    """The program with its calls dissolved (`checkpoints`: but for those); `active` marks inputs (none if left out).
+
+    Within a layer checkpoint calls are dissolved as well: what it saves is chosen anew.
+    """
+    program, program_consts = open_program(traced)
     ops: list[Op] = []
-    flags = list(active) or [False] * len(closed.jaxpr.invars)
+    flags = list(active) or [False] * len(program.invars)
     is_active = {Ref(-1, i): flag for i, flag in enumerate(flags)}
 
     def entered(atom: Atom) -> bool:
@@ -90,13 +92,12 @@ def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = (), checkpoints: 
         known: dict[Any, Atom] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
         def read(var: Any) -> Atom:
-            return var if isinstance(var, core.Literal) else known[var]
+            return var if isinstance(var, Literal) else known[var]
 
         for eqn in jaxpr.eqns:
             ins = tuple(map(read, eqn.invars))
-            if eqn.primitive.name in calls:
-                inner, inner_consts = _inner(eqn)
-                outs = walk(inner, inner_consts, ins)
+            if (inner := _dissolved(eqn, checkpoints)) is not None:
+                outs = walk(*open_program(inner), ins)
             else:
                 given = _active_outs(eqn, list(map(entered, ins)))
                 refs = [Ref(len(ops), i) for i in range(len(eqn.outvars))]
@@ -106,13 +107,15 @@ def flatten(closed: core.ClosedJaxpr, active: Sequence[bool] = (), checkpoints: 
             known.update(zip(eqn.outvars, outs, strict=True))
         return [read(var) for var in jaxpr.outvars]
 
-    outs = walk(closed.jaxpr, closed.consts, [Ref(-1, i) for i in range(len(closed.jaxpr.invars))])
+    outs = walk(program, program_consts, [Ref(-1, i) for i in range(len(program.invars))])
     return Flat(tuple(ops), tuple(outs), tuple(map(entered, outs)))
 
 
-def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:
-    inner = eqn.params.get("jaxpr") or eqn.params["call_jaxpr"]
-    return (inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, ())
+def _dissolved(eqn: Any, checkpoints: bool) -> TracedProgram | None:
+    """The program that takes the place of an equation that calls it, or None where the equation stays."""
+    if (call := checkpoint_call(eqn)) is not None:
+        return None if checkpoints else call.program
+    return eqn.params.get("jaxpr") or eqn.params["call_jaxpr"] if eqn.primitive.name in _CALLS else None
 
 
 def _active_outs(eqn: Any, active: list[bool]) -> list[bool]:
@@ -122,7 +125,7 @@ def _active_outs(eqn: Any, active: list[bool]) -> list[bool]:
         return [any(flags) for flags in zip(*branches, strict=True)]
     if eqn.primitive.name != "scan":
         return [any(active)] * len(eqn.outvars)
-    consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    consts, carry = scan_inputs(eqn.params)
     flags = list(active)
     while True:
         outs = flatten(eqn.params["jaxpr"], flags).active_outs

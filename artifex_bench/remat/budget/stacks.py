@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
+from artifex_bench.compat import PreventCse, checkpoint_call, scan_inputs
 from artifex_bench.remat.budget.blocks import fused, scan
 from artifex_bench.remat.budget.candidates import Function, Seen, saving
-from artifex_bench.remat.budget.flat import CHECKPOINTS, Flat, Ref, flatten
+from artifex_bench.remat.budget.flat import Flat, Ref, flatten
 from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.strategies import Plan, Policy
 from artifex_bench.remat.wrap import resolve
@@ -79,8 +79,8 @@ def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
 def _stack(flat: Flat, name: str, at: list[int], layers: Mapping[int, str]) -> Stack:
     eqn = flat.ops[at[0]].eqn
     if name.startswith("scan"):
-        carried = eqn.outvars[: eqn.params["num_carry"]]
-        sliced = eqn.invars[eqn.params["num_consts"] + len(carried) :]
+        consts, carries = scan_inputs(eqn.params)
+        carried, sliced = eqn.outvars[:carries], eqn.invars[consts + carries :]
         return Stack(name, eqn.params["length"], sum(map(_bytes, carried)), sum(map(_bytes, sliced)), tuple(at))
     alone = all(layers.get(index, name) == name for index in range(at[0], at[-1]))
     calls = [index for index, of in layers.items() if not of.startswith("scan")]
@@ -103,8 +103,8 @@ def _layers(flat: Flat) -> dict[int, str]:
         if op.eqn.primitive.name == "scan":
             scans += 1
             found[index] = f"scan-{scans}"
-        elif op.eqn.primitive.name in CHECKPOINTS:
-            found[index] = kinds.setdefault(str(op.eqn.params["jaxpr"]), f"calls-{len(kinds) + 1}")
+        elif (call := checkpoint_call(op.eqn)) is not None:
+            found[index] = kinds.setdefault(str(call.program), f"calls-{len(kinds) + 1}")
     return found
 
 
@@ -142,7 +142,7 @@ def planned(function: Callable[..., Any], groups: Mapping[str, Groups], told: To
     return run
 
 
-def _layer(body: Flat, choice: Choice, prevent_cse: bool, seen: Seen) -> Function:
+def _layer(body: Flat, choice: Choice, prevent_cse: PreventCse, seen: Seen) -> Function:
     def plain(*args: Any) -> list[Any]:
         return body.run(args)
 
@@ -173,12 +173,12 @@ def _run(flat: Flat, groups: Mapping[str, Groups], told: Told, args: Sequence[An
     def bind(index: int, ins: list[Any]) -> list[Any] | None:
         if index not in layers:
             return None
-        name, params = layers[index], flat.ops[index].eqn.params
+        name, eqn = layers[index], flat.ops[index].eqn
         tell = partial(told, name, numbers.get(index))
-        if name.startswith("scan"):
-            return _scan(params, ins, groups[name], tell)
-        body = flatten(core.ClosedJaxpr(params["jaxpr"], ()))
-        return _layer(body, calls[index], params["prevent_cse"], tell)(*ins)
+        call = checkpoint_call(eqn)
+        if call is None:
+            return _scan(eqn.params, ins, groups[name], tell)
+        return _layer(flatten(call.program), calls[index], call.prevent_cse, tell)(*ins)
 
     if not spans:
         return flat.run(args, bind=bind)
@@ -222,7 +222,7 @@ def apart(choice: Choice, places: Sequence[int]) -> list[Choice]:
 
 def _scan(params: Mapping[str, Any], ins: list[Any], groups: Groups, seen: Seen) -> list[Any]:
     """The scan as one scan a group. A loop of a single trip is dissolved by XLA: there alone CSE must be prevented."""
-    consts, carried = params["num_consts"], params["num_carry"]
+    consts, carried = scan_inputs(params)
     body, reverse = flatten(params["jaxpr"]), params["reverse"]
     carry, slices = ins[consts : consts + carried], ins[consts + carried :]
     start, parts = 0, []

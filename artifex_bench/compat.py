@@ -1,0 +1,289 @@
+"""Every use of a private or moving API of JAX, XLA and Orbax, one function or class each.
+
+Each entry names the versions it was tested on and what happens where the API is missing. "Both ends" means jax 0.10.2
+(Python 3.11) and jax 0.12.0.1 (Python 3.13). Importing this module warns once if JAX is outside the tested range.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from jax.extend import core, source_info_util
+
+from artifex_bench.versions import untested_jax
+
+if (_untested := untested_jax()) is not None:
+    warnings.warn(_untested, stacklevel=1)
+
+# ---------------------------------------------------------------- programs: jaxprs and their equations
+
+# `jax.extend.core.Literal`: an operand that carries its value. Tested on both ends.
+Literal = core.Literal
+# What `jax.make_jaxpr` returns: a `ClosedJaxpr` before jax 0.11.0, a `Jaxpr` that holds its constants from then on.
+TracedProgram = Any
+# The argument of `jax.checkpoint`: for all inputs, or from jax 0.12 on for each input.
+PreventCse = bool | tuple[bool, ...]
+
+
+def open_program(traced: TracedProgram) -> tuple[Any, Sequence[Any]]:
+    """(program, constants) of a traced program, or of a program inside an equation.
+
+    Before jax 0.11.0 a `ClosedJaxpr` wraps the program. Later versions keep `.jaxpr` as an alias that is marked for
+    removal: without it, the program itself is taken.
+    """
+    return getattr(traced, "jaxpr", traced), getattr(traced, "consts", ())
+
+
+def live_program(traced: TracedProgram) -> Any:
+    """The program without dead code (`partial_eval.dce_jaxpr`). Tested on both ends; no fallback (ImportError)."""
+    from jax.interpreters import partial_eval
+
+    program, _ = open_program(traced)
+    live, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+    return live
+
+
+def scan_inputs(params: Mapping[str, Any]) -> tuple[int, int]:
+    """(number of constants, number of carries) among the inputs of a scan equation with those parameters.
+
+    `num_consts` and `num_carry` before jax 0.11.0; the tree `ft_in` from then on. Tested on both ends and 0.11.0.
+    """
+    if "num_carry" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+@dataclass(frozen=True)
+class CheckpointCall:
+    """A call under `jax.checkpoint`: the program inside, and whether its CSE is prevented (per input, or for all)."""
+
+    program: TracedProgram
+    prevent_cse: PreventCse
+
+
+def checkpoint_call(eqn: Any) -> CheckpointCall | None:
+    """The checkpoint call that an equation is, or None.
+
+    Primitives `remat2` and `checkpoint` (both ends), and `RematTraced` under JAX_REMAT3 (0.12.0.1). A version that
+    renames them again finds no checkpoint calls: `tests/test_compat.py` fails then.
+    """
+    if eqn.primitive.name in ("remat2", "checkpoint"):
+        return CheckpointCall(eqn.params["jaxpr"], eqn.params["prevent_cse"])
+    if _high_name(eqn) == "RematTraced":
+        params = eqn.params["_prim"].params
+        return CheckpointCall(params["jaxpr"], params.get("prevent_cse", True))
+    return None
+
+
+def checkpoint_name(eqn: Any) -> str | None:
+    """The name that an equation attaches to a value, or None.
+
+    Primitive `name` (both ends), and `CheckpointName` and `CheckpointNameFwd` under JAX_REMAT3 (0.12.0.1).
+    """
+    if eqn.primitive.name == "name":
+        return eqn.params["name"]
+    high = _high_name(eqn)
+    return eqn.params["_prim"].params["name"] if high in ("CheckpointName", "CheckpointNameFwd") else None
+
+
+def operation_name(eqn: Any) -> str:
+    """The primitive of an equation by its name. Calls under `jax.checkpoint` are ``checkpoint``, names are ``name``."""
+    if checkpoint_call(eqn) is not None:
+        return "checkpoint"
+    if checkpoint_name(eqn) is not None:
+        return "name"
+    return _high_name(eqn) or eqn.primitive.name
+
+
+def parameters(eqn: Any) -> Mapping[str, Any]:
+    """The parameters of an equation, whether its primitive is of JAX's older kind or a `HiPrim` (0.12.0.1)."""
+    return eqn.params["_prim"].params if _high_name(eqn) else eqn.params
+
+
+def _high_name(eqn: Any) -> str:
+    """The class of the `HiPrim` that an equation calls, or an empty string."""
+    return type(eqn.params["_prim"]).__name__ if eqn.primitive.name == "call_hi_primitive" else ""
+
+
+def inner_programs(eqn: Any) -> Iterator[Any]:
+    """The programs inside an equation: of jit, scan, checkpoint, custom derivatives, and each branch of a cond."""
+    for value in parameters(eqn).values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            inner, _ = open_program(item)
+            if hasattr(inner, "eqns"):
+                yield inner
+
+
+@contextmanager
+def as_traced(eqn: Any) -> Iterator[None]:
+    """Within, what is traced has the scopes, source line and settings of an equation. Tested on both ends."""
+    names = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=names), eqn.ctx.manager:
+        yield
+
+
+def bind_again(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of an equation at other inputs. Tested on both ends."""
+    outputs = eqn.primitive.bind(*inputs, **eqn.primitive.get_bind_params(eqn.params))
+    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def source_line(eqn: Any) -> str:
+    """``/path/file.py:12 (function)``, the user's line behind an equation (`source_info_util.summarize`; both ends)."""
+    return source_info_util.summarize(eqn.source_info)
+
+
+# ---------------------------------------------------------------- rematerialization
+
+REMAT3_SINCE = (0, 12)  # before, JAX_REMAT3 knows only some policies and offloads nothing: it was never tested
+
+
+def set_remat3(on: bool) -> None:
+    """Choose JAX's new implementation of `jax.checkpoint` (JAX_REMAT3) for this process.
+
+    Where JAX no longer has the flag, only the new implementation exists: RuntimeError if `on` is false.
+    """
+    if jax.__version_info__ < REMAT3_SINCE:
+        if on:
+            raise RuntimeError(f"JAX_REMAT3 needs jax 0.12 or later, not {jax.__version__}")
+        return
+    jax.config.update("jax_remat3", on)
+
+
+@contextmanager
+def classic_remat() -> Iterator[None]:
+    """Within, `jax.checkpoint` and `checkpoint_name` mean their older implementation even under JAX_REMAT3.
+
+    Plans name values inside derivatives, where JAX_REMAT3 does not look (0.12.0.1). Where the flag does not exist
+    nothing is changed.
+    """
+    from jax._src import config
+
+    flag: Callable[[bool], AbstractContextManager[None]] = getattr(config, "remat3", lambda _: nullcontext())
+    with flag(False):
+        yield
+
+
+def faithful_options(platform: str) -> dict[str, str | bool]:
+    """The XLA options with which a platform keeps the recomputation that a program asks for.
+
+    Before jax 0.11.1 XLA:CPU removes optimization barriers with the pass `cse_barrier_expander` and then merges the
+    recomputation of unrolled layers away. Later versions, and the compilers of GPUs and TPUs, need no option.
+    """
+    undoes = platform == "cpu" and jax.__version_info__ < (0, 11, 1)
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if undoes else {}
+
+
+# ---------------------------------------------------------------- targets and checkpoints
+
+
+def take_absent_gpus_for_cuda() -> None:
+    """Let JAX describe the topology of an NVIDIA GPU on a machine without a GPU, for this process.
+
+    JAX cannot tell which vendor's GPU is meant there (issue 23971 of jax-ml/jax), so
+    `xla_bridge.canonicalize_platform` is replaced. Tested on both ends. Without it, JAX's own error appears.
+    """
+    from jax._src import xla_bridge
+
+    canonical = xla_bridge.canonicalize_platform
+    xla_bridge.canonicalize_platform = lambda platform: "cuda" if platform == "gpu" else canonical(platform)
+
+
+def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
+    """Orbax's future of a handler that writes in the background, so that the commit waits for it (orbax 0.12.8)."""
+    from orbax.checkpoint import future
+
+    return future.CommitFutureAwaitingContractedSignals(writing, name=name)
+
+
+# ---------------------------------------------------------------- XLA's protocol buffers
+
+# XLA's own messages (`buffer_assignment.proto`, `hlo.proto`), which no package installs: of each, the fields used here.
+# Message -> field -> (number, type). A star repeats the field; a capital names another message. Both ends.
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "Assignment": {
+        "logical_buffers": (1, "Logical*"),
+        "buffer_aliases": (2, "Alias*"),
+        "buffer_allocations": (3, "Allocation*"),
+    },
+    "Logical": {"id": (1, "int64"), "size": (2, "int64"), "defined_at": (3, "Location")},
+    "Location": {"shape_index": (3, "int64*"), "instruction_id": (4, "int64")},
+    "Alias": {"source_buffer_id": (1, "int64"), "location": (2, "Location")},
+    "Allocation": {
+        "size": (2, "int64"),
+        "is_thread_local": (3, "bool"),
+        "is_entry_computation_parameter": (5, "bool"),
+        "parameter_number": (6, "int64"),
+        "maybe_live_out": (7, "bool"),
+        "assigned": (9, "Assigned*"),
+        "is_constant": (12, "bool"),
+    },
+    "Assigned": {"logical_buffer_id": (1, "int64"), "offset": (2, "int64"), "size": (3, "int64")},
+    "Module": {
+        "computations": (3, "Computation*"),
+        "entry_computation_id": (6, "int64"),
+        "schedule": (7, "Schedule"),
+        "stack_frame_index": (17, "Frames"),
+    },
+    "Computation": {"instructions": (2, "Instruction*"), "id": (5, "int64"), "root_id": (6, "int64")},
+    "Instruction": {
+        "name": (1, "string"),
+        "opcode": (2, "string"),
+        "shape": (3, "Shape"),
+        "metadata": (7, "Metadata"),
+        "parameter_number": (9, "int64"),
+        "tuple_index": (13, "int64"),
+        "id": (35, "int64"),
+        "operand_ids": (36, "int64*"),
+        "called_computation_ids": (38, "int64*"),
+    },
+    "Shape": {"element_type": (2, "int64"), "dimensions": (3, "int64*"), "tuple_shapes": (4, "Shape*")},
+    "Metadata": {
+        "op_name": (2, "string"),
+        "source_file": (3, "string"),
+        "source_line": (4, "int64"),
+        "stack_frame_id": (15, "int64"),
+    },
+    "Schedule": {"sequences": (1, "SequenceEntry*")},
+    "SequenceEntry": {"key": (1, "int64"), "value": (2, "Sequence")},
+    "Sequence": {"instruction_ids": (1, "int64*")},
+    "Frames": {
+        "file_names": (1, "string*"),
+        "file_locations": (3, "FileLocation*"),
+        "stack_frames": (4, "Frame*"),
+    },
+    "FileLocation": {"file_name_id": (1, "int64"), "line": (3, "int64")},
+    "Frame": {"file_location_id": (1, "int64"), "parent_frame_id": (2, "int64")},
+}
+
+
+def xla_message(name: str) -> Any:
+    """The class of one of XLA's messages, to parse what a compiled program serializes."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"artifex_bench.{name}"))
+
+
+@functools.cache
+def _pool() -> Any:
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="assignment.proto", package="artifex_bench", syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            repeated, kind = kind.endswith("*"), kind.removesuffix("*")
+            one = message.field.add(name=field, number=number)
+            one.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+            if kind in _MESSAGES:
+                one.type, one.type_name = kinds.TYPE_MESSAGE, f".artifex_bench.{kind}"
+            else:
+                one.type = getattr(kinds, f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool

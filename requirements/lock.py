@@ -1,0 +1,50 @@
+"""Write the lock files: `make lock`, with `uv` on the PATH. One for each Python, and one beside it for `make aot`.
+
+Python 3.11 has the oldest supported JAX, since no later one supports that Python. The others have the newest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+AOT = {"3.11": ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")}  # others: CUDA 13
+CUDA13 = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc")
+
+
+def compiled(python: str, *arguments: str, text: str | None = None) -> list[str]:
+    """The lines `name==version` that uv resolves, without comments or the address of a registry."""
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        python,
+        *arguments,
+    ]
+    done = subprocess.run(command, cwd=FOLDER.parent, input=text, capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if "==" in line]
+
+
+def main() -> None:
+    for python in PYTHONS:
+        pins = compiled(python, "pyproject.toml", "--extra", "dev", "--extra", "html")
+        lock = FOLDER / f"python{python}.txt"
+        lock.write_text("\n".join([f"# Pinned for Python {python}: made by `make lock`.", *pins, ""]))
+        packages = ("libtpu", *AOT.get(python, CUDA13))
+        jax = next(pin for pin in pins if pin.startswith("jax=="))
+        wanted = "\n".join([jax.replace("jax", "jax[tpu]", 1), *packages, *pins])
+        wanted = wanted.replace("-plugin", f"-plugin=={jax[5:]}").replace("-pjrt", f"-pjrt=={jax[5:]}")
+        found = {pin.partition("==")[0]: pin for pin in compiled(python, "-", text=wanted)}
+        compilers = [found[package] for package in packages]
+        title = f"# Pinned for Python {python}: the compilers of GPUs and TPUs, installed by `make aot` without dependencies."
+        (FOLDER / f"python{python}-aot.txt").write_text("\n".join([title, *compilers, ""]))
+
+
+if __name__ == "__main__":
+    main()
