@@ -9,7 +9,7 @@ from typing import Any
 
 import suites
 from artifex_bench import case as cases
-from artifex_bench import models, runner, savers, store, targets
+from artifex_bench import models, runner, savers, store, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.remat import strategies
@@ -151,6 +151,8 @@ def _check(remat: Sequence[RematCase]) -> None:
         strategies.check(case)
         targets.check_devices(case)
         _check_mesh(case)
+        if case.remat3 == "on" and not versions.has_remat3():
+            raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: valid here is off")
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
 

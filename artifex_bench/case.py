@@ -16,6 +16,7 @@ DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
 LAYERS = ("scan", "unroll")
 STEPS = ("train", "gradient")
 COMPILERS = ("faithful", "default")
+REMAT3 = ("off", "on")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 MODES = ("sync", "async")
 RESTORES = ("same", "reshard", "partial")
@@ -37,6 +38,7 @@ class RematCase:
     ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
     ``target`` names the device that it is compiled for, and run on if that is the attached one. ``mesh`` says over how
     many of them, and how, it is split: ``data=4,fsdp=2``; None on one device. It is kept in order, without axes of 1.
+    ``remat3`` chooses JAX's implementation of `jax.checkpoint`: ``on`` is the one that JAX_REMAT3=1 switches on.
     """
 
     kind: ClassVar[str] = "remat"
@@ -58,6 +60,7 @@ class RematCase:
     seed: int = 0
     target: str = ATTACHED
     mesh: str | None = None
+    remat3: str = "off"
 
     def __post_init__(self) -> None:
         for axis in ("depth", "width", "batch", "sequence", "heads"):
@@ -68,6 +71,7 @@ class RematCase:
         check_choice("step", self.step, STEPS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("compiler", self.compiler, COMPILERS)
+        check_choice("remat3", self.remat3, REMAT3)
         for axis in (*self.leading, "target"):
             _check_name(axis, getattr(self, axis))
         object.__setattr__(self, "mesh", ",".join(f"{a}={n}" for a, n in mesh_axes(self.mesh).items()) or None)

@@ -38,6 +38,14 @@ def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""
 
 
+def warn_if_untested() -> None:
+    """Print one line to standard error if the installed JAX is outside the tested range."""
+    from artifex_bench.versions import untested_jax
+
+    if (line := untested_jax()) is not None:
+        click.echo(f"warning: {line}", err=True)
+
+
 @main.command()
 @click.argument("suite", required=False)
 @click.option("--preset", help="A size of the suite: `artifex-bench list` shows them.")
@@ -64,6 +72,11 @@ def main() -> None:
     multiple=True,
     callback=lambda context, option, meshes: list(meshes) or None,
     help="Devices along data, fsdp and tensor, e.g. data=4,fsdp=2, over those of the target. May be repeated.",
+)
+@click.option(
+    "--remat3",
+    type=Listed(),
+    help="off, on: JAX's new jax.checkpoint (JAX_REMAT3; jax 0.12 or later).",
 )
 @click.option("--seed", type=Listed(int), help="Of weights and data, or of the damage.")
 @click.option("--format", type=Listed(), help="Of checkpoints: `artifex-bench list formats` shows them.")
@@ -96,6 +109,7 @@ def run(**options: Any) -> None:
     """
     from artifex_bench import ask, progress
 
+    warn_if_untested()
     folder, request = ask.resume(options) if options["resume"] else ask.new(options)
     if request.suite == ask.PROFILE:
         from artifex_bench import profiling
@@ -115,6 +129,7 @@ def profile(**options: Any) -> None:
     """
     from artifex_bench import ask, profiling
 
+    warn_if_untested()
     folder, request = ask.profile(options)
     sys.exit(profiling.run(request, folder))
 
@@ -135,6 +150,7 @@ def max_batch(**options: Any) -> None:
     """
     from artifex_bench import ask, progress
 
+    warn_if_untested()
     folder, request = ask.max_batch(options)
     sys.exit(progress.run(request, folder))
 

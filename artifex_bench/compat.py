@@ -143,18 +143,12 @@ def source_line(eqn: Any) -> str:
 
 # ---------------------------------------------------------------- rematerialization
 
-REMAT3_SINCE = (0, 12)  # before, JAX_REMAT3 knows only some policies and offloads nothing: it was never tested
-
 
 def set_remat3(on: bool) -> None:
-    """Choose JAX's new implementation of `jax.checkpoint` (JAX_REMAT3) for this process.
+    """Choose JAX's new implementation of `jax.checkpoint` (JAX_REMAT3), or the older one, for this process.
 
-    Where JAX no longer has the flag, only the new implementation exists: RuntimeError if `on` is false.
+    Tested on both ends. AttributeError (JAX's own) where the flag no longer exists.
     """
-    if jax.__version_info__ < REMAT3_SINCE:
-        if on:
-            raise RuntimeError(f"JAX_REMAT3 needs jax 0.12 or later, not {jax.__version__}")
-        return
     jax.config.update("jax_remat3", on)
 
 
@@ -162,8 +156,8 @@ def set_remat3(on: bool) -> None:
 def classic_remat() -> Iterator[None]:
     """Within, `jax.checkpoint` and `checkpoint_name` mean their older implementation even under JAX_REMAT3.
 
-    Plans name values inside derivatives, where JAX_REMAT3 does not look (0.12.0.1). Where the flag does not exist
-    nothing is changed.
+    Plans name values inside derivatives, and save values of any operation: JAX_REMAT3 can do neither (0.12.0.1).
+    Tested on both ends; where the flag does not exist nothing is changed.
     """
     from jax._src import config
 

@@ -42,7 +42,9 @@ def main() -> None:
         wanted = wanted.replace("-plugin", f"-plugin=={jax[5:]}").replace("-pjrt", f"-pjrt=={jax[5:]}")
         found = {pin.partition("==")[0]: pin for pin in compiled(python, "-", text=wanted)}
         compilers = [found[package] for package in packages]
-        title = f"# Pinned for Python {python}: the compilers of GPUs and TPUs, installed by `make aot` without dependencies."
+        title = (
+            f"# Pinned for Python {python}: compilers of GPUs and TPUs, which `make aot` installs without dependencies."
+        )
         (FOLDER / f"python{python}-aot.txt").write_text("\n".join([title, *compilers, ""]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from artifex_bench.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, STEPS, RematCase
+from artifex_bench.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, REMAT3, STEPS, RematCase
 from artifex_bench.record import STATUSES, Agreement, Measurement, Record, Verdict
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
@@ -37,6 +37,7 @@ cases = st.builds(
     seed=st.integers(0, 2**32 - 1),
     target=st.sampled_from((ATTACHED, "tpu:v5e", "gpu:h100")),
     mesh=st.none() | st.sampled_from(("data=8", "data=4,fsdp=2", "tensor=2")),
+    remat3=st.sampled_from(REMAT3),
 )
 measurements = st.one_of(
     st.builds(Measurement, words, words, st.lists(numbers, min_size=1, max_size=4).map(tuple), words, detail=details),

@@ -80,6 +80,7 @@ def test_seeds_fit_32_bits(seed):
         ("step", "train, gradient"),
         ("optimizer", "adam, adamw, sgd"),
         ("compiler", "faithful, default"),
+        ("remat3", "off, on"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_valid_ones(axis, valid):
@@ -102,7 +103,7 @@ def test_distinct_cases_have_distinct_ids(one, other):
 
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
-    other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8"}
+    other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8", "remat3": "on"}
     changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
     assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 

@@ -13,7 +13,7 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase, case_id
-from artifex_bench.compat import TracedProgram
+from artifex_bench.compat import TracedProgram, set_remat3
 from artifex_bench.measure import budget, jaxprs, remembered
 from artifex_bench.measure.mesh import per_device_bytes
 from artifex_bench.measure.probes import absent, take, tree_bytes
@@ -64,6 +64,7 @@ def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | Non
     what follows a search of its own, take what that chose.
     """
     assert isinstance(visit.case, RematCase)
+    set_remat3(visit.case.remat3 == "on")
     program = build(visit.case, target.devices)
     refuse_offload(program, target.platform)
     if program.plan.budget is None:
@@ -99,7 +100,7 @@ def trace(program: Program) -> Traced:
     """Trace the gradient. Raises CaseError when the strategy's policy mentions a name that is never attached."""
     state, batch = program.abstract()
     gradient = jax.make_jaxpr(program.gradient)(state, batch)
-    check_tags(program, jaxprs.tags(gradient))
+    check_tags(program)
     saved = jaxprs.residual_bytes(program.loss, state["params"], state["rest"], batch)
     return Traced(state, gradient, saved, program.case.devices)
 

@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 
 from artifex_bench.case import CaseError, RematCase
+from artifex_bench.measure.jaxprs import tags
 from artifex_bench.measure.mesh import Layout, layout
 from artifex_bench.models import load
 from artifex_bench.remat.strategies import Plan, check_names, check_part, parse
@@ -215,7 +216,11 @@ def _run(params: Arrays, rest: Arrays, x: Any, plan: Plan, hold: Callable[[Any],
     return run_stack(parts, stack, x, depth, plan)
 
 
-def check_tags(program: Program, jaxpr_names: set[str]) -> None:
-    """Raise CaseError when the strategy's policy mentions a name that the traced model never attaches."""
-    if program.plan.policy is not None:
-        check_names(program.case, program.plan.policy, tuple(sorted(jaxpr_names)))
+def check_tags(program: Program) -> None:
+    """Raise CaseError when the strategy's policy mentions a name that the traced model never attaches.
+
+    Names are read from the forward pass: under JAX_REMAT3 a gradient holds none.
+    """
+    if program.plan.policy is not None and program.plan.policy.all_names():
+        forward = jax.make_jaxpr(program.forward)(*program.abstract())
+        check_names(program.case, program.plan.policy, tuple(sorted(tags(forward))))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from artifex_bench.compat import classic_remat
 from artifex_bench.remat.strategies import Plan, Policy
 
 State = Any  # one layer's arrays
@@ -82,7 +83,7 @@ def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any,
 
         if flag:
             return remat(apply)
-        return jax.checkpoint(apply, policy=all_but_slices, prevent_cse=False) if sliced else apply
+        return save_all_but_slices(apply) if sliced else apply
 
     def group(states: Any, x: Any) -> Any:
         sliced = not isinstance(states, list)
@@ -98,6 +99,20 @@ def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any,
     return remat(group) if plan.group else group
 
 
-def all_but_slices(primitive: Any, *_: Any, **__: Any) -> bool:
-    """Saves every value but slices: else a scan over groups keeps a second, sliced copy of the parameters."""
+def save_all_but_slices(layer: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> Callable[..., Any]:
+    """The layer without rematerialization, but for slices of its arguments.
+
+    Else a scan over groups would keep a second, sliced copy of the parameters. JAX_REMAT3 saves only what has a rule of
+    its own (products, named values), so that this is a matter of the older implementation.
+    """
+    apply = jax.checkpoint(layer, policy=_all_but_slices, prevent_cse=False, static_argnums=static_argnums)
+
+    def run(*args: Any) -> Any:
+        with classic_remat():
+            return apply(*args)
+
+    return run
+
+
+def _all_but_slices(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in ("slice", "dynamic_slice", "squeeze")

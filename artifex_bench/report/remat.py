@@ -19,7 +19,7 @@ from artifex_bench.stats import pareto_front
 
 SHAPE = (
     *("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler"),
-    *("target", "mesh"),
+    *("target", "mesh", "remat3"),
 )
 TITLE = "Step time against peak memory"
 HEADINGS = (
@@ -118,7 +118,8 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def shape_title(shape: dict[str, Any]) -> str:
     """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
-    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0, "target": cases.ATTACHED}
+    plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
+    plain |= {"target": cases.ATTACHED, "remat3": "off"}
     words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
     words += [str(shape["dtype"]), str(shape["layers"])]
     words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []

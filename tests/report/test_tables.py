@@ -99,11 +99,11 @@ MODELS = (("transformer", 16), ("mlp", None))
 
 
 def test_titles_say_what_is_not_as_usual():
-    other = case(dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3)
+    other = case(dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3, remat3="on")
     [(title, _)] = shapes(frame([record(other)]))
     assert title == (
         "transformer: depth 2, width 32, batch 2, sequence 16, bfloat16, unroll, step gradient, optimizer sgd, "
-        "compiler default, seed 3"
+        "compiler default, seed 3, remat3 on"
     )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from artifex_bench.remat.budget.flat import Atom, Flat, Op, Ref
 from artifex_bench.remat.strategies import Plan
-from artifex_bench.remat.wrap import all_but_slices
+from artifex_bench.remat.wrap import save_all_but_slices
 
 Step = Callable[[list[Any], list[Any]], tuple[list[Any], list[Any]]]  # (carry, slices) -> (carry, results), one layer
 Span = tuple[int, int]  # from that operation to before that one
@@ -34,8 +34,8 @@ def scan(
             def layer(carry: list[Any], xs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
                 return step(carry, [x[at] for x in xs])
 
-            policy = None if flag else all_but_slices
-            apply = jax.checkpoint(layer, policy=policy, prevent_cse=False, static_argnums=2)
+            remat = partial(jax.checkpoint, prevent_cse=False) if flag else save_all_but_slices
+            apply = remat(layer, static_argnums=(2,))
             carry, ys = apply(carry, xs, count - 1 - number if reverse else number)
             given.append(ys)
         columns = zip(*(given[::-1] if reverse else given), strict=True)

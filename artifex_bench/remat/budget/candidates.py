@@ -16,7 +16,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
 
-from artifex_bench.compat import PreventCse, TracedProgram
+from artifex_bench.compat import PreventCse, TracedProgram, classic_remat
 from artifex_bench.remat.budget.flat import Flat, Ref, flatten
 
 Function = Callable[..., list[Any]]  # flat arguments to flat results
@@ -67,7 +67,11 @@ def named(layer: Function, names: Collection[str], seen: Seen = ignore) -> Funct
         ]
         return both[:half], outs
 
-    function.defjvp(lambda primals, tangents: rule(list(primals), list(tangents)), symbolic_zeros=True)
+    def classic_rule(primals: Any, tangents: Any) -> Any:
+        with classic_remat():
+            return rule(list(primals), list(tangents))
+
+    function.defjvp(classic_rule, symbolic_zeros=True)
     return function
 
 

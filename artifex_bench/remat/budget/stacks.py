@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from artifex_bench.compat import PreventCse, checkpoint_call, scan_inputs
+from artifex_bench.compat import PreventCse, checkpoint_call, classic_remat, scan_inputs
 from artifex_bench.remat.budget.blocks import fused, scan
 from artifex_bench.remat.budget.candidates import Function, Seen, saving
 from artifex_bench.remat.budget.flat import Flat, Ref, flatten
@@ -68,7 +68,8 @@ def untold(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None
 
 def stacks_of(function: Callable[..., Any], *args: Any) -> tuple[Stack, ...]:
     """The stacks of a function at those arguments (arrays, or shapes)."""
-    flat = flatten(jax.make_jaxpr(function)(*args), checkpoints=True)
+    with classic_remat():
+        flat = flatten(jax.make_jaxpr(function)(*args), checkpoints=True)
     layers = _layers(flat)
     positions: dict[str, list[int]] = {}
     for index, name in layers.items():
@@ -125,6 +126,10 @@ def planned(function: Callable[..., Any], groups: Mapping[str, Groups], told: To
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
+        with classic_remat():
+            return under_choices(*args, **keywords)
+
+    def under_choices(*args: Any, **keywords: Any) -> Any:
         arrays, fixed = split(keywords)
 
         def positional(args: Sequence[Any], arrays: Mapping[str, Any]) -> Any:
