@@ -94,12 +94,33 @@ def _operation_flops(eqn: Any, name: str) -> float:
         (contracting, _), _ = eqn.params["dimension_numbers"]
         return 2.0 * out * math.prod(eqn.invars[0].aval.shape[d] for d in contracting)
     if name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
-        outputs = eqn.params["dimension_numbers"].rhs_spec[0]
-        return 2.0 * out * math.prod(kernel) / kernel[outputs]
+        return _convolution_flops(eqn)
     if name.startswith(("reduce", "arg", "cum")):
         return float(math.prod(eqn.invars[0].aval.shape))
     return float(out)
+
+
+def _convolution_flops(eqn: Any) -> float:
+    """2 for each product of an input element and a kernel element, as XLA's cost analysis counts them.
+
+    Products with padding, and with the zeros between the elements of a dilated input, are left out: the input gradient
+    of a convolution with stride 2 has three of these zeros for each element in two dimensions.
+    """
+    params, numbers = eqn.params, eqn.params["dimension_numbers"]
+    input_shape, kernel_shape = (var.aval.shape for var in eqn.invars)
+    output_shape = eqn.outvars[0].aval.shape
+    pairs = 1
+    for axis, (stride, (low, _), input_dilation, kernel_dilation) in enumerate(
+        zip(params["window_strides"], params["padding"], params["lhs_dilation"], params["rhs_dilation"], strict=True), 2
+    ):
+        outputs = np.arange(output_shape[numbers.out_spec[axis]])[:, None]
+        kernel = np.arange(kernel_shape[numbers.rhs_spec[axis]])
+        place, between = np.divmod(stride * outputs - low + kernel_dilation * kernel, input_dilation)
+        inside = (place >= 0) & (place < input_shape[numbers.lhs_spec[axis]])
+        pairs *= int(np.count_nonzero(inside & (between == 0)))
+    features = math.prod(kernel_shape[axis] for axis in numbers.rhs_spec[:2])
+    batch = input_shape[numbers.lhs_spec[0]] // params["batch_group_count"]
+    return 2.0 * batch * features * pairs
 
 
 @dataclass(frozen=True)
