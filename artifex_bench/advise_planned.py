@@ -12,10 +12,10 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
-from artifex_bench.report.planned import less_on
+from artifex_bench.report.planned import fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
-from artifex_bench.targets import ASKED, describe, stored
+from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_SHARE, describe, stored
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
 
@@ -78,7 +78,7 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     fell |= {row.strategy: f"fits, at {rank.words(row)}" for row in ranked[2:]}
     costs = [(row.strategy, _cost(row, budget, rank)) for row in ranked[:2]]
     how_sure = f"it fits by the plan of the device's own compiler, within {units.size(budget)}"
-    how_sure += less_on(rows.target.iloc[0], budget)
+    how_sure += pool_note(rows) if budget == rows.capacity_bytes.min() else ""
     return choose(title, question, costs, f"{how_sure}; {rank.unsure}: measure it on the device", fell)
 
 
@@ -88,6 +88,8 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
         return f"{row.status}: {row.reason}"
     if not there(peak):
         return "its peak is not known"
+    if fits_larger_pool(row) and budget == row.capacity_bytes:
+        return f"fits, with {units.size(peak)}, only with {POOL_SHARE}={LARGEST_POOL_SHARE}"
     if peak > budget:
         return f"does not fit: {units.size(peak)}, {units.size(peak - budget)} too much"
     if there(row.verdict) and row.verdict != "effective":

@@ -114,8 +114,9 @@ def held_against(record: Record, memory_budget: int | None) -> Record:
     if memory_budget is None or (record.value("capacity_bytes") or memory_budget) < memory_budget:
         return record
     budget = Measurement("capacity_bytes", "bytes", (memory_budget,), "the memory budget that was asked for")
+    replaced = (budget.probe, "device_memory_bytes")  # of which the capacity is no share any more
     return dataclasses.replace(
-        record, measurements=(*(m for m in record.measurements if m.probe != budget.probe), budget)
+        record, measurements=(*(m for m in record.measurements if m.probe not in replaced), budget)
     )
 
 

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name as attach
 
 from artifex_bench import compat, versions
 from artifex_bench.measure.jaxprs import flops
-from tests.test_cli import SMOKE, call, refused
+from tests.test_cli import SMOKE, call
 
 X = jax.ShapeDtypeStruct((4, 8), "float32")
 W = jax.ShapeDtypeStruct((3, 8, 8), "float32")

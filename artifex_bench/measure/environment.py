@@ -13,7 +13,10 @@ from typing import Any
 import jax
 
 _PACKAGES = ("artifex-bench", "jax", "jaxlib", "flax", "optax", "numpy")
-_FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "LIBTPU_INIT_ARGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "OMP_NUM_THREADS")
+# every setting of JAX and XLA may change a program; folders and addresses do not, and name a person or a place
+_FLAGS = re.compile(r"(JAX|XLA|LIBTPU)_\w+|NVIDIA_TF32_OVERRIDE|TF_GPU_ALLOCATOR|OMP_NUM_THREADS")
+_PLACES = re.compile(r"\w*(_DIR|_DIRECTORY|_PATH|_FILE|_ADDRESS|_PROXY|_TOKEN|_KEY)")
+_DUMPS = re.compile(r"\s*--xla_dump\w*(=\S*)?")
 
 
 def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, Any]:
@@ -32,9 +35,15 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
-        "flags": {name: os.environ[name] for name in _FLAGS if name in os.environ},
+        "flags": flags(os.environ),
         "load": os.getloadavg()[0],
     }
+
+
+def flags(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that may change a compiled program or its memory, with their values."""
+    names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _PLACES.fullmatch(name))
+    return {name: _DUMPS.sub("", variables[name]) for name in names}
 
 
 def _cpu() -> str:

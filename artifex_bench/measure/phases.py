@@ -48,6 +48,8 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     if target.description is not None:
         if traced is not None:
             yield from take("planned", plan(program, traced, target.description))
+        if target.cublas_options is not None:
+            yield from take("cublas", compile_step(program, target, dict(target.cublas_options)))
         yield from absent("ran", f"{visit.case.target} is not attached: the step was compiled for it and not run")
         return
     if not visit.steps:
@@ -130,9 +132,10 @@ class Compiled:
         return self.parts.get("formula") == attached.REFUSED
 
 
-def compile_step(program: Program, target: Target) -> Compiled:
-    """Trace, lower and compile what will be timed, from shapes alone."""
-    options, devices = target.options(program.case.compiler), program.case.devices
+def compile_step(program: Program, target: Target, options: dict[str, Any] | None = None) -> Compiled:
+    """Trace, lower and compile what will be timed, from shapes alone, with the target's options or with these."""
+    options = target.options(program.case.compiler) if options is None else options
+    devices = program.case.devices
     shapes, jitted = program.abstract(), program.jitted()
     start = time.perf_counter()
     lowered = jitted.lower(*target.place(shapes))

@@ -57,6 +57,13 @@ def _gradient_flops(traced: Traced) -> Taken:
     return [flops(traced.gradient)], _jaxpr(traced), {"counting_loops_once": once}
 
 
+def _parameters(traced: Traced) -> Taken:
+    import jax
+
+    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(traced.state["params"])})
+    return [tree_bytes(traced.state["params"])], _jaxpr(traced), {"dtypes": dtypes}
+
+
 def _budget(settled: Settled) -> Taken:
     plan = settled.plan.to_json()
     return [settled.plan.budget_bytes], f"{settled.plan.budget}, met in {len(plan['compiled'])} compilations", plan
@@ -90,6 +97,14 @@ def _compiled_flops(compiled: Compiled) -> Taken:
 
 def _capacity(planned: Planned) -> Taken:
     return [planned.description.capacity_bytes], planned.description.capacity_source, {}
+
+
+def _device_memory(planned: Planned) -> Taken:
+    return [planned.description.memory_bytes], planned.description.memory_source, {}
+
+
+def _cublas_peak(compiled: Compiled) -> Taken:
+    return [compiled.peak], "compiled.memory_analysis() without Triton's matrix products", {"options": compiled.options}
 
 
 def _estimated_step(planned: Planned) -> Taken:
@@ -131,9 +146,7 @@ PROBES = {
     "gradient_flops": Probe(
         "flop", "traced", "forward and backward pass, with what is computed again", _gradient_flops
     ),
-    "parameter_bytes": Probe(
-        "bytes", "traced", "the model's parameters", _from_jaxpr(lambda t: tree_bytes(t.state["params"]))
-    ),
+    "parameter_bytes": Probe("bytes", "traced", "the model's parameters", _parameters),
     "optimizer_bytes": Probe(
         "bytes", "traced", "the optimizer's state", _from_jaxpr(lambda t: tree_bytes(t.state["optimizer"]))
     ),
@@ -144,6 +157,10 @@ PROBES = {
     "compiled_peak_bytes": Probe("bytes", "compiled", "the compiler's own plan of the peak", _compiled_peak),
     "compiled_flops": Probe("flop", "compiled", "what is left after the compiler", _compiled_flops),
     "capacity_bytes": Probe("bytes", "planned", "what the target, which is not attached, has for a program", _capacity),
+    "device_memory_bytes": Probe("bytes", "planned", "the memory of the target, which is not attached", _device_memory),
+    "cublas_peak_bytes": Probe(
+        "bytes", "cublas", "the plan of the peak where cuBLAS computes every matrix product", _cublas_peak
+    ),
     "estimated_step_seconds": Probe(
         "seconds", "planned", "an estimate by the target's roofline, never a measurement", _estimated_step
     ),

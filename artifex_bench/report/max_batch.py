@@ -12,7 +12,7 @@ import pandas as pd
 from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
 from artifex_bench.report import units
-from artifex_bench.report.planned import less_on
+from artifex_bench.report.planned import pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
 
@@ -37,9 +37,9 @@ def searches(table: pd.DataFrame) -> pd.DataFrame:
     """A row a search, from the table of the cases that it compiled (`load_run`).
 
     Its axes; `largest_batch` that fits (NaN: none does) and `failing_batch`, the smallest beyond it that does not (NaN:
-    none was compiled), each with its `_peak_bytes`; `capacity_bytes`; of the largest batch `estimated_step_seconds` and
-    `estimated_samples_per_second`; `monotone`; `compiled`, how many batches were; `status` and `reason`. Sorted by
-    target, the highest estimated throughput first.
+    none was compiled), each with its `_peak_bytes`; `capacity_bytes` and `device_memory_bytes`; of the largest batch
+    `estimated_step_seconds` and `estimated_samples_per_second`; `monotone`; `compiled`, how many batches were; `status`
+    and `reason`. Sorted by target, the highest estimated throughput first.
     """
     groups = table.groupby(list(SEARCH), sort=False, dropna=False)
     found = pd.DataFrame([{**dict(zip(SEARCH, key, strict=True)), **_figures(rows)} for key, rows in groups])
@@ -62,6 +62,7 @@ def _figures(rows: pd.DataFrame) -> dict[str, Any]:
     step = compiled.estimated_step_seconds[compiled.batch == fits.batch].iloc[0] if fits else math.nan
     return {
         "capacity_bytes": rows.capacity_bytes.max(),
+        "device_memory_bytes": rows.device_memory_bytes.max(),
         "largest_batch": fits.batch if fits else math.nan,
         "largest_peak_bytes": fits.peak if fits else math.nan,
         "failing_batch": fails.batch if fails else math.nan,
@@ -115,7 +116,7 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _capacities(found: pd.DataFrame) -> Iterator[str]:
     for target, rows in found.groupby("target"):
         capacity = rows.capacity_bytes.max()
-        yield f"{target}: held against {units.size(capacity)}{less_on(str(target), capacity)}"
+        yield f"{target}: held against {units.size(capacity)}{pool_note(rows)}"
 
 
 def _notes(rows: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,9 @@ from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
-from artifex_bench.targets import describe
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_SHARE
 
+DIFFERS = 0.01  # of the peak: a smaller difference between kernels is not told
 TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"
 HEADINGS = (
     *("strategy", "compiled peak", "x none", "fits", "arguments", "temporaries", "on host", "residuals"),
@@ -44,10 +46,25 @@ def front(rows: pd.DataFrame) -> set[int]:
     return {usable.index[i] for i in pareto_front(points)}
 
 
-def fits(over: float) -> str:
-    """Whether it fits and by how much, from the bytes beyond the capacity."""
+def largest_pool(row: Any) -> float:
+    """Bytes of the largest memory pool that is advised: NaN where the device has no pool, or that is not known."""
+    return float(LARGEST_POOL_SHARE * row.device_memory_bytes) if str(row.target).startswith("gpu:") else math.nan
+
+
+def fits_larger_pool(row: Any) -> bool:
+    """Whether a program that exceeds the capacity fits if JAX's pool takes more of the GPU's memory."""
+    return bool(row.capacity_bytes < row.compiled_peak_bytes <= largest_pool(row))
+
+
+def fits(row: Any) -> str:
+    """Whether a program fits, and by how much."""
+    over = excess(row)
     if not there(over):
         return units.ABSENT
+    if fits_larger_pool(row):
+        return f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
+    if over > 0 and there(largest_pool(row)):
+        over = row.compiled_peak_bytes - max(row.capacity_bytes, largest_pool(row))
     return f"no, {units.size(over)} too much" if over > 0 else f"yes, {units.size(-over)} free"
 
 
@@ -57,7 +74,7 @@ def cells(row: Any, on_front: bool) -> list[str]:
         row.strategy + (" *" if on_front else ""),
         units.size(row.compiled_peak_bytes),
         units.ratio(row.compiled_peak_ratio),
-        fits(excess(row)),
+        fits(row),
         units.size(row.argument_bytes),
         units.size(row.temp_bytes),
         units.size(row.host_temp_bytes),
@@ -76,16 +93,32 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         best = front(rows)
         known = rows.capacity_bytes.dropna()
         target = rows.target.iloc[0]
-        notes = [f"{target} has {units.size(known.iloc[0])}{less_on(target, known.iloc[0])}"] if len(known) else []
+        notes = [f"{target}: a program gets {units.size(known.iloc[0])}{pool_note(rows)}"] if len(known) else []
+        if any(map(fits_larger_pool, rows.itertuples())):
+            notes.append(f"before you start such a program: export {POOL_SHARE}={LARGEST_POOL_SHARE}")
         notes += of_a_mesh(rows)
+        notes += list(cublas_notes(rows))
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, [cells(row, row.Index in best) for row in rows.itertuples()], notes
 
 
-def less_on(target: str, capacity: float) -> str:
-    """What a capacity (bytes) is, where it is what the target's driver reports and no budget."""
-    reported = target.startswith("gpu:") and capacity == describe(target).capacity_bytes
-    return ", of which a program gets somewhat less" if reported else ""
+def pool_note(rows: pd.DataFrame) -> str:
+    """Of which memory the capacity is a share, for targets where JAX takes a pool; empty where that is not known."""
+    memory, capacity = rows.device_memory_bytes.max(), rows.capacity_bytes.max()
+    if not there(memory) or not capacity < memory:
+        return ""
+    return f", JAX's pool of {capacity / memory:.0%} of {units.size(memory)} ({POOL_SHARE})"
+
+
+def cublas_notes(rows: pd.DataFrame) -> Iterator[str]:
+    """A note on each program whose peak depends on the kernels that autotuning chooses on the device."""
+    for row in rows.itertuples():
+        other, peak = row.cublas_peak_bytes, row.compiled_peak_bytes
+        if there(other) and there(peak) and abs(other - peak) > DIFFERS * peak:
+            yield (
+                f"{row.strategy}: {units.size(peak)} with Triton's matrix products, {units.size(other)} with cuBLAS: "
+                "autotuning on the device chooses, so the peak may be either or between"
+            )
 
 
 def usual(table: pd.DataFrame) -> dict[str, float]:
@@ -98,7 +131,13 @@ def outcome(record: Record) -> str:
     peak, capacity = record.value("compiled_peak_bytes"), record.value("capacity_bytes")
     words = [f"compiled peak {units.size(peak)}"]
     if peak is not None and capacity is not None:
-        words.append("fits" if peak <= capacity else f"does not fit: {units.size(peak - capacity)} too much")
+        most = LARGEST_POOL_SHARE * (record.value("device_memory_bytes") or 0.0)
+        if peak <= capacity:
+            words.append("fits")
+        elif peak <= most and capacity < most:
+            words.append(f"fits with MEM_FRACTION={LARGEST_POOL_SHARE}")
+        else:
+            words.append(f"does not fit: {units.size(peak - max(capacity, most))} too much")
     if (estimated := record.value("estimated_step_seconds")) is not None:
         words.append(f"estimated step {units.seconds(estimated)}")
     return ", ".join(words + ([record.verdict.name] if record.verdict else []))

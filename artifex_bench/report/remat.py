@@ -47,6 +47,8 @@ ONCE = (
     "compile_seconds",
     "trace_seconds",
     "capacity_bytes",
+    "device_memory_bytes",
+    "cublas_peak_bytes",
     "estimated_step_seconds",
 )
 PARTS = ("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes")  # of the compiled peak
@@ -67,6 +69,8 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     row |= {name: first(visits, name) for name in ONCE}
     met = next((m for v in visits if (m := v.get("budget_bytes")) and m.values), None)
     row["plan"] = met.detail.get("plan") if met else None
+    parameters = next((m for v in visits if (m := v.get("parameter_bytes")) and m.values), None)
+    row["parameter_dtypes"] = "+".join(parameters.detail.get("dtypes", ())) or None if parameters else None
     peak = next((m for v in visits if (m := v.get("compiled_peak_bytes")) and m.values), None)
     row |= {name: peak.detail.get(name) if peak else None for name in PARTS}
     row |= medians(visits, TIMED)
@@ -113,7 +117,9 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each shape (all axes but the strategy), with the shape in words."""
     columns = [*SHAPE, "seed"]
     for key, rows in table.groupby(columns, sort=False, dropna=False):
-        yield shape_title(dict(zip(columns, key, strict=True))), rows
+        shape = dict(zip(columns, key, strict=True))
+        others = [dtypes for dtypes in rows.parameter_dtypes.dropna().unique() if dtypes != shape["dtype"]]
+        yield ", ".join([shape_title(shape), *(f"parameters {dtypes}" for dtypes in others)]), rows
 
 
 def shape_title(shape: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import math
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,9 @@ from typing import Any
 
 from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
 
+POOL_SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+DEFAULT_POOL_SHARE = 0.75  # JAX's own, where the variable is not set
+LARGEST_POOL_SHARE = 0.95  # what is advised at most: the driver and other processes need some of the memory
 ASKED = "cpu"  # how what is attached is asked for
 # platform -> the extra that installs its compiler, and the sets of packages of which one must be installed
 COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
@@ -32,7 +36,7 @@ COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
 
 @dataclass(frozen=True)
 class Description:
-    """A device that is not there: `capacity_bytes` for one program; `bandwidth` of its memory in bytes/s;
+    """A device that is not there: `memory_bytes` that it has; `bandwidth` of its memory in bytes/s;
     `peak_flops` in FLOP/s by dtype of a matrix product; bytes/s `to_host` memory and as many back at the same time (0:
     not published); each with its source. `topology` and `device` are what the
     TPU's and the GPU's compiler want to know. `topologies` are those that it comes in, and `devices` how many there
@@ -41,8 +45,8 @@ class Description:
 
     name: str
     chip: str
-    capacity_bytes: int
-    capacity_source: str
+    memory_bytes: int
+    memory_source: str
     bandwidth: float
     peak_flops: Mapping[str, float]
     roofline_source: str
@@ -58,6 +62,35 @@ class Description:
     def platform(self) -> str:
         """`tpu` or `gpu`."""
         return self.name.partition(":")[0]
+
+    @property
+    def capacity_bytes(self) -> int:
+        """What one program gets: of a GPU's memory JAX's pool, of a TPU's what its compiler allows."""
+        return int(self.memory_bytes * gpu_pool_share()) if self.platform == "gpu" else self.memory_bytes
+
+    @property
+    def capacity_source(self) -> str:
+        """Where `capacity_bytes` is from."""
+        if self.platform != "gpu":
+            return self.memory_source
+        return f"{gpu_pool_share():.0%} ({POOL_SHARE}) of {self.memory_source}"
+
+
+def gpu_pool_share() -> float:
+    """The share of a GPU's memory that JAX's allocator takes, by the environment (JAX documentation, GPU memory).
+
+    Raises CaseError unless XLA_PYTHON_CLIENT_MEM_FRACTION is a number between 0 and 1.
+    """
+    if os.environ.get("XLA_PYTHON_CLIENT_ALLOCATOR") == "platform":  # no pool: each buffer is allocated by itself
+        return 1.0
+    text = os.environ.get(POOL_SHARE, "")
+    try:
+        share = float(text or DEFAULT_POOL_SHARE)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise CaseError(f"{POOL_SHARE}={text}: must be a number above 0 and at most 1, such as 0.95")
+    return share
 
 
 @functools.cache
@@ -154,7 +187,7 @@ def _version(package: str) -> str | None:
 class Target:
     """Where programs are compiled. `options(compiler)` are XLA's for it; `devices` those that a mesh may take;
     `place(shapes)` puts abstract arrays that are on no mesh on one of them. `description` is None for what is attached,
-    and only there can programs run.
+    and only there can programs run. `cublas_options` compile for a GPU without Triton's matrix products.
     """
 
     platform: str
@@ -162,6 +195,7 @@ class Target:
     devices: tuple[Any, ...] = ()
     place: Callable[[Any], Any] = lambda shapes: shapes
     description: Description | None = None
+    cublas_options: Mapping[str, Any] | None = None
 
 
 def find(target: str) -> Target:

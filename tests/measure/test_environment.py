@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artifex_bench.measure import environment as module
 from artifex_bench.measure.environment import environment
+from artifex_bench.measure.environment import flags as environment_flags
 
 
 def test_it_is_plain_json_and_names_versions_device_and_machine():
@@ -25,6 +26,20 @@ def test_flags_that_change_programs_are_kept_and_others_are_not(monkeypatch):
     found = environment()
     assert found["flags"]["OMP_NUM_THREADS"] == "3"
     assert "secret" not in json.dumps(found)
+
+
+def test_every_setting_of_jax_and_xla_is_a_flag_but_for_places():
+    kept = {
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        "JAX_REMAT3": "1",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95",
+        "LIBTPU_INIT_ARGS": "--xla_tpu_x=1",
+        "NVIDIA_TF32_OVERRIDE": "0",
+    }
+    places = {"JAX_COMPILATION_CACHE_DIR": "/home/me", "JAX_COORDINATOR_ADDRESS": "10.0.0.1", "HOME": "/home/me"}
+    dumped = {"XLA_FLAGS": "--xla_cpu_y=2 --xla_dump_to=/home/me --xla_dump_hlo_as_text --xla_z=3"}
+    assert environment_flags({**kept, **places, **dumped}) == {**kept, "XLA_FLAGS": "--xla_cpu_y=2 --xla_z=3"}
 
 
 def test_no_path_and_no_name_of_a_host_or_user():

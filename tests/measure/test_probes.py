@@ -56,6 +56,8 @@ PLANNED = SimpleNamespace(
     description=SimpleNamespace(
         capacity_bytes=160,
         capacity_source="its maker",
+        memory_bytes=200,
+        memory_source="its label",
         bandwidth=5.0,
         peak_flops={"float32": 7.0},
         roofline_source="it",
@@ -66,7 +68,7 @@ PLANNED = SimpleNamespace(
 
 def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_from():
     found = taken("planned", PLANNED)
-    assert set(found) == {"capacity_bytes", "estimated_step_seconds"}
+    assert set(found) == {"capacity_bytes", "device_memory_bytes", "estimated_step_seconds"}
     assert found["capacity_bytes"].values == (160,)
     estimated = found["estimated_step_seconds"]
     assert (estimated.values, estimated.source.startswith("an estimate, not a measurement")) == ((0.25,), True)

@@ -10,10 +10,8 @@ from artifex_bench.advise import advise
 from artifex_bench.case import CaseError
 from artifex_bench.report import planned, plots
 from artifex_bench.report.frame import frame
-from artifex_bench.report.planned import less_on
 from artifex_bench.report.tables import markdown
 from artifex_bench.report.views import parts, view_of_case
-from artifex_bench.targets import describe
 from tests.build import case, measured, record, taken
 
 GIB = 2**30
@@ -38,7 +36,7 @@ def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
     assert told["none"]["fits"] == "no, 11.0 GiB too much"
     assert told["all *"]["fits"] == "yes, 6.00 GiB free"
     assert told["all *"]["estimated step"] == "250 ms"
-    assert notes == ["tpu:v5e has 16.0 GiB"]
+    assert notes == ["tpu:v5e: a program gets 16.0 GiB"]
 
 
 def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
@@ -112,14 +110,49 @@ def test_what_is_moved_to_the_host_is_not_taken_as_free():
     }
 
 
-def test_a_gpu_s_capacity_is_not_what_a_program_may_have():
-    h100 = describe("gpu:h100").capacity_bytes
-    assert less_on("gpu:h100", h100) == ", of which a program gets somewhat less"
-    assert less_on("gpu:h100", 2**30) == less_on("tpu:v5e", describe("tpu:v5e").capacity_bytes) == ""
-    found = compiled("all", 10, 0.2, "gpu:h100")
+def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
+    """A case that needs `peak` GiB of a GPU with so much memory, of which JAX's pool takes that share."""
+    found = compiled(strategy, peak, seconds, "gpu:h100")
     kept = [m for m in found.measurements if m.probe != "capacity_bytes"]
-    [advice] = advise(frame([dataclasses.replace(found, measurements=(*kept, taken("capacity_bytes", h100)))]))
-    assert "somewhat less" in advice.how_sure
+    pool = taken("capacity_bytes", share * memory * GIB), taken("device_memory_bytes", memory * GIB)
+    return dataclasses.replace(found, measurements=(*kept, *pool, *(taken(k, v) for k, v in more.items())))
+
+
+@pytest.mark.parametrize(
+    ("peak", "share", "expected", "larger"),
+    [
+        (59, 0.75, "yes, 1.00 GiB free", False),
+        (61, 0.75, "with MEM_FRACTION=0.95", True),
+        (76, 0.75, "with MEM_FRACTION=0.95", True),
+        (77, 0.75, "no, 1.00 GiB too much", False),
+        (77, 0.95, "no, 1.00 GiB too much", False),
+        (77, 1.0, "yes, 3.00 GiB free", False),
+    ],
+)
+def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larger):
+    found = on_gpu("all", peak, share=share)
+    table = frame([found])
+    [row] = table.itertuples()
+    assert (planned.fits(row), planned.fits_larger_pool(row)) == (expected, larger)
+    assert ("MEM_FRACTION" in planned.outcome(found)) == larger
+    [(_, [cells], notes)] = planned.grouped(table)
+    assert expected in cells
+    assert any("export XLA_PYTHON_CLIENT_MEM_FRACTION=0.95" in note for note in notes) == larger
+    [advice] = advise(table)
+    assert (advice.choice == "all") == expected.startswith("yes")
+    assert ("only with XLA_PYTHON_CLIENT_MEM_FRACTION=0.95" in str(advice.fell)) == larger
+
+
+def test_the_share_of_the_pool_is_told_where_there_is_one():
+    assert planned.pool_note(frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
+    assert planned.pool_note(frame([compiled("all", 10, 0.2)])) == ""
+
+
+@pytest.mark.parametrize(("cublas", "notes"), [(20, 1), (10.2, 1), (10.05, 0), (9, 1)])
+def test_a_peak_that_depends_on_the_kernels_has_a_note(cublas, notes):
+    found = list(planned.cublas_notes(frame([on_gpu("all", 10, cublas_peak_bytes=cublas * GIB)])))
+    assert len(found) == notes
+    assert all("10.0 GiB" in note for note in found)
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():

@@ -99,7 +99,9 @@ MODELS = (("transformer", 16), ("mlp", None))
 
 
 def test_titles_say_what_is_not_as_usual():
-    other = case(dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3, remat3="on")
+    other = case(
+        dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3, remat3="on"
+    )
     [(title, _)] = shapes(frame([record(other)]))
     assert title == (
         "transformer: depth 2, width 32, batch 2, sequence 16, bfloat16, unroll, step gradient, optimizer sgd, "

@@ -25,6 +25,32 @@ def test_a_description_is_whole_and_says_where_it_is_from(name):
     assert bool(found.device) == (found.platform == "gpu")
 
 
+@pytest.mark.parametrize(
+    ("variables", "share"),
+    [
+        ({}, 0.75),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}, 0.95),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ""}, 0.75),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ".5", "XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, 1.0),
+    ],
+)
+def test_a_program_gets_the_share_of_a_gpu_that_jaxs_pool_takes(variables, share, monkeypatch):
+    for name in ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_ALLOCATOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    gpu, tpu = targets.describe("gpu:h100"), targets.describe("tpu:v5e")
+    assert gpu.capacity_bytes == int(share * gpu.memory_bytes)
+    assert tpu.capacity_bytes == tpu.memory_bytes
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "much", "nan", "95%"])
+def test_a_share_that_is_none_is_refused(value, monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", value)
+    with pytest.raises(CaseError, match=f"XLA_PYTHON_CLIENT_MEM_FRACTION={value}: must be a number above 0"):
+        assert targets.describe("gpu:h100").capacity_bytes
+
+
 def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
     targets.check_installed("attached")
     assert targets.compiler_versions("attached") == {}
