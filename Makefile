@@ -8,7 +8,7 @@ LOCK := requirements/python$(VERSION).txt
 STAMP := $(VENV)/.installed-$(VERSION)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup aot bench test test-oldest lint notebooks lock
+.PHONY: setup aot bench test test-oldest test-remat3 lint notebooks lock
 setup: $(STAMP)
 
 # another Python than before: the environment is made anew
@@ -27,6 +27,10 @@ bench: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto -p no:benchmark  # which would warn of -n
+
+# strategies and the planner under JAX's new implementation of jax.checkpoint
+test-remat3: setup
+	JAX_REMAT3=1 $(BIN)/python -m pytest -n auto -p no:benchmark tests/test_budget.py tests/remat tests/measure/test_jaxprs.py
 
 # what depends on the version of JAX: end to end, tracing, strategies, the planner, compilation, checkpoints
 test-oldest: setup
