@@ -1,9 +1,11 @@
 # make bench · make test · make lint · make notebooks · make aot: the whole set-up. Needs git, make and Python 3.11 to 3.14.
 # The newest Python that is found is used, or PYTHON=python3.12; the environment is .venv, or VENV=folder.
-PYTHON ?= $(shell scripts/pythons | head -n 1 | cut -d ' ' -f 2)
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell scripts/pythons | sed -n '1s/[^ ]* //p')
+endif
 VENV ?= .venv
 BIN := $(VENV)/bin
-VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 LOCK := requirements/python$(VERSION).txt
 STAMP := $(VENV)/.installed-$(VERSION)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -11,10 +13,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: setup aot bench test test-oldest test-remat3 lint notebooks lock
 setup: $(STAMP)
 
-# another Python than before: the environment is made anew
+# An environment of another Python is replaced. A folder that is no environment is left alone.
 $(STAMP): $(wildcard $(LOCK)) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.14 was found on the PATH or in pyenv: pass PYTHON=" >&2; exit 2; }
 	@test -f $(LOCK) || { echo "artifex_bench needs Python 3.11 to 3.14, not '$(PYTHON)' ($(or $(VERSION),it does not start))" >&2; exit 2; }
-	@test -f $@ || $(PYTHON) -m venv --clear $(VENV)
+	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is no virtual environment: choose another folder" >&2; exit 2; }
+	@test -f $@ || { echo "making $(VENV) with Python $(VERSION)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	$(PIP) -r $(LOCK)
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
@@ -46,4 +50,4 @@ notebooks: setup
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb
 
 lock:  # needs uv
-	$(PYTHON) requirements/lock.py
+	"$(PYTHON)" requirements/lock.py

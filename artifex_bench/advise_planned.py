@@ -12,10 +12,10 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
-from artifex_bench.report.planned import fits_larger_pool, pool_note
+from artifex_bench.report.planned import fits_larger_pool, needed_bytes, pool_note
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
-from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_SHARE, describe, stored
+from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_VARIABLE, describe, stored
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
 
@@ -83,15 +83,15 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
 
 
 def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
-    peak = getattr(row, PEAK)
+    peak, needed = getattr(row, PEAK), needed_bytes(row)
     if row.status != "ok":
         return f"{row.status}: {row.reason}"
     if not there(peak):
         return "its peak is not known"
     if fits_larger_pool(row) and budget == row.capacity_bytes:
-        return f"fits, with {units.size(peak)}, only with {POOL_SHARE}={LARGEST_POOL_SHARE}"
-    if peak > budget:
-        return f"does not fit: {units.size(peak)}, {units.size(peak - budget)} too much"
+        return f"needs {units.size(needed)}: fits only with {POOL_VARIABLE}={LARGEST_POOL_SHARE}"
+    if needed > budget:
+        return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} too much"
     if there(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
     if there(row.host_temp_bytes) and row.host_temp_bytes > 0:
@@ -102,5 +102,6 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
 
 
 def _cost(row: Any, budget: float, rank: Rank) -> str:
-    peak = getattr(row, PEAK)
-    return f"{rank.words(row)}, compiled peak {units.size(peak)}, {units.size(budget - peak)} to spare"
+    peak, needed = getattr(row, PEAK), needed_bytes(row)
+    kernels = f" ({units.size(needed)} with cuBLAS)" if needed > peak else ""
+    return f"{rank.words(row)}, compiled peak {units.size(peak)}{kernels}, {units.size(budget - needed)} to spare"

@@ -42,7 +42,7 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder made for a profile, and its request: one case, or two that differ in their strategy."""
-    given = _given(options, cases.axes(RematCase))
+    given = _remat_given(options, cases.axes(RematCase))
     for axis in given:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
@@ -55,6 +55,7 @@ def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
     _check(found)
     how = {key: options[key] for key in HOW if options.get(key) is not None}
     request = Request(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
+    _check_installed(request)
     return _folder(options, PROFILE, request), request
 
 
@@ -63,7 +64,7 @@ def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
     search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
     if search.limit < search.multiple:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
-    axes = {"strategy": ["none", "all"], **_given(options, cases.axes(RematCase)), "batch": search.multiple}
+    axes = {"strategy": ["none", "all"], **_remat_given(options, cases.axes(RematCase)), "batch": search.multiple}
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
     for case in found:
         if search.multiple % (ways := _ways(case)):
@@ -112,6 +113,8 @@ def asked(folder: Path) -> Request:
 
 
 def _check_installed(request: Request) -> None:
+    if any(getattr(case, "remat3", "off") == "on" for case in request.cases) and not versions.has_remat3():
+        raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: valid here is off")
     for target in dict.fromkeys(getattr(case, "target", ATTACHED) for case in request.cases):
         targets.check_installed(target)
 
@@ -119,7 +122,7 @@ def _check_installed(request: Request) -> None:
 def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
     """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
     kind = cases.KINDS[suite.KIND]
-    given = _given(options, AXES)
+    given = _remat_given(options, AXES) if kind is RematCase else _given(options, AXES)
     for axis in given:
         if axis not in cases.axes(kind):
             raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
@@ -146,13 +149,19 @@ def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
     return given
 
 
+def _remat_given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
+    """The axes of remat cases that the user set, JAX_REMAT3 in the environment among them."""
+    given = _given(options, axes)
+    if versions.chosen_remat3() == "on":
+        given.setdefault("remat3", "on")
+    return given
+
+
 def _check(remat: Sequence[RematCase]) -> None:
     for case in remat:
         strategies.check(case)
         targets.check_devices(case)
         _check_mesh(case)
-        if case.remat3 == "on" and not versions.has_remat3():
-            raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: valid here is off")
     for model in {case.model for case in remat if ":" in case.model}:
         models.load(model)
 

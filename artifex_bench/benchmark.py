@@ -13,6 +13,7 @@ from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
 from artifex_bench.report.frame import frame
 from artifex_bench.report.units import there
+from artifex_bench.versions import chosen_remat3
 
 
 def benchmark_checkpointing(
@@ -40,6 +41,7 @@ def benchmark_checkpointing(
     grid = cases.grid(
         RematCase,
         model="mlp",
+        remat3=chosen_remat3(),
         strategy=list(strategies.values()),
         depth=num_layers,
         width=hidden_dim,

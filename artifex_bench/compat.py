@@ -1,7 +1,8 @@
 """Every use of a private or moving API of JAX, XLA and Orbax, one function or class each.
 
-Each entry names the versions it was tested on and what happens where the API is missing. "Both ends" means jax 0.10.2
-(Python 3.11) and jax 0.12.0.1 (Python 3.13). Importing this module warns once if JAX is outside the tested range.
+"Both ends" means tested on jax 0.10.2 (Python 3.11) and jax 0.12.0.1 (Python 3.13). Where nothing else is said there is
+no fallback: a version without the API fails with Python's own AttributeError or ImportError. Importing this module
+warns once if JAX is outside the tested range.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import jax
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from jax.extend import core, source_info_util
+from packaging.version import Version
 
-from artifex_bench.versions import untested_jax
+from artifex_bench.versions import CPU_KEEPS_RECOMPUTATION, REMAT3_SINCE, has_remat3, untested_jax
 
 if (_untested := untested_jax()) is not None:
     warnings.warn(_untested, stacklevel=1)
@@ -137,8 +139,40 @@ def bind_again(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def source_line(eqn: Any) -> str:
-    """``/path/file.py:12 (function)``, the user's line behind an equation (`source_info_util.summarize`; both ends)."""
+    """``/path/file.py:12 (function)``, the user's line behind an equation. Both ends; no fallback."""
     return source_info_util.summarize(eqn.source_info)
+
+
+def source_frames(eqn: Any) -> tuple[tuple[str, int], ...]:
+    """(file, line) of every frame behind an equation, the innermost first; empty without a traceback. Both ends."""
+    traceback = eqn.source_info.traceback
+    return tuple((frame.file_name, frame.line_num) for frame in traceback.frames) if traceback else ()
+
+
+def scopes(eqn: Any) -> str:
+    """The named scopes around an equation, joined by slashes. Both ends; no fallback."""
+    return str(eqn.source_info.name_stack)
+
+
+def called_program(eqn: Any) -> TracedProgram | None:
+    """The program that an equation calls as it is (a jit, or a call that JAX itself puts in), or None.
+
+    Custom derivatives are not among them: a traced derivative holds those that are not differentiated. `eval_jaxpr` is
+    of jax 0.12. A call under another name stays an equation of its own.
+    """
+    if eqn.primitive.name not in ("jit", "pjit", "closed_call", "core_call", "eval_jaxpr"):
+        return None
+    return eqn.params.get("jaxpr") or eqn.params["call_jaxpr"]
+
+
+def policy_saves(policy: Callable[..., Any], eqn: Any) -> bool:
+    """Whether a policy of the older `jax.checkpoint` saves what an equation gives. Both ends."""
+    return bool(policy(eqn.primitive, *(var.aval for var in eqn.invars), **eqn.params))
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is a tracer of a transformation that is under way (`jax.core.Tracer`; both ends)."""
+    return isinstance(value, jax.core.Tracer)
 
 
 # ---------------------------------------------------------------- rematerialization
@@ -147,9 +181,21 @@ def source_line(eqn: Any) -> str:
 def set_remat3(on: bool) -> None:
     """Choose JAX's new implementation of `jax.checkpoint` (JAX_REMAT3), or the older one, for this process.
 
-    Tested on both ends. AttributeError (JAX's own) where the flag no longer exists.
+    Tested on both ends.
+
+    Raises:
+        RuntimeError: This JAX has no such choice, or its new implementation was not tested.
     """
+    if on and not has_remat3():
+        raise RuntimeError(f"JAX_REMAT3 needs jax {REMAT3_SINCE} or later, not {jax.__version__}")
+    if not hasattr(jax.config, "jax_remat3"):
+        raise RuntimeError(f"jax {jax.__version__} has no jax_remat3 to choose an implementation of jax.checkpoint by")
     jax.config.update("jax_remat3", on)
+
+
+def remat3_is_on() -> bool:
+    """Whether this process uses JAX's new implementation of `jax.checkpoint`."""
+    return bool(getattr(jax.config, "jax_remat3", False))
 
 
 @contextmanager
@@ -172,23 +218,35 @@ def faithful_options(platform: str) -> dict[str, str | bool]:
     Before jax 0.11.1 XLA:CPU removes optimization barriers with the pass `cse_barrier_expander` and then merges the
     recomputation of unrolled layers away. Later versions, and the compilers of GPUs and TPUs, need no option.
     """
-    undoes = platform == "cpu" and jax.__version_info__ < (0, 11, 1)
+    undoes = platform == "cpu" and Version(jax.__version__) < CPU_KEEPS_RECOMPUTATION
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if undoes else {}
 
 
 # ---------------------------------------------------------------- targets and checkpoints
 
 
-def take_absent_gpus_for_cuda() -> None:
-    """Let JAX describe the topology of an NVIDIA GPU on a machine without a GPU, for this process.
+def absent_gpus(count: int, description: str) -> tuple[Any, ...]:
+    """NVIDIA GPUs of one host that this machine does not have, from XLA's description of one in text format.
 
-    JAX cannot tell which vendor's GPU is meant there (issue 23971 of jax-ml/jax), so
-    `xla_bridge.canonicalize_platform` is replaced. Tested on both ends. Without it, JAX's own error appears.
+    `jax.experimental.topologies`; both ends, with the CUDA 12 and the CUDA 13 compilers. Without a GPU JAX cannot tell
+    which vendor's is meant (issue 23971 of jax-ml/jax), so `xla_bridge.canonicalize_platform` is replaced for this
+    process. If either is missing, JAX's or Python's own error appears.
     """
     from jax._src import xla_bridge
+    from jax.experimental import topologies
 
     canonical = xla_bridge.canonicalize_platform
     xla_bridge.canonicalize_platform = lambda platform: "cuda" if platform == "gpu" else canonical(platform)
+    shape = f"1x1x{count}"  # slices, hosts per slice, devices per host
+    topology = topologies.get_topology_desc(shape, "cuda", topology=shape, target_config=description)
+    return tuple(topology.devices)
+
+
+def absent_tpus(**topology: str) -> tuple[Any, ...]:
+    """TPUs of a topology that this machine does not have (`jax.experimental.topologies`; both ends; no fallback)."""
+    from jax.experimental import topologies
+
+    return tuple(topologies.get_topology_desc(platform="tpu", **topology).devices)
 
 
 def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
@@ -199,6 +257,15 @@ def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
 
 
 # ---------------------------------------------------------------- XLA's protocol buffers
+
+
+def buffer_assignment(compiled: Any) -> tuple[bytes, bytes] | None:
+    """(buffer assignment, program) that a compiled step serializes as XLA's messages, or None where it tells none."""
+    assignment = getattr(compiled.memory_analysis(), "serialized_buffer_assignment_proto", None)
+    if not assignment:
+        return None
+    return assignment, compiled.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
+
 
 # XLA's own messages (`buffer_assignment.proto`, `hlo.proto`), which no package installs: of each, the fields used here.
 # Message -> field -> (number, type). A star repeats the field; a capital names another message. Both ends.

@@ -38,8 +38,9 @@ def main() -> None:
         lock.write_text("\n".join([f"# Pinned for Python {python}: made by `make lock`.", *pins, ""]))
         packages = ("libtpu", *AOT.get(python, CUDA13))
         jax = next(pin for pin in pins if pin.startswith("jax=="))
-        wanted = "\n".join([jax.replace("jax", "jax[tpu]", 1), *packages, *pins])
-        wanted = wanted.replace("-plugin", f"-plugin=={jax[5:]}").replace("-pjrt", f"-pjrt=={jax[5:]}")
+        version = jax.partition("==")[2]
+        exact = (f"{package}=={version}" if package.startswith("jax-") else package for package in packages)
+        wanted = "\n".join([f"jax[tpu]=={version}", *exact, *pins])
         found = {pin.partition("==")[0]: pin for pin in compiled(python, "-", text=wanted)}
         compilers = [found[package] for package in packages]
         title = (

@@ -7,6 +7,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from artifex_bench.execution import BACKENDS, Backend
+from tests.build import backend
+
 # Few examples and no deadline: the suite proves the same on a busy machine, only later.
 settings.register_profile("lean", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lean")
@@ -23,3 +26,16 @@ def interrupts():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Puts a backend that measures nothing in the place of the local one; gives its log."""
+    log: list[str] = []
+
+    def put(statuses=None, measure=None):
+        monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure or backend(log, statuses)))
+        return log
+
+    put()
+    return put

@@ -132,6 +132,13 @@ def test_a_compilation_that_runs_out_of_memory_says_that_the_batch_does_not_fit(
     assert follow(START, [compiled(1, 0, status="oom")], Search()) is None
 
 
+@pytest.mark.parametrize(("cublas", "fits"), [(15, True), (17, False)])
+def test_the_larger_of_two_peaks_decides_whether_a_batch_fits(cublas, fits):
+    found = compiled(4, 10)
+    both = dataclasses.replace(found, measurements=(*found.measurements, taken("cublas_peak_bytes", cublas)))
+    assert point(both) == Point(4, cublas, fits)
+
+
 def test_a_memory_budget_beyond_the_capacity_changes_nothing():
     found = compiled(4, 4)
     assert held_against(found, 17) is found

@@ -17,10 +17,9 @@ from click.testing import CliRunner
 import suites
 from artifex_bench import catalogue, models, runner, store, targets
 from artifex_bench.cli import main
-from artifex_bench.execution import BACKENDS, Backend
 from artifex_bench.remat.strategies import POLICIES, names
 from artifex_bench.store import RECORDS
-from tests.build import backend, record
+from tests.build import record
 
 SMOKE = ("run", "remat", "--preset", "smoke", "--name", "run")
 TRANSFORMER_TAGS = ", ".join(models.MODELS["transformer"].tags)
@@ -39,19 +38,6 @@ def refused(*arguments):
     (error,) = done.stderr.splitlines()
     assert error.startswith("Error: ")
     return error.removeprefix("Error: ")
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """Puts a backend that measures nothing in the place of the local one; gives its log."""
-    log: list[str] = []
-
-    def put(statuses=None, measure=None):
-        monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure or backend(log, statuses)))
-        return log
-
-    put()
-    return put
 
 
 @pytest.fixture

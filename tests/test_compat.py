@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name as attach
 
-from artifex_bench import compat, versions
+from artifex_bench import compat, store, versions
 from artifex_bench.measure.jaxprs import flops
 from tests.test_cli import SMOKE, call
 
@@ -23,9 +23,10 @@ on = pytest.param(True, marks=pytest.mark.skipif(not versions.has_remat3(), reas
 
 @pytest.fixture(params=[False, on], ids=["classic", "remat3"], autouse=True)
 def remat3(request):
+    before = compat.remat3_is_on()
     compat.set_remat3(request.param)
     yield request.param
-    compat.set_remat3(False)
+    compat.set_remat3(before)
 
 
 def layer(w, x):
@@ -148,15 +149,38 @@ def test_a_jax_outside_the_tested_range_is_told_once(version, lines):
 
 
 @pytest.mark.parametrize(("version", "lines"), [("0.13.0", 1), ("0.12.1", 0)])
-def test_commands_that_measure_say_so_too(version, lines, monkeypatch, tmp_path):
+def test_commands_that_measure_say_so_too(version, lines, monkeypatch, tmp_path, fake):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "jax" else real(name))
-    done = call(*SMOKE, "--out", tmp_path, "--depth", "0")
-    assert done.stderr.count(version) == lines
+    fake()
+    done = call(*SMOKE, "--out", tmp_path)
+    assert (done.exit_code, done.stderr.count(f"jax {version} is untested")) == (0, lines)
+    for command in ("profile", "max-batch"):
+        refused = call(command, "--out", tmp_path, "--depth", "0")
+        assert (refused.exit_code, refused.stderr.count(f"jax {version} is untested")) == (2, lines)
 
 
 @pytest.mark.parametrize(("version", "refuses"), [("0.11.2", True), ("0.12.0", False)])
-def test_remat3_is_refused_where_it_was_not_tested(version, refuses, monkeypatch):
+def test_remat3_is_refused_where_it_was_not_tested(version, refuses, monkeypatch, tmp_path, fake):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "jax" else real(name))
     assert versions.has_remat3() is not refuses
+    arguments = (*SMOKE, "--out", tmp_path, "--remat3", "off,on")
+    log = fake()
+    if refuses:
+        assert "remat3 'on': needs jax 0.12 or later: valid here is off" in call(*arguments).stderr
+        assert log == [] and not (tmp_path / "run" / "records.jsonl").exists()
+        with pytest.raises(RuntimeError, match=r"needs jax 0\.12"):
+            compat.set_remat3(True)
+    else:
+        assert call(*arguments).exit_code == 0
+        assert {one.case.remat3 for one in store.load(tmp_path / "run")} == {"off", "on"}
+
+
+@pytest.mark.parametrize(("setting", "remat3"), [("1", "on"), ("true", "on"), ("0", "off"), ("", "off")])
+def test_the_users_own_jax_remat3_is_the_default_of_the_axis(setting, remat3, monkeypatch, tmp_path, fake):
+    monkeypatch.setenv("JAX_REMAT3", setting)
+    monkeypatch.setattr(versions, "has_remat3", lambda: True)
+    fake()
+    assert call(*SMOKE, "--out", tmp_path).exit_code == 0
+    assert {one.case.remat3 for one in store.load(tmp_path / "run")} == {remat3}

@@ -13,10 +13,15 @@ from typing import Any
 import jax
 
 _PACKAGES = ("artifex-bench", "jax", "jaxlib", "flax", "optax", "numpy")
-# every setting of JAX and XLA may change a program; folders and addresses do not, and name a person or a place
-_FLAGS = re.compile(r"(JAX|XLA|LIBTPU)_\w+|NVIDIA_TF32_OVERRIDE|TF_GPU_ALLOCATOR|OMP_NUM_THREADS")
-_PLACES = re.compile(r"\w*(_DIR|_DIRECTORY|_PATH|_FILE|_ADDRESS|_PROXY|_TOKEN|_KEY)")
+# Every setting of JAX and XLA may change a program. JAX_REMAT3 is an axis of cases; places name a person or a machine.
+_FLAGS = re.compile(
+    r"(JAX|XLA|LIBTPU)_\w+|NVIDIA_TF32_OVERRIDE|TF_(GPU_ALLOCATOR|FORCE_UNIFIED_MEMORY)|OMP_NUM_THREADS"
+)
+_OTHERS = re.compile(
+    r"JAX_REMAT3|JAX_SKIP_CUDA_CONSTRAINTS_CHECK|\w*_(DIR|DIRECTORY|PATH|FILE|ADDRESS|PROXY|TOKEN|KEY|TO)"
+)
 _DUMPS = re.compile(r"\s*--xla_dump\w*(=\S*)?")
+_PLACE = re.compile(r"(?<![\w.])~?/[^\s,;]+|\b[\w.-]+:\d{2,5}\b")
 
 
 def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, Any]:
@@ -35,15 +40,16 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
-        "flags": flags(os.environ),
+        "flags": program_flags(os.environ),
         "load": os.getloadavg()[0],
     }
 
 
-def flags(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that may change a compiled program or its memory, with their values."""
-    names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _PLACES.fullmatch(name))
-    return {name: _DUMPS.sub("", variables[name]) for name in names}
+def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that may change a compiled program or its memory. Paths and hosts are left out."""
+    names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _OTHERS.fullmatch(name))
+    found = {name: _PLACE.sub("<place>", _DUMPS.sub("", variables[name])).strip() for name in names}
+    return {name: value for name, value in found.items() if value}
 
 
 def _cpu() -> str:

@@ -44,6 +44,7 @@ _FREE = frozenset(
         "stop_gradient",
         "optimization_barrier",
         "name",
+        "PrimalLeftTangentRight",  # of JAX_REMAT3: its first operand, for the forward pass
         "sharding_constraint",
         "select_n",
         "split",
@@ -110,17 +111,32 @@ def _convolution_flops(eqn: Any) -> float:
     input_shape, kernel_shape = (var.aval.shape for var in eqn.invars)
     output_shape = eqn.outvars[0].aval.shape
     pairs = 1
-    for axis, (stride, (low, _), input_dilation, kernel_dilation) in enumerate(
+    for axis, window in enumerate(
         zip(params["window_strides"], params["padding"], params["lhs_dilation"], params["rhs_dilation"], strict=True), 2
     ):
-        outputs = np.arange(output_shape[numbers.out_spec[axis]])[:, None]
-        kernel = np.arange(kernel_shape[numbers.rhs_spec[axis]])
-        place, between = np.divmod(stride * outputs - low + kernel_dilation * kernel, input_dilation)
-        inside = (place >= 0) & (place < input_shape[numbers.lhs_spec[axis]])
-        pairs *= int(np.count_nonzero(inside & (between == 0)))
+        sizes = (input_shape[numbers.lhs_spec[axis]], kernel_shape[numbers.rhs_spec[axis]])
+        pairs *= _pairs(*sizes, output_shape[numbers.out_spec[axis]], *window)
     features = math.prod(kernel_shape[axis] for axis in numbers.rhs_spec[:2])
     batch = input_shape[numbers.lhs_spec[0]] // params["batch_group_count"]
     return 2.0 * batch * features * pairs
+
+
+def _pairs(
+    inputs: int, kernel: int, outputs: int, stride: int, padding: tuple[int, int], dilation: int, kernel_dilation: int
+) -> int:
+    """How many (output, kernel) positions along one axis meet an element of the input.
+
+    Output o and kernel position k meet place stride o + kernel_dilation k - padding of the dilated input. It holds an
+    element if `dilation` divides it: for each k, outputs that are congruent to one number, within two bounds.
+    """
+    offsets = kernel_dilation * np.arange(kernel, dtype=np.int64) - padding[0]
+    shared = math.gcd(stride, dilation)
+    period = dilation // shared
+    first = (-offsets // shared) * pow(stride // shared, -1, period) % period
+    low = np.maximum(0, -(offsets // stride))
+    high = np.minimum(outputs - 1, ((inputs - 1) * dilation - offsets) // stride)
+    count = (high - first) // period - (low - 1 - first) // period
+    return int(np.where((offsets % shared == 0) & (high >= low), count, 0).sum())
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def measure(visit: Visit) -> Iterator[Measurement]:
         if traced is not None:
             yield from take("planned", plan(program, traced, target.description))
         if target.cublas_options is not None:
-            yield from take("cublas", compile_step(program, target, dict(target.cublas_options)))
+            yield from compile_without_triton(program, target)
         yield from absent("ran", f"{visit.case.target} is not attached: the step was compiled for it and not run")
         return
     if not visit.steps:
@@ -59,6 +59,15 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     yield from take("ran", ran)
     if first and visit.case.strategy == "none":
         yield from take("split", time_forward(program, compiled.options, visit.steps))
+
+
+def compile_without_triton(program: Program, target: Target) -> Iterator[Measurement]:
+    """The peak of a GPU's program if cuBLAS computes every matrix product, or why it cannot be compiled so."""
+    assert target.cublas_options is not None
+    try:
+        yield from take("cublas", compile_step(program, target, dict(target.cublas_options)))
+    except jax.errors.JaxRuntimeError as error:
+        yield from absent("cublas", " ".join(str(error).split())[:300])
 
 
 def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | None]:

@@ -11,6 +11,7 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
+from artifex_bench.compat import buffer_assignment, operation_name, scopes, source_frames
 from artifex_bench.measure import jaxprs
 from artifex_bench.measure.assignment import Allocation, Assignment, Slice, read
 from artifex_bench.measure.attribution import UNKNOWN, Origin, Origins, line, split
@@ -61,26 +62,24 @@ def describe_residual(residual: jaxprs.Residual) -> dict[str, Any]:
     }
     if not residual.equations:
         return {**row, "scope": "", "operation": UNKNOWN, "name": residual.name, "source": ""}
-    stacks = (str(equation.source_info.name_stack) for equation in residual.equations)
-    scope, operation, _ = split("/".join([*filter(None, stacks), residual.equations[-1].primitive.name]))
+    names = filter(None, map(scopes, residual.equations))
+    scope, operation, _ = split("/".join([*names, operation_name(residual.equations[-1])]))
     # the lines of a jitted library function are its own: the call is the user's
     source = next(filter(None, map(_source, reversed(residual.equations))), "")
     return {**row, "scope": scope, "operation": operation or "carry of a loop", "name": residual.name, "source": source}
 
 
 def _source(equation: Any) -> str:
-    traceback = equation.source_info.traceback
-    return line(tuple((frame.file_name, frame.line_num) for frame in traceback.frames) if traceback else ())
+    return line(source_frames(equation))
 
 
 def _memory(step: Any, peak: int) -> Iterator[Measurement]:
     """The buffers at the peak and the bytes alive over the program, where the compiler tells its assignment."""
-    assignment = getattr(step.memory_analysis(), "serialized_buffer_assignment_proto", None)
+    serialized = buffer_assignment(step)
     try:
-        if not assignment:
+        if serialized is None:
             raise ValueError("this compiler does not tell its buffer assignment")
-        module = step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
-        rows, curve, detail = attribute(read(assignment, module), peak)
+        rows, curve, detail = attribute(read(*serialized), peak)
     except ValueError as error:
         for name in (BUFFERS, LIVE):
             yield Measurement(name, "bytes", note=str(error))

@@ -13,16 +13,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from artifex_bench.measure.environment import program_flags
 from artifex_bench.targets import Description, compiler_versions
 
 FORMAT = 2  # of the figures: those of another are not read
-FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # of the environment, which compilers heed
 
 
 def path(program: str, description: Description, options: dict[str, Any]) -> Path:
     """Where the figures of a program (its text) for a device are kept."""
     compiler = {**compiler_versions(description.name), "options": options}
-    flags = {name: os.environ.get(name, "") for name in FLAGS}
+    flags = {name: value for name, value in program_flags(os.environ).items() if not name.endswith("_MEM_FRACTION")}
     told = {name: value for name, value in dataclasses.asdict(description).items() if not name.startswith("to_host")}
     what = json.dumps([FORMAT, program, told, compiler, flags], sort_keys=True)
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "artifex-bench"

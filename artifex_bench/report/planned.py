@@ -14,8 +14,9 @@ from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
-from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_SHARE
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_pools
 
+LARGER_POOL = f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
 DIFFERS = 0.01  # of the peak: a smaller difference between kernels is not told
 TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"
 HEADINGS = (
@@ -33,27 +34,28 @@ again, as a share of the model's.
 """
 
 
+def needed_bytes(row: Any) -> float:
+    """The memory that a program may need: on a GPU the larger of the peaks with Triton's and with cuBLAS's kernels."""
+    known = [peak for peak in (row.compiled_peak_bytes, row.cublas_peak_bytes) if there(peak)]
+    return max(known, default=math.nan)
+
+
 def excess(row: Any) -> float:
-    """Bytes that a program needs beyond the target's capacity; negative where it fits, NaN where that is not known."""
-    return float(row.compiled_peak_bytes - row.capacity_bytes)
+    """Bytes that a program needs beyond what it gets; negative where it fits, NaN where that is not known."""
+    return float(needed_bytes(row) - row.capacity_bytes)
 
 
 def front(rows: pd.DataFrame) -> set[int]:
     """Index labels of the rows on the Pareto front of estimated step and compiled peak, among those that fit."""
     estimated = (rows.status == "ok") & rows.estimated_step_seconds.notna()
-    usable = rows[estimated & (rows.compiled_peak_bytes <= rows.capacity_bytes)]
+    usable = rows[estimated & (rows[["compiled_peak_bytes", "cublas_peak_bytes"]].max(axis=1) <= rows.capacity_bytes)]
     points = list(zip(usable.estimated_step_seconds, usable.compiled_peak_bytes, strict=True))
     return {usable.index[i] for i in pareto_front(points)}
 
 
-def largest_pool(row: Any) -> float:
-    """Bytes of the largest memory pool that is advised: NaN where the device has no pool, or that is not known."""
-    return float(LARGEST_POOL_SHARE * row.device_memory_bytes) if str(row.target).startswith("gpu:") else math.nan
-
-
 def fits_larger_pool(row: Any) -> bool:
-    """Whether a program that exceeds the capacity fits if JAX's pool takes more of the GPU's memory."""
-    return bool(row.capacity_bytes < row.compiled_peak_bytes <= largest_pool(row))
+    """Whether a program that gets too little would fit if JAX's pool took the largest advised share of the memory."""
+    return is_between_pools(needed_bytes(row), row.capacity_bytes, row.device_memory_bytes)
 
 
 def fits(row: Any) -> str:
@@ -62,9 +64,7 @@ def fits(row: Any) -> str:
     if not there(over):
         return units.ABSENT
     if fits_larger_pool(row):
-        return f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
-    if over > 0 and there(largest_pool(row)):
-        over = row.compiled_peak_bytes - max(row.capacity_bytes, largest_pool(row))
+        return LARGER_POOL
     return f"no, {units.size(over)} too much" if over > 0 else f"yes, {units.size(-over)} free"
 
 
@@ -95,7 +95,7 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         target = rows.target.iloc[0]
         notes = [f"{target}: a program gets {units.size(known.iloc[0])}{pool_note(rows)}"] if len(known) else []
         if any(map(fits_larger_pool, rows.itertuples())):
-            notes.append(f"before you start such a program: export {POOL_SHARE}={LARGEST_POOL_SHARE}")
+            notes.append(f"before you start such a program: export {POOL_VARIABLE}={LARGEST_POOL_SHARE}")
         notes += of_a_mesh(rows)
         notes += list(cublas_notes(rows))
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
@@ -107,7 +107,7 @@ def pool_note(rows: pd.DataFrame) -> str:
     memory, capacity = rows.device_memory_bytes.max(), rows.capacity_bytes.max()
     if not there(memory) or not capacity < memory:
         return ""
-    return f", JAX's pool of {capacity / memory:.0%} of {units.size(memory)} ({POOL_SHARE})"
+    return f", JAX's pool of {capacity / memory:.0%} of {units.size(memory)} ({POOL_VARIABLE})"
 
 
 def cublas_notes(rows: pd.DataFrame) -> Iterator[str]:
@@ -128,16 +128,15 @@ def usual(table: pd.DataFrame) -> dict[str, float]:
 
 def outcome(record: Record) -> str:
     """A visit in a few words, for progress lines."""
-    peak, capacity = record.value("compiled_peak_bytes"), record.value("capacity_bytes")
-    words = [f"compiled peak {units.size(peak)}"]
-    if peak is not None and capacity is not None:
-        most = LARGEST_POOL_SHARE * (record.value("device_memory_bytes") or 0.0)
-        if peak <= capacity:
-            words.append("fits")
-        elif peak <= most and capacity < most:
-            words.append(f"fits with MEM_FRACTION={LARGEST_POOL_SHARE}")
+    peaks = [record.value(probe) for probe in ("compiled_peak_bytes", "cublas_peak_bytes")]
+    words = [f"compiled peak {units.size(peaks[0])}"]
+    needed = max((peak for peak in peaks if peak is not None), default=None)
+    capacity, memory = record.value("capacity_bytes"), record.value("device_memory_bytes")
+    if needed is not None and capacity is not None:
+        if is_between_pools(needed, capacity, memory or math.nan):
+            words.append(f"fits {LARGER_POOL}")
         else:
-            words.append(f"does not fit: {units.size(peak - max(capacity, most))} too much")
+            words.append("fits" if needed <= capacity else f"does not fit: {units.size(needed - capacity)} too much")
     if (estimated := record.value("estimated_step_seconds")) is not None:
         words.append(f"estimated step {units.seconds(estimated)}")
     return ", ".join(words + ([record.verdict.name] if record.verdict else []))

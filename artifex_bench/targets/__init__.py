@@ -17,7 +17,7 @@ from typing import Any
 
 from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
 
-POOL_SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+POOL_VARIABLE, OLD_POOL_VARIABLE = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 DEFAULT_POOL_SHARE = 0.75  # JAX's own, where the variable is not set
 LARGEST_POOL_SHARE = 0.95  # what is advised at most: the driver and other processes need some of the memory
 ASKED = "cpu"  # how what is attached is asked for
@@ -73,24 +73,39 @@ class Description:
         """Where `capacity_bytes` is from."""
         if self.platform != "gpu":
             return self.memory_source
-        return f"{gpu_pool_share():.0%} ({POOL_SHARE}) of {self.memory_source}"
+        return f"{gpu_pool_share():.0%} ({POOL_VARIABLE}) of {self.memory_source}"
 
 
 def gpu_pool_share() -> float:
-    """The share of a GPU's memory that JAX's allocator takes, by the environment (JAX documentation, GPU memory).
+    """The share of a GPU's memory that JAX's allocator takes, by the environment, as jaxlib reads it.
 
-    Raises CaseError unless XLA_PYTHON_CLIENT_MEM_FRACTION is a number between 0 and 1.
+    A share above 1 lets programs spill to the host (unified memory): the device has no more than all of its memory.
+
+    Raises:
+        CaseError: The share is not a number above 0, or both variables are set, which JAX refuses.
     """
-    if os.environ.get("XLA_PYTHON_CLIENT_ALLOCATOR") == "platform":  # no pool: each buffer is allocated by itself
+    if os.environ.get("XLA_PYTHON_CLIENT_ALLOCATOR", "").lower() == "platform":  # no pool: buffers one by one
         return 1.0
-    text = os.environ.get(POOL_SHARE, "")
+    given = [name for name in (POOL_VARIABLE, OLD_POOL_VARIABLE) if os.environ.get(name)]
+    if len(given) == 2:
+        raise CaseError(f"{POOL_VARIABLE} and {OLD_POOL_VARIABLE} are both set: unset the second, JAX refuses both")
+    if not given:
+        return DEFAULT_POOL_SHARE
     try:
-        share = float(text or DEFAULT_POOL_SHARE)
+        share = float(os.environ[given[0]])
     except ValueError:
         share = 0.0
-    if not 0 < share <= 1:
-        raise CaseError(f"{POOL_SHARE}={text}: must be a number above 0 and at most 1, such as 0.95")
-    return share
+    if not share > 0:
+        raise CaseError(f"{given[0]}={os.environ[given[0]]}: must be a number above 0, such as 0.95")
+    return min(share, 1.0)
+
+
+def is_between_pools(needed: float, capacity: float, memory: float) -> bool:
+    """Whether so many bytes exceed the capacity that JAX's pool gives, and fit the largest pool that is advised.
+
+    False where the device's `memory` is not known (NaN), and where it has no pool (the capacity is all of it).
+    """
+    return bool(capacity < needed <= LARGEST_POOL_SHARE * memory)
 
 
 @functools.cache
@@ -155,6 +170,8 @@ def check_installed(target: str) -> None:
     """Raise CaseError unless there is such a target, with all that it takes to compile for it."""
     if target == ATTACHED:
         return
+    if describe(target).platform == "gpu":
+        gpu_pool_share()  # a share that is none is refused before anything runs
     extra, _ = COMPILERS[describe(target).platform]
     missing = [name for name, version in compiler_versions(target).items() if version is None]
     if missing:
@@ -167,12 +184,16 @@ def check_installed(target: str) -> None:
 def compiler_versions(target: str) -> dict[str, str | None]:
     """The packages that hold the compiler of a target that is not attached, with their versions (None: missing).
 
-    Where several sets of packages serve (CUDA 13 and 12), the one of which the least is missing; the first of equals.
+    CUDA 13 and CUDA 12 serve alike. If both are complete, both are returned: JAX loads either. If none is complete, the
+    one with the fewest missing packages is.
     """
     if target == ATTACHED:
         return {}
     _, sets = COMPILERS[describe(target).platform]
-    versions = ({name: _version(name) for name in packages} for packages in sets)
+    versions = [{name: _version(name) for name in packages} for packages in sets]
+    complete = [found for found in versions if None not in found.values()]
+    if complete:
+        return {name: version for found in complete for name, version in found.items()}
     return min(versions, key=lambda found: list(found.values()).count(None))
 
 

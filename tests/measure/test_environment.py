@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from artifex_bench.measure import environment as module
-from artifex_bench.measure.environment import environment
-from artifex_bench.measure.environment import flags as environment_flags
+from artifex_bench.measure.environment import environment, program_flags
 
 
 def test_it_is_plain_json_and_names_versions_device_and_machine():
@@ -32,14 +31,17 @@ def test_every_setting_of_jax_and_xla_is_a_flag_but_for_places():
     kept = {
         "JAX_ENABLE_X64": "1",
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        "JAX_REMAT3": "1",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95",
         "LIBTPU_INIT_ARGS": "--xla_tpu_x=1",
         "NVIDIA_TF32_OVERRIDE": "0",
     }
     places = {"JAX_COMPILATION_CACHE_DIR": "/home/me", "JAX_COORDINATOR_ADDRESS": "10.0.0.1", "HOME": "/home/me"}
-    dumped = {"XLA_FLAGS": "--xla_cpu_y=2 --xla_dump_to=/home/me --xla_dump_hlo_as_text --xla_z=3"}
-    assert environment_flags({**kept, **places, **dumped}) == {**kept, "XLA_FLAGS": "--xla_cpu_y=2 --xla_z=3"}
+    places |= {"JAX_DUMP_IR_TO": "/home/me", "JAX_PLATFORMS": "", "XLA_IR_DEBUG": " ", "JAX_REMAT3": "1"}
+    dumped = {"XLA_FLAGS": "--xla_cpu_y=2 --xla_dump_to=/home/me --xla_dump_hlo_as_text --xla_z=3 --xla_dir=/home/me"}
+    found = program_flags({**kept, **places, **dumped, "JAX_BACKEND_TARGET": "grpc://me.example.org:8470"})
+    assert found.pop("XLA_FLAGS") == "--xla_cpu_y=2 --xla_z=3 --xla_dir=<place>"
+    assert "example" not in found.pop("JAX_BACKEND_TARGET")
+    assert found == kept
 
 
 def test_no_path_and_no_name_of_a_host_or_user():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import jax
 import pytest
+from packaging.version import Version
 
 from artifex_bench.measure.jaxprs import flops
 from artifex_bench.remat.effect import judge
+from artifex_bench.versions import CPU_KEEPS_RECOMPUTATION
 from tests import programs
 from tests.programs import case
 
@@ -25,7 +27,7 @@ def test_effective_where_the_compiled_program_needs_less(strategy, layers):
     assert verdict(strategy, layers=layers) == "effective"
 
 
-MERGES = jax.__version_info__ < (0, 11, 1)  # XLA:CPU's own options drop the barriers around unrolled layers
+MERGES = Version(jax.__version__) < CPU_KEEPS_RECOMPUTATION
 
 
 def test_undone_where_plain_jit_merges_the_recomputation_away():

@@ -124,7 +124,7 @@ def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
         (59, 0.75, "yes, 1.00 GiB free", False),
         (61, 0.75, "with MEM_FRACTION=0.95", True),
         (76, 0.75, "with MEM_FRACTION=0.95", True),
-        (77, 0.75, "no, 1.00 GiB too much", False),
+        (77, 0.75, "no, 17.0 GiB too much", False),
         (77, 0.95, "no, 1.00 GiB too much", False),
         (77, 1.0, "yes, 3.00 GiB free", False),
     ],
@@ -137,15 +137,24 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
     assert ("MEM_FRACTION" in planned.outcome(found)) == larger
     [(_, [cells], notes)] = planned.grouped(table)
     assert expected in cells
-    assert any("export XLA_PYTHON_CLIENT_MEM_FRACTION=0.95" in note for note in notes) == larger
+    assert any("export XLA_CLIENT_MEM_FRACTION=0.95" in note for note in notes) == larger
     [advice] = advise(table)
     assert (advice.choice == "all") == expected.startswith("yes")
-    assert ("only with XLA_PYTHON_CLIENT_MEM_FRACTION=0.95" in str(advice.fell)) == larger
+    assert ("only with XLA_CLIENT_MEM_FRACTION=0.95" in str(advice.fell)) == larger
 
 
 def test_the_share_of_the_pool_is_told_where_there_is_one():
     assert planned.pool_note(frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
     assert planned.pool_note(frame([compiled("all", 10, 0.2)])) == ""
+
+
+def test_the_larger_of_two_peaks_decides_what_fits():
+    table = frame([on_gpu("all", 50, cublas_peak_bytes=61 * GIB), on_gpu("none", 50, cublas_peak_bytes=40 * GIB)])
+    larger, smaller = table.itertuples()
+    assert (planned.fits(larger), planned.fits(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
+    assert planned.front(table) == {1}
+    [advice] = advise(table)
+    assert advice.choice == "none" and "all" in advice.fell
 
 
 @pytest.mark.parametrize(("cublas", "notes"), [(20, 1), (10.2, 1), (10.05, 0), (9, 1)])

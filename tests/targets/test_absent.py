@@ -107,6 +107,16 @@ def test_a_second_run_reads_what_the_first_compiled(tmp_path):
 
 
 @installed("gpu:h100")
+def test_a_gpu_s_program_is_compiled_as_plain_jit_does_and_once_with_cublas(tmp_path):
+    table, done = run(tmp_path, "--batch", "65536", "--target", "gpu:h100", "--dtype", "bfloat16", "--layers", "unroll")
+    for record in store.load(tmp_path / "run"):
+        assert record.get("compiled_peak_bytes").detail["options"] == {}
+        assert record.get("cublas_peak_bytes").detail["options"]["xla_gpu_enable_triton_gemm"] is False
+    assert table.cublas_peak_bytes["none"] > 1.2 * table.compiled_peak_bytes["none"]
+    assert "none: " in done.stdout and "with cuBLAS" in done.stdout
+
+
+@installed("gpu:h100")
 def test_a_gpu_gives_a_true_peak_and_a_verdict(tmp_path):
     table, _ = run(tmp_path, "--batch", "65536", "--target", "gpu:h100", "--dtype", "bfloat16")
     assert table.compiled_peak_bytes["all"] < table.compiled_peak_bytes["none"] < table.capacity_bytes["none"]

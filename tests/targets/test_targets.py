@@ -25,30 +25,48 @@ def test_a_description_is_whole_and_says_where_it_is_from(name):
     assert bool(found.device) == (found.platform == "gpu")
 
 
+NEW, OLD = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+POOL = (NEW, OLD, "XLA_PYTHON_CLIENT_ALLOCATOR")
+
+
+@pytest.fixture
+def setting(monkeypatch):
+    """Sets the variables of JAX's memory pool, and no others of them."""
+
+    def choose(**variables):
+        for name in POOL:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return choose
+
+
 @pytest.mark.parametrize(
     ("variables", "share"),
     [
         ({}, 0.75),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}, 0.95),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ""}, 0.75),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ".5", "XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, 1.0),
+        ({NEW: "0.95"}, 0.95),
+        ({OLD: "0.95"}, 0.95),
+        ({OLD: "", NEW: ""}, 0.75),
+        ({NEW: "4"}, 1.0),  # unified memory
+        ({NEW: ".5", POOL[2]: "Platform"}, 1.0),
     ],
 )
-def test_a_program_gets_the_share_of_a_gpu_that_jaxs_pool_takes(variables, share, monkeypatch):
-    for name in ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_ALLOCATOR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+def test_a_program_gets_the_share_of_a_gpu_that_jaxs_pool_takes(variables, share, setting):
+    setting(**variables)
     gpu, tpu = targets.describe("gpu:h100"), targets.describe("tpu:v5e")
     assert gpu.capacity_bytes == int(share * gpu.memory_bytes)
     assert tpu.capacity_bytes == tpu.memory_bytes
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "much", "nan", "95%"])
-def test_a_share_that_is_none_is_refused(value, monkeypatch):
-    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", value)
-    with pytest.raises(CaseError, match=f"XLA_PYTHON_CLIENT_MEM_FRACTION={value}: must be a number above 0"):
-        assert targets.describe("gpu:h100").capacity_bytes
+@pytest.mark.parametrize(
+    "variables", [{NEW: v} for v in ("0", "-1", "much", "nan", "95%")] + [{NEW: "0.5", OLD: "0.5"}]
+)
+def test_a_share_that_is_none_is_refused_before_anything_runs(variables, setting):
+    setting(**variables)
+    with pytest.raises(CaseError, match=NEW):
+        targets.check_installed("gpu:h100")
 
 
 def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
@@ -130,7 +148,7 @@ CUDA13 = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc")
     [
         (CUDA13, CUDA13, ()),
         (CUDA12, CUDA12, ()),
-        ((*CUDA12, *CUDA13), CUDA13, ()),
+        ((*CUDA12, *CUDA13), (*CUDA13, *CUDA12), ()),
         ((*CUDA12, *CUDA13[:2]), CUDA12, ()),
         (CUDA12[:2], CUDA12, CUDA12[2:]),
         ((), CUDA13, CUDA13),

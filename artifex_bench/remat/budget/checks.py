@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from artifex_bench.compat import is_traced, open_program
 from artifex_bench.remat.budget.size import BudgetError
 from artifex_bench.remat.budget.stacks import split
 
@@ -58,11 +59,11 @@ def result(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[
     def traced(args: Any, given: Any) -> Any:
         return function(*args, **fixed, **given)
 
-    known: list[Any] = jax.tree.leaves((args, given))
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in known):
-        closed, shapes = jax.make_jaxpr(traced, return_shape=True)(tuple(args), given)
-        known = closed.consts
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in known):
+    known: Sequence[Any] = jax.tree.leaves((args, given))
+    if not any(map(is_traced, known)):
+        program, shapes = jax.make_jaxpr(traced, return_shape=True)(tuple(args), given)
+        _, known = open_program(program)
+    if any(map(is_traced, known)):
         raise BudgetError("called within jit, grad or another transformation: plan before, with arrays or their shapes")
     return shapes
 

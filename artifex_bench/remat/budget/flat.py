@@ -11,13 +11,11 @@ from artifex_bench.compat import (
     TracedProgram,
     as_traced,
     bind_again,
+    called_program,
     checkpoint_call,
     open_program,
     scan_inputs,
 )
-
-# Custom derivatives that a traced derivative still holds are not differentiated: they are left whole.
-_CALLS = frozenset(["jit", "pjit", "closed_call", "core_call", "eval_jaxpr"])
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _dissolved(eqn: Any, checkpoints: bool) -> TracedProgram | None:
     """The program that takes the place of an equation that calls it, or None where the equation stays."""
     if (call := checkpoint_call(eqn)) is not None:
         return None if checkpoints else call.program
-    return eqn.params.get("jaxpr") or eqn.params["call_jaxpr"] if eqn.primitive.name in _CALLS else None
+    return called_program(eqn)
 
 
 def _active_outs(eqn: Any, active: list[bool]) -> list[bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from artifex_bench.compat import policy_saves
 from artifex_bench.remat.budget.choice import Saved
 from artifex_bench.remat.budget.derivative import graph_of
 from artifex_bench.remat.budget.flat import Flat
@@ -84,7 +85,7 @@ def _saves(policy: Policy, prefix: str, derivative: Flat, index: Mapping[str, in
     rule = resolve(policy)
     assert rule is not None
     for position, op in enumerate(derivative.ops):
-        if rule(op.eqn.primitive, *(var.aval for var in op.eqn.invars), **op.eqn.params):
+        if policy_saves(rule, op.eqn):
             for out in range(len(op.active)):
                 name = f"{prefix}.{position}.{out}"
                 if name in index:

@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from artifex_bench.case import DTYPES
 from artifex_bench.report.papers.found import Found
+from artifex_bench.versions import TANH_READS_ITS_RESULT
 
 SELECTIVE = "save_any_names_but_these:scores+probs"
 COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"
@@ -35,7 +36,6 @@ AXES = [
     "seed",
     "jax",
 ]
-TANH_READS_ITS_RESULT = Version("0.11.2")
 
 
 @dataclass(frozen=True)
