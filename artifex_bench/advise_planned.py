@@ -12,7 +12,7 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
-from artifex_bench.report.planned import fits_larger_pool, needed_bytes, pool_note
+from artifex_bench.report.planned import fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_VARIABLE, describe, stored
@@ -83,7 +83,7 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
 
 
 def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
-    peak, needed = getattr(row, PEAK), needed_bytes(row)
+    peak, needed = getattr(row, PEAK), row.needed_peak_bytes
     if row.status != "ok":
         return f"{row.status}: {row.reason}"
     if not there(peak):
@@ -102,6 +102,6 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
 
 
 def _cost(row: Any, budget: float, rank: Rank) -> str:
-    peak, needed = getattr(row, PEAK), needed_bytes(row)
+    peak, needed = getattr(row, PEAK), row.needed_peak_bytes
     kernels = f" ({units.size(needed)} with cuBLAS)" if needed > peak else ""
     return f"{rank.words(row)}, compiled peak {units.size(peak)}{kernels}, {units.size(budget - needed)} to spare"

@@ -77,8 +77,8 @@ def _figures(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _points(compiled: pd.DataFrame) -> list[Point]:
-    fits = (compiled.status == "ok") & (compiled.compiled_peak_bytes <= compiled.capacity_bytes)
-    known = compiled.compiled_peak_bytes.astype(object).where(compiled.compiled_peak_bytes.notna(), None)
+    fits = (compiled.status == "ok") & (compiled.needed_peak_bytes <= compiled.capacity_bytes)
+    known = compiled.needed_peak_bytes.astype(object).where(compiled.needed_peak_bytes.notna(), None)
     return [Point(int(batch), peak, bool(fit)) for batch, peak, fit in zip(compiled.batch, known, fits, strict=True)]
 
 

@@ -14,7 +14,7 @@ from artifex_bench.report.plots import Styles, legend_below, readable_log, style
 
 def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """(name, figure), where there are estimates of what fits."""
-    fitting = table[(table.compiled_peak_bytes <= table.capacity_bytes) & table.estimated_step_seconds.notna()]
+    fitting = table[(table.needed_peak_bytes <= table.capacity_bytes) & table.estimated_step_seconds.notna()]
     if not fitting.empty:
         yield (
             "max_batch",

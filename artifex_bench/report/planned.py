@@ -34,28 +34,22 @@ again, as a share of the model's.
 """
 
 
-def needed_bytes(row: Any) -> float:
-    """The memory that a program may need: on a GPU the larger of the peaks with Triton's and with cuBLAS's kernels."""
-    known = [peak for peak in (row.compiled_peak_bytes, row.cublas_peak_bytes) if there(peak)]
-    return max(known, default=math.nan)
-
-
 def excess(row: Any) -> float:
     """Bytes that a program needs beyond what it gets; negative where it fits, NaN where that is not known."""
-    return float(needed_bytes(row) - row.capacity_bytes)
+    return float(row.needed_peak_bytes - row.capacity_bytes)
 
 
 def front(rows: pd.DataFrame) -> set[int]:
     """Index labels of the rows on the Pareto front of estimated step and compiled peak, among those that fit."""
     estimated = (rows.status == "ok") & rows.estimated_step_seconds.notna()
-    usable = rows[estimated & (rows[["compiled_peak_bytes", "cublas_peak_bytes"]].max(axis=1) <= rows.capacity_bytes)]
+    usable = rows[estimated & (rows.needed_peak_bytes <= rows.capacity_bytes)]
     points = list(zip(usable.estimated_step_seconds, usable.compiled_peak_bytes, strict=True))
     return {usable.index[i] for i in pareto_front(points)}
 
 
 def fits_larger_pool(row: Any) -> bool:
     """Whether a program that gets too little would fit if JAX's pool took the largest advised share of the memory."""
-    return is_between_pools(needed_bytes(row), row.capacity_bytes, row.device_memory_bytes)
+    return is_between_pools(row.needed_peak_bytes, row.capacity_bytes, row.device_memory_bytes)
 
 
 def fits(row: Any) -> str:
