@@ -40,9 +40,9 @@ def remat_to_budget(
     `budget` is of the compiled peak of `step(function)`, which takes the same arguments (default:
     `jax.value_and_grad`), these included: bytes (``"120MiB"``, or a number of 1024 or more), or a fraction of the way
     from the leanest plan to no rematerialization. It holds for a step compiled with the plan's `compiler_options`: on a
-    CPU, XLA merges recomputation away without them. `target` is where it is compiled: the attached device, or one that
-    is not there by its name (``"tpu:v5e"``, ``"gpu:h100"``; in a process with JAX_PLATFORMS=cpu), or a `Target` of your
-    own.
+    CPU before jax 0.11.1, XLA merges recomputation away without them; elsewhere there are none. `target` is where it
+    is compiled: the attached device, or one that is not there by its name (``"tpu:v5e"``, ``"gpu:h100"``; in a process
+    with JAX_PLATFORMS=cpu), or a `Target` of your own.
 
     At most six programs are compiled. Of those within the budget the fastest is given: as measured, where `args` are
     arrays and the device is attached; else by the target's rates.
