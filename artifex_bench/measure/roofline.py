@@ -18,8 +18,8 @@ class Estimate:
     bytes: float
 
 
-def estimate(gradient: Any, updated: int, peak_flops: Mapping[str, float], bandwidth: float) -> Estimate:
-    """An estimate of a step's seconds.
+def estimate(gradient: Any, updated: int, peak_flops: Mapping[str, float], bandwidth: float) -> Estimate | str:
+    """An estimate of a step's seconds, or why there is none: a product of a dtype whose peak is not published.
 
     Every matrix product of the jaxpr takes its FLOPs at the peak for its dtype, or the bytes of its operands and its
     result at the memory's bandwidth, whichever takes longer. All else is taken as fused into the products, but for
@@ -27,7 +27,9 @@ def estimate(gradient: Any, updated: int, peak_flops: Mapping[str, float], bandw
     """
     seconds, flops, moved = updated / bandwidth, 0.0, float(updated)
     for one in products(gradient):
-        peak = peak_flops.get(one.dtype, peak_flops["bfloat16"])
+        peak = peak_flops.get(one.dtype)
+        if peak is None:
+            return f"no peak rate of {one.dtype} products is known of this target, only of {', '.join(peak_flops)}"
         seconds += one.times * max(one.flops / peak, one.bytes / bandwidth)
         flops += one.times * one.flops
         moved += one.times * one.bytes

@@ -24,6 +24,11 @@ def test_a_product_takes_its_operations_at_the_peak_of_its_dtype():
     assert estimate(product("bfloat16"), 0, PEAKS, 1e30).seconds == pytest.approx(FLOPS / 1e12)
 
 
+def test_a_dtype_without_a_peak_has_no_estimate():
+    found = estimate(product("float16"), 0, PEAKS, bandwidth=1e3)
+    assert isinstance(found, str) and "float16" in found
+
+
 def test_or_its_bytes_at_the_bandwidth_where_that_takes_longer():
     assert estimate(product(), 0, PEAKS, bandwidth=1e3).seconds == pytest.approx(BYTES / 1e3)
 
