@@ -1,7 +1,10 @@
 # make bench · make test · make lint · make notebooks · make aot: the whole set-up. Needs git, make and Python 3.11 to 3.14.
 # The newest Python that is found is used, or PYTHON=python3.12; the environment is .venv, or VENV=folder.
-ifeq ($(origin PYTHON),undefined)
-PYTHON := $(shell scripts/pythons | sed -n '1s/[^ ]* //p')
+ASKED := $(PYTHON)
+ifeq ($(ASKED),)
+override PYTHON := $(shell scripts/pythons | sed -n '1s/[^ ]* //p')
+else
+override PYTHON := $(shell scripts/pythons '$(ASKED)')
 endif
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,8 +18,7 @@ setup: $(STAMP)
 
 # An environment of another Python is replaced. A folder that is no environment is left alone.
 $(STAMP): $(wildcard $(LOCK)) pyproject.toml
-	@test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.14 was found on the PATH or in pyenv: pass PYTHON=" >&2; exit 2; }
-	@test -f $(LOCK) || { echo "artifex_bench needs Python 3.11 to 3.14, not '$(PYTHON)' ($(or $(VERSION),it does not start))" >&2; exit 2; }
+	@test -f "$(LOCK)" || { echo "artifex_bench needs Python 3.11 to 3.14: $(if $(ASKED),'$(ASKED)' cannot be used,none was found); usable here:" $$(scripts/pythons | cut -d ' ' -f 2-) >&2; exit 2; }
 	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is no virtual environment: choose another folder" >&2; exit 2; }
 	@test -f $@ || { echo "making $(VENV) with Python $(VERSION)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	$(PIP) -r $(LOCK)

@@ -46,7 +46,7 @@ QUANTITIES = {
     "silent_trials": Quantity(0.0, among=OUTCOMES),
 }
 # of an environment: what makes figures of two runs differ for reasons that are not the program's
-SAME = ("platform", "device", "devices", "cpu", "cores", "system", "python", "versions", "flags")
+SAME = ("python", "versions", "platform", "device", "devices", "cpu", "cores", "system", "flags")
 
 
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
@@ -55,7 +55,7 @@ def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tupl
     one, other = (_environment([r for r in records if r.case in shared]) for records in (base, new))
     if not (one and other):  # no worker lived long enough to tell
         return {}
-    names = sorted(name for name in one | other if one.get(name) != other.get(name))
+    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
 
 
@@ -76,6 +76,8 @@ def _environment(records: Sequence[Record]) -> dict[str, str]:
         for name in SAME if record.environment else ():
             value = record.environment.get(name)
             for key, item in value.items() if isinstance(value, dict) else (("", value),):
+                if item == "":  # a variable that is set to nothing is not set
+                    continue
                 seen.setdefault(f"{name} {key}".strip(), set()).add(str(item))
     return {name: ", ".join(sorted(values)) for name, values in seen.items()}
 

@@ -185,6 +185,19 @@ def test_cases_that_one_run_has_alone_make_no_difference():
     assert "devices" in differences(run(1, devices=1), run(2, devices=4))
 
 
+def test_a_variable_that_is_set_to_nothing_is_not_set():
+    assert differences(run(1, flags={"JAX_PLATFORMS": ""}), run(2, flags={})) == {}
+    assert differences(run(1, flags={"JAX_PLATFORMS": "cpu"}), run(2, flags={})) == {
+        "flags JAX_PLATFORMS": ("cpu", "nothing")
+    }
+
+
+def test_python_and_versions_are_named_first():
+    new = run(2, flags={}, python="3.13.0", versions={"jax": "0.12.0"})
+    found = differences(run(1, flags={"A": "1"}, python="3.11.7"), new)
+    assert list(found) == ["python", "versions jax", "flags A"]
+
+
 def test_what_varies_by_the_minute_is_no_difference():
     assert differences(run(1), run(2, load=9.0)) == {}
 
