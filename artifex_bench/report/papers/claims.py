@@ -124,6 +124,8 @@ def rows(table: pd.DataFrame) -> list[list[str]]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table of claims as Markdown; empty where the run has the cases of none."""
+    """The table of claims as Markdown, with the versions of JAX; empty where the run has the cases of no claim."""
     lines = rows(table)
-    return tables.grid(lines, HEADINGS) + "\n" if lines else ""
+    versions = ", ".join(sorted(table.jax.dropna().astype(str).unique()))
+    caption = f"\nMeasured with jax {versions}.\n" if versions else ""
+    return f"{tables.grid(lines, HEADINGS)}\n{caption}" if lines else ""
