@@ -123,8 +123,6 @@ def held_against(record: Record, memory_budget: int | None) -> Record:
 def point(record: Record) -> Point:
     """What the record of a case that was compiled says of its batch."""
     assert isinstance(record.case, RematCase)
-    peaks = [record.value(probe) for probe in ("compiled_peak_bytes", "cublas_peak_bytes")]
-    peak = max((one for one in peaks if one is not None), default=None)  # whichever kernels the device will choose
-    capacity = record.value("capacity_bytes")
+    peak, capacity = record.needed_peak, record.value("capacity_bytes")
     fits = record.status == "ok" and peak is not None and capacity is not None and peak <= capacity
     return Point(record.case.batch, peak, fits)

@@ -80,7 +80,7 @@ def checkpoint_call(eqn: Any) -> CheckpointCall | None:
     if eqn.primitive.name in ("remat2", "checkpoint"):
         return CheckpointCall(eqn.params["jaxpr"], eqn.params["prevent_cse"])
     if _high_name(eqn) == "RematTraced":
-        params = eqn.params["_prim"].params
+        params = _parameters(eqn)
         return CheckpointCall(params["jaxpr"], params.get("prevent_cse", True))
     return None
 
@@ -90,10 +90,8 @@ def checkpoint_name(eqn: Any) -> str | None:
 
     Primitive `name` (both ends), and `CheckpointName` and `CheckpointNameFwd` under JAX_REMAT3 (0.12.0.1).
     """
-    if eqn.primitive.name == "name":
-        return eqn.params["name"]
-    high = _high_name(eqn)
-    return eqn.params["_prim"].params["name"] if high in ("CheckpointName", "CheckpointNameFwd") else None
+    attaches = eqn.primitive.name == "name" or _high_name(eqn) in ("CheckpointName", "CheckpointNameFwd")
+    return _parameters(eqn)["name"] if attaches else None
 
 
 def operation_name(eqn: Any) -> str:
@@ -105,7 +103,7 @@ def operation_name(eqn: Any) -> str:
     return _high_name(eqn) or eqn.primitive.name
 
 
-def parameters(eqn: Any) -> Mapping[str, Any]:
+def _parameters(eqn: Any) -> Mapping[str, Any]:
     """The parameters of an equation, whether its primitive is of JAX's older kind or a `HiPrim` (0.12.0.1)."""
     return eqn.params["_prim"].params if _high_name(eqn) else eqn.params
 
@@ -117,7 +115,7 @@ def _high_name(eqn: Any) -> str:
 
 def inner_programs(eqn: Any) -> Iterator[Any]:
     """The programs inside an equation: of jit, scan, checkpoint, custom derivatives, and each branch of a cond."""
-    for value in parameters(eqn).values():
+    for value in _parameters(eqn).values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             inner, _ = open_program(item)
             if hasattr(inner, "eqns"):

@@ -88,6 +88,12 @@ class Record:
         return found.values[0] if found is not None and found.values else None
 
     @property
+    def needed_peak(self) -> float | None:
+        """Bytes that must fit: the larger peak, whichever kernels a GPU will choose. None where none was compiled."""
+        peaks = map(self.value, ("compiled_peak_bytes", "cublas_peak_bytes"))
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    @property
     def key(self) -> tuple[str, int]:
         """What makes a record one of its kind: the case's id and the round."""
         return cases.case_id(self.case), self.round

@@ -39,3 +39,13 @@ def fake(monkeypatch):
 
     put()
     return put
+
+
+@pytest.fixture
+def choose_remat3():
+    """Chooses JAX's implementation of `jax.checkpoint` for a test; afterwards it is the one that it was."""
+    from artifex_bench import compat
+
+    before = compat.remat3_is_on()
+    yield compat.set_remat3
+    compat.set_remat3(before)

@@ -22,11 +22,9 @@ on = pytest.param(True, marks=pytest.mark.skipif(not versions.has_remat3(), reas
 
 
 @pytest.fixture(params=[False, on], ids=["classic", "remat3"], autouse=True)
-def remat3(request):
-    before = compat.remat3_is_on()
-    compat.set_remat3(request.param)
-    yield request.param
-    compat.set_remat3(before)
+def remat3(request, choose_remat3):
+    choose_remat3(request.param)
+    return request.param
 
 
 def layer(w, x):

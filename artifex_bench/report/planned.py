@@ -122,9 +122,8 @@ def usual(table: pd.DataFrame) -> dict[str, float]:
 
 def outcome(record: Record) -> str:
     """A visit in a few words, for progress lines."""
-    peaks = [record.value(probe) for probe in ("compiled_peak_bytes", "cublas_peak_bytes")]
-    words = [f"compiled peak {units.size(peaks[0])}"]
-    needed = max((peak for peak in peaks if peak is not None), default=None)
+    words = [f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
+    needed = record.needed_peak
     capacity, memory = record.value("capacity_bytes"), record.value("device_memory_bytes")
     if needed is not None and capacity is not None:
         if is_between_pools(needed, capacity, memory or math.nan):

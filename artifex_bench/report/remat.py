@@ -68,8 +68,7 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     row = base(case, visits)
     row |= {name: first(visits, name) for name in ONCE}
     met = next((m for v in visits if (m := v.get("budget_bytes")) and m.values), None)
-    peaks = [bytes_ for name in ("compiled_peak_bytes", "cublas_peak_bytes") if (bytes_ := row[name]) is not None]
-    row["needed_peak_bytes"] = max(peaks, default=None)  # whichever kernels the device will choose
+    row["needed_peak_bytes"] = next((needed for v in visits if (needed := v.needed_peak) is not None), None)
     row["plan"] = met.detail.get("plan") if met else None
     parameters = next((m for v in visits if (m := v.get("parameter_bytes")) and m.values), None)
     row["parameter_dtypes"] = "+".join(parameters.detail.get("dtypes", ())) or None if parameters else None

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from artifex_bench.compat import faithful_options, remat3_is_on, set_remat3
+from artifex_bench.compat import faithful_options
 from artifex_bench.measure import phases
 from artifex_bench.measure.probes import PROBES
 from artifex_bench.targets import Target, attached, descriptions
@@ -133,18 +133,14 @@ def test_bytes_and_operations_are_those_of_the_program():
 
 @pytest.mark.skipif(not has_remat3(), reason="needs jax 0.12 or later")
 @pytest.mark.parametrize(("remat3", "recomputes"), [("off", False), ("on", True)])
-def test_a_case_is_measured_under_its_own_remat(remat3, recomputes):
+def test_a_case_is_measured_under_its_own_remat(remat3, recomputes, choose_remat3):
     """With the new implementation this policy saves products and named values, with the older one every value."""
-    before = remat3_is_on()
-    try:
-        policy = "save_anything_except_these_names:scores"
-        small = {"depth": 2, "sequence": 8, "heads": 2, "remat3": remat3}
-        kept, none = (
-            {m.probe: m for m in phases.measure(Visit(case("transformer", strategy, **small), steps=0))}
-            for strategy in (policy, "none")
-        )
-        saved, plain = kept["residual_bytes"].values[0], none["residual_bytes"].values[0]
-        assert (saved < plain) == recomputes
-        assert (kept["gradient_flops"].values[0] > none["gradient_flops"].values[0]) == recomputes
-    finally:
-        set_remat3(before)
+    policy = "save_anything_except_these_names:scores"
+    small = {"depth": 2, "sequence": 8, "heads": 2, "remat3": remat3}
+    kept, none = (
+        {m.probe: m for m in phases.measure(Visit(case("transformer", strategy, **small), steps=0))}
+        for strategy in (policy, "none")
+    )
+    saved, plain = kept["residual_bytes"].values[0], none["residual_bytes"].values[0]
+    assert (saved < plain) == recomputes
+    assert (kept["gradient_flops"].values[0] > none["gradient_flops"].values[0]) == recomputes

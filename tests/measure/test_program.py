@@ -10,7 +10,6 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from artifex_bench.case import CaseError
-from artifex_bench.compat import remat3_is_on, set_remat3
 from artifex_bench.measure import program as module
 from artifex_bench.measure.program import OPTIMIZERS, build, check_tags
 from artifex_bench.versions import has_remat3
@@ -134,12 +133,8 @@ def test_a_name_that_is_never_attached_is_refused(own):
 
 
 @pytest.mark.skipif(not has_remat3(), reason="needs jax 0.12 or later")
-def test_names_are_found_under_remat3_too(own):
-    before = remat3_is_on()
-    set_remat3(True)
-    try:
-        with pytest.raises(CaseError, match="'nowhere': its names are here"):
-            check_tags(own(Named, strategy="save_only_these_names:nowhere"))
-        check_tags(own(Named, strategy="save_only_these_names:here"))
-    finally:
-        set_remat3(before)
+def test_names_are_found_under_remat3_too(own, choose_remat3):
+    choose_remat3(True)
+    with pytest.raises(CaseError, match="'nowhere': its names are here"):
+        check_tags(own(Named, strategy="save_only_these_names:nowhere"))
+    check_tags(own(Named, strategy="save_only_these_names:here"))
