@@ -211,7 +211,11 @@ def name_of(row: Any) -> str:
 def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
     fell = {name_of(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
-    plans = [Plan.of(row, mtbf) for row in rows[rows.status == "ok"].itertuples()]
+    timed = (rows.status == "ok") & (rows.blocking_seconds > 0) & rows.restore_seconds.notna()
+    fell |= {
+        name_of(row): "its save or restore was not timed" for row in rows[~timed & (rows.status == "ok")].itertuples()
+    }
+    plans = [Plan.of(row, mtbf) for row in rows[timed].itertuples()]
     if not plans:
         return Advice(title, wanted, None, "all fell", None, "", "", fell)
     best, *others = sorted(plans, key=lambda plan: plan.lost)
@@ -250,7 +254,8 @@ class Plan:
         return cls(row, cost, *lost(cost), low, high)
 
     def words(self) -> str:
-        unseen = "" if SAVERS[self.row.format].detects else "; damage to its files goes unnoticed (suite fault)"
+        saver = SAVERS.get(self.row.format)  # None of a version that had others
+        unseen = "" if saver is None or saver.detects else "; damage to its files goes unnoticed (suite fault)"
         return (
             f"save every {units.seconds(self.interval_seconds)}; {self.lost:.2%} of the time is lost (a save costs "
             f"{units.seconds(self.save_seconds)} of training, a restore {units.seconds(self.row.restore_seconds)})"

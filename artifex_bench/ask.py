@@ -12,12 +12,12 @@ from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
+from artifex_bench.execution import BACKENDS
 from artifex_bench.remat import strategies
-from artifex_bench.runner import Request
+from artifex_bench.runner import MAX_BATCH, Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
-MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
 PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
@@ -99,17 +99,12 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
         option = "suite" if named == "suite" else f"--{named}"
         raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
     folder: Path = options["resume"]
-    request = asked(folder)
+    request = runner.requested(folder)
+    cases.check_choice("backend", request.backend, BACKENDS)
+    for case in request.cases:
+        _check([case]) if isinstance(case, RematCase) else savers.check(case)
     _check_installed(request)
     return folder, request
-
-
-def asked(folder: Path) -> Request:
-    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
-    try:
-        return runner.from_json(store.manifest(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def _check_installed(request: Request) -> None:

@@ -10,8 +10,10 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from artifex_bench.case import Case, RematCase
+from artifex_bench.convert import Within
 from artifex_bench.record import Measurement, Record
 
 FINE = 100  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
@@ -27,9 +29,9 @@ class Search:
     `multiple` up to `limit`.
     """
 
-    memory_budget: int | None = None
-    multiple: int = 1
-    limit: int = 2**20
+    memory_budget: Annotated[int, Within(1, 2**63 - 1)] | None = None
+    multiple: Annotated[int, Within(1, 2**63 - 1)] = 1
+    limit: Annotated[int, Within(1, 2**63 - 1)] = 2**20
 
 
 @dataclass(frozen=True)

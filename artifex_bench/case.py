@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from artifex_bench.convert import ConvertError, convert, shown
+
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
 LAYERS = ("scan", "unroll")
 STEPS = ("train", "gradient")
@@ -160,7 +162,7 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
     sizes = {name.strip(): int(size) for name, _, size in pairs if re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", size)}
     if len(sizes) < len(pairs) or not sizes.keys() <= set(MESH):
         raise CaseError(
-            f"mesh {mesh!r}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
+            f"mesh {shown(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
             f"{', '.join(MESH)}, or none"
         )
     return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}
@@ -168,25 +170,27 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
 
 def _check_name(axis: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise CaseError(f"{axis} {value!r}: must be a name; `artifex-bench list` shows them")
+        raise CaseError(f"{axis} {shown(value)}: must be a name; `artifex-bench list` shows them")
 
 
 def _check_seed(seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise CaseError(f"seed {seed!r}: must be a whole number from 0 to {2**32 - 1}")
+        raise CaseError(f"seed {shown(seed)}: must be a whole number from 0 to {2**32 - 1}")
 
 
 def _check_positive(axis: str, value: Any, optional: bool) -> None:
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CaseError(f"{axis} {value!r}: must be a whole number of 1 or more")
+        raise CaseError(f"{axis} {shown(value)}: must be a whole number of 1 or more")
+    if value >= 2**63:  # more than the system can count
+        raise CaseError(f"{axis} {shown(value)}: must be less than 2**63")
 
 
 def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
     """Raise CaseError, naming the valid choices, unless `value` is one of them."""
-    if value not in valid:
-        raise CaseError(f"unknown {what} {value!r}: valid are {', '.join(valid)}")
+    if isinstance(value, (list, dict)) or value not in valid:  # what has no hash is in no mapping
+        raise CaseError(f"unknown {what} {shown(value)}: valid are {', '.join(valid)}")
 
 
 Case = RematCase | CheckpointCase | FaultCase
@@ -265,10 +269,14 @@ def to_json(case: Case) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Case:
-    """The case that `to_json` wrote. Raises CaseError for another kind or unknown fields."""
+    """The case that `to_json` wrote. Raises CaseError for another kind, unknown fields, or values that cannot be."""
     fields = dict(data)
     kind = fields.pop("kind", None)
     check_choice("kind of case", kind, KINDS)
     for name in fields:
         check_choice("field of a case", name, axes(KINDS[kind]))
-    return KINDS[kind](**fields)
+    try:
+        found: Case = convert(fields, KINDS[kind])
+    except ConvertError as error:
+        raise CaseError(str(error)) from None
+    return found

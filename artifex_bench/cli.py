@@ -164,7 +164,9 @@ def max_batch(**options: Any) -> None:
 @click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
 def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run anew, from its records alone."""
-    suite = store.manifest(folder).get("suite")
+    from artifex_bench import runner
+
+    suite = runner.requested(folder).suite
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
         raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
@@ -268,10 +270,10 @@ def compare(
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     """Say what to choose from a run's figures, why the others fell, and how sure that is."""
     from artifex_bench import advise as advice
-    from artifex_bench import progress
+    from artifex_bench import progress, runner
     from artifex_bench.report.frame import load_run
 
-    _check_told(folder, store.manifest(folder).get("suite"))
+    _check_told(folder, runner.requested(folder).suite)
     found = advice.advise(load_run(folder), **budgets)
     progress.tell_left(folder)
     if as_json:

@@ -95,7 +95,7 @@ def compare(
     steps were timed) are left out of times where three are left in both runs; where they are not, a change of time is
     `unsure`. A case that is ok in one run and fell in the other is a row of its own, with the quantity `status`.
 
-    Raises CaseError when the runs share no case, or their environments differ and `across` is not set.
+    Raises CaseError when the runs share no case or figure, or their environments differ and `across` is not set.
     """
     for name in thresholds or {}:
         cases.check_choice("quantity", name, QUANTITIES)
@@ -109,6 +109,8 @@ def compare(
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
     rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
+    if not rows:
+        raise CaseError("the runs share cases, but no figure of them was taken in both")
     _judge(rows)
     return pd.DataFrame(rows).drop(columns="contended")
 

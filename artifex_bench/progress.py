@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from artifex_bench import ask, runner, store
 from artifex_bench import compare as comparison
+from artifex_bench import runner, store
 from artifex_bench.case import label, runs
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
@@ -110,7 +110,7 @@ def _outcome(record: Record) -> str:
 
 def tell_left(folder: Path) -> int:
     """Say how many visits of a run are still to be made, and return it: they may change what is told of it."""
-    left = len(runner.left(ask.asked(folder), folder, store.load(folder)))
+    left = len(runner.left(runner.requested(folder), folder, store.load(folder)))
     if left:
         told = f"{folder} is unfinished: {left} visits are still to be made, and may change this"
         print(f"{told}. To go on: artifex-bench run --resume {folder}", file=sys.stderr)

@@ -6,10 +6,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from artifex_bench import case as cases
 from artifex_bench.case import Case
+from artifex_bench.convert import Within, convert, shown
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
@@ -17,10 +18,52 @@ OWN = ("plan", "mixture")  # what meets a budget is called so where it is the pr
 OUT_OF_MEMORY = re.compile(  # what errors say of memory that ran out
     r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
 )
+LARGEST = 1e30  # of any number: no step, state or device comes near, and sums and ratios of such numbers stay finite
+SIGNED = ("lost_seconds", "peak_buffers")  # differences, which may be less than zero: all others are 0 or more
+Amount = Annotated[float, Within(0, LARGEST)]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What a gradient's sketch says of one parameter."""
+
+    norm: Amount
+    projections: tuple[float, ...]
+
+
+# What reports read of an environment, and of the details of a measurement, where JSON could say anything.
+ENVIRONMENT: dict[str, Any] = {
+    "versions": Mapping[str, str | None],
+    "flags": Mapping[str, str],
+    "device": str,
+    "memory_bytes": Amount,
+}
+DETAILS: dict[str, dict[str, Any]] = {
+    "budget_bytes": {"plan": str | None},
+    "parameter_bytes": {"dtypes": tuple[str, ...]},
+    "compiled_peak_bytes": dict.fromkeys(
+        ("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"), Amount | None
+    ),
+    "gradient_sketch": {"loss": float, "leaves": Mapping[str, Leaf]},
+    "live_bytes": {
+        "moment": int,
+        "throughout_bytes": Amount,
+        "peak_bytes": Amount,
+        "at": Mapping[str, str],
+        "phases": tuple[str, ...],
+    },
+    "peak_buffers": {"rows": tuple[Mapping[str, Any], ...]},
+    "saved_residuals": {"rows": tuple[Mapping[str, Any], ...]},
+}
+NEEDED = ("gradient_sketch", "live_bytes")  # whose details are no less than their values
 
 
 class RecordError(ValueError):
     """A stored record that this version cannot read."""
+
+
+class SchemaError(RecordError):
+    """A stored record of a version with other records."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +81,11 @@ class Measurement:
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values and not self.note:
             raise RecordError(f"measurement {self.probe!r} has neither values nor a note saying why")
+        least = -LARGEST if self.probe in SIGNED else 0
+        for value in self.values:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= LARGEST:
+                rule = f"a number from {least:g} to {LARGEST:g}"
+                raise RecordError(f"measurement {shown(self.probe)} has the value {shown(value)}: must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -54,9 +102,9 @@ class Agreement:
 
     ok: bool | None
     reason: str
-    loss_error: float | None = None
-    gradient_error: float | None = None
-    tolerance: float | None = None
+    loss_error: Amount | None = None
+    gradient_error: Amount | None = None
+    tolerance: Amount | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +112,7 @@ class Record:
     """One visit to one case, in one fresh process."""
 
     case: Case
-    round: int
+    round: Annotated[int, Within(0, 2**31)]
     status: str
     reason: str = ""
     measurements: tuple[Measurement, ...] = ()
@@ -72,7 +120,7 @@ class Record:
     agreement: Agreement | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     started_at: str = ""
-    wall_seconds: float | None = None
+    wall_seconds: Amount | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -106,20 +154,30 @@ def to_json(record: Record) -> dict[str, Any]:
     return data
 
 
-def from_json(data: Mapping[str, Any]) -> Record:
-    """The record that `to_json` wrote. Raises RecordError for another schema or a damaged record."""
+def from_json(data: Any) -> Record:
+    """The record that `to_json` wrote. Raises SchemaError, or RecordError for a damaged record: one line with the
+    field, its value and the rule.
+    """
     if not isinstance(data, Mapping):
-        raise RecordError(f"damaged record: {str(data)[:40]!r} is no record")
+        raise RecordError(f"damaged record: {shown(data)} is no record")
     found = data.get("schema")
-    if found != SCHEMA:
-        raise RecordError(f"record has schema {found!r}: this version reads schema {SCHEMA}")
+    if found != SCHEMA or isinstance(found, bool):
+        raise SchemaError(f"record has schema {shown(found)}: this version reads schema {SCHEMA}")
     try:
-        fields = dict(data)
-        fields["case"] = cases.from_json(fields["case"])
-        fields["measurements"] = tuple(Measurement(**m) for m in fields.get("measurements", ()))
-        for name, kind in (("verdict", Verdict), ("agreement", Agreement)):
-            if fields.get(name) is not None:
-                fields[name] = kind(**fields[name])
-        return Record(**fields)
-    except (KeyError, TypeError, ValueError) as error:
+        record: Record = convert(data, Record)
+        _check(record.environment, ENVIRONMENT, "environment")
+        for number, one in enumerate(record.measurements):
+            needed = one.probe in NEEDED and bool(one.values)
+            _check(one.detail, DETAILS.get(one.probe, {}), f"measurements[{number}].detail", needed)
+    except ValueError as error:
         raise RecordError(f"damaged record: {error}") from error
+    return record
+
+
+def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], place: str, needed: bool = False) -> None:
+    """Hold values that are not a dataclass's fields against their types; where they are `needed`, none is left out."""
+    for name, kind in kinds.items():
+        if name in values:
+            convert(values[name], kind, f"{place}.{name}")
+        elif needed:
+            raise RecordError(f"{place}.{name}: is missing")

@@ -6,16 +6,17 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from artifex_bench import batches, store
 from artifex_bench import case as cases
 from artifex_bench.batches import Search
-from artifex_bench.case import Case
+from artifex_bench.case import Case, CaseError
+from artifex_bench.convert import Within, convert
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
 from artifex_bench.visit import Visit
@@ -23,6 +24,7 @@ from artifex_bench.visit import Visit
 Measure = Callable[[Visit, Path], Record]
 Show = Callable[[Visit, Record | None], None]  # before a visit (None) and after it
 CACHE, SCRATCH = "compile-cache", "scratch"
+MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Request:
 
     suite: str
     cases: tuple[Case, ...]
-    rounds: int = 2
-    steps: int = 10
-    timeout: float = 600.0
-    memory_limit: int | None = None
+    rounds: Annotated[int, Within(1, 10**6)] = 2
+    steps: Annotated[int, Within(0, 10**9)] = 10
+    timeout: Annotated[float, Within(1e-3, 1e9)] = 600.0
+    memory_limit: Annotated[int, Within(1, 2**63 - 1)] | None = None
     backend: str = "local"
     search: Search | None = None
+
+    def __post_init__(self) -> None:
+        kinds = dict.fromkeys(case.kind for case in self.cases)
+        if len(kinds) != 1:
+            raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
+        if (self.suite == MAX_BATCH) != (self.search is not None):
+            raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
 
     def visits(self, folder: Path) -> list[Visit]:
         """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
@@ -68,10 +77,18 @@ def to_json(request: Request) -> dict[str, Any]:
     return {**dataclasses.asdict(request), "cases": [cases.to_json(case) for case in request.cases]}
 
 
-def from_json(data: dict[str, Any]) -> Request:
-    """The request that `to_json` wrote."""
-    search = Search(**data["search"]) if data.get("search") else None
-    return Request(**{**data, "cases": tuple(cases.from_json(case) for case in data["cases"]), "search": search})
+def from_json(data: Mapping[str, Any]) -> Request:
+    """The request that `to_json` wrote. Raises ValueError: one line with the field, its value and the rule."""
+    request: Request = convert(data, Request)
+    return request
+
+
+def requested(folder: Path) -> Request:
+    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
+    try:
+        return from_json(store.manifest(folder))
+    except ValueError as error:
+        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
 
 
 def sweep(

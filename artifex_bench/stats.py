@@ -61,8 +61,10 @@ def pooled_median(groups: Sequence[Sequence[float]]) -> float:
 
 
 def bootstrap_ratios(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> np.ndarray | None:
-    """Ratios of the medians of two-stage resamples; None where a side has one sample, which has no spread."""
-    if min(sum(map(len, side)) for side in (above, below)) < 2:
+    """Ratios of the medians of two-stage resamples; None where a side has one sample, which has no spread, or where
+    a value below is not above zero.
+    """
+    if min(sum(map(len, side)) for side in (above, below)) < 2 or min(map(min, below)) <= 0:
         return None
     resampled = (bootstrap_medians([np.asarray(g) for g in groups], seed=i) for i, groups in ((1, above), (2, below)))
     return np.asarray(next(resampled) / next(resampled))

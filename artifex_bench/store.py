@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from artifex_bench import record as records
-from artifex_bench.record import Record, RecordError
+from artifex_bench.convert import shown
+from artifex_bench.record import Record, RecordError, SchemaError
 
 RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
 
@@ -26,11 +27,12 @@ class StoreError(Exception):
 
 
 def create(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make a run's folder. Raises StoreError when it holds a run already or cannot be written."""
+    """Make a run's folder, with no records yet. Raises StoreError when it holds a run already or cannot be written."""
     if os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORDS).touch()
         _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
@@ -43,10 +45,18 @@ def manifest(folder: Path) -> dict[str, Any]:
     return read_object(folder / MANIFEST)
 
 
+def suite(folder: Path) -> str | None:
+    """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
+    found = manifest(folder).get("suite")
+    if not isinstance(found, str | None):
+        raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
+    return found
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = parsed(path.read_text())
+        found = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -80,10 +90,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def repair(folder: Path) -> int:
-    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut."""
+    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut. Makes the file of
+    a run that has none: one that was killed before it had, in a version that did so later.
+    """
     path = folder / RECORDS
-    if not path.exists():
-        return 0
+    path.touch()
     data = path.read_bytes()
     torn = len(data) - (data.rfind(b"\n") + 1)
     if torn:
@@ -95,7 +106,9 @@ def append(folder: Path, record: Record) -> None:
     """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
     path = folder / RECORDS
     line = (json.dumps(records.to_json(record), allow_nan=False) + "\n").encode()
-    size = path.stat().st_size if path.exists() else 0
+    if not path.exists():  # to make another would hide that the records before this one are lost
+        raise StoreError(f"cannot write {path}: it was there when the run began and is gone: put it back")
+    size = path.stat().st_size
     try:
         with path.open("ab", buffering=0) as file:
             written = 0
@@ -109,9 +122,12 @@ def append(folder: Path, record: Record) -> None:
 
 
 def load(folder: Path) -> list[Record]:
-    """The run's records, in the order they came; a torn last line is left out.
+    """The run's records, in the order they came, one for each case and round; a torn last line is left out.
 
-    Raises StoreError for a folder without a run, a damaged line, or records of another schema.
+    Where lines tell of the same case and round, the last of them counts, as it does for a run that goes on: a line that
+    stands twice is no second round.
+
+    Raises StoreError for a folder without a run, a damaged line, another schema, or cases of several kinds.
     """
     manifest(folder)
     path = folder / RECORDS
@@ -119,13 +135,21 @@ def load(folder: Path) -> list[Record]:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    found = []
+    found: dict[tuple[str, int], Record] = {}
+    kind = None
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            found.append(records.from_json(parsed(line)))
-        except (ValueError, RecordError) as error:
-            raise StoreError(f"{path} line {number}: {error}") from error
-    return found
+            record = records.from_json(parsed(line))
+            kind = kind or record.case.kind
+            if record.case.kind != kind:
+                raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
+        except ValueError as error:
+            way_out = (
+                "" if isinstance(error, SchemaError) else "; delete that line, and --resume measures its case again"
+            )
+            raise StoreError(f"{path} line {number}: {error}{way_out}") from error
+        found[record.key] = record
+    return list(found.values())
 
 
 def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
@@ -153,7 +177,7 @@ def clear(folder: Path) -> None:
 def _write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     draft = path.with_name(path.name + ".tmp")
-    with draft.open("w") as file:
+    with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from typing import Any
 
 from artifex_bench import case as cases
 from artifex_bench.case import Case, RematCase
+from artifex_bench.convert import convert
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"
 
@@ -57,4 +58,5 @@ def to_json(visit: Visit) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> Visit:
     """The visit that `to_json` wrote."""
-    return Visit(**{**data, "case": cases.from_json(data["case"])})
+    visit: Visit = convert(data, Visit)
+    return visit

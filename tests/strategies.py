@@ -5,13 +5,14 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from artifex_bench.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, REMAT3, STEPS, RematCase
-from artifex_bench.record import STATUSES, Agreement, Measurement, Record, Verdict
+from artifex_bench.record import LARGEST, STATUSES, Agreement, Measurement, Record, Verdict
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
 counts = st.integers(1, 2**40)
 words = st.text(min_size=1, max_size=20).filter(str.strip)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+amounts = st.floats(0, LARGEST)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -40,10 +41,10 @@ cases = st.builds(
     remat3=st.sampled_from(REMAT3),
 )
 measurements = st.one_of(
-    st.builds(Measurement, words, words, st.lists(numbers, min_size=1, max_size=4).map(tuple), words, detail=details),
+    st.builds(Measurement, words, words, st.lists(amounts, min_size=1, max_size=4).map(tuple), words, detail=details),
     st.builds(Measurement, words, words, note=words, detail=details),
 )
-errors = st.none() | numbers
+errors = st.none() | amounts
 records = st.builds(
     Record,
     cases,

@@ -274,7 +274,7 @@ def test_report_without_plots(fake, plots, tmp_path):
 
 
 def test_a_report_of_no_records_says_how_to_go_on(tmp_path):
-    store.create(tmp_path / "run", {})
+    store.create(tmp_path / "run", runner.to_json(runner.Request("remat", (record().case,))))
     error = refused("report", tmp_path / "run")
     assert error == f"{tmp_path / 'run'} holds no records yet: go on with --resume {tmp_path / 'run'}"
 

@@ -26,6 +26,7 @@ SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 WITHOUT_JAX = (
     *(
         "case",
+        "convert",
         "record",
         "versions",
         "stats",
@@ -54,17 +55,18 @@ WITHOUT_JAX = (
     "advise_plots",
 )
 # package or module -> what it may import of artifex_bench besides itself; data goes one way (DESIGN.md)
-BASE = {"case", "record", "visit"}
+BASE = {"case", "convert", "record", "visit"}
 MAY_IMPORT = {
-    "case": set(),
-    "record": {"case"},
-    "visit": {"case"},
-    "batches": {"case", "record"},
+    "convert": set(),
+    "case": {"convert"},
+    "record": {"case", "convert"},
+    "visit": {"case", "convert"},
+    "batches": {"case", "convert", "record"},
     "stats": set(),
     "options": set(),
     "versions": set(),
     "compat": {"versions"},
-    "store": {"case", "record"},
+    "store": {"case", "convert", "record"},
     "models": {"case", "compat"},
     "remat": {"case", "compat", "record", "models", "options"},
     "targets": {"case", "compat", "record"},

@@ -95,5 +95,5 @@ def test_what_is_no_record_at_all_is_refused(data):
 def test_a_record_without_its_case_is_refused():
     data = records.to_json(record())
     del data["case"]
-    with pytest.raises(RecordError, match="damaged record: 'case'"):
+    with pytest.raises(RecordError, match="damaged record: case: is missing"):
         records.from_json(data)

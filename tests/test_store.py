@@ -46,7 +46,7 @@ def refused(action, *arguments):
 def test_a_new_run_holds_what_was_asked_for_and_no_records(folder):
     assert runner.from_json(store.manifest(folder)) == REQUEST
     assert store.load(folder) == []
-    assert [path.name for path in folder.iterdir()] == [MANIFEST]
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS}
 
 
 def test_folders_on_the_way_are_made(tmp_path):
@@ -79,7 +79,7 @@ def test_records_come_back_as_they_went_in_order(folder):
     assert store.load(folder) == found
 
 
-@given(st.lists(made.records, max_size=3))
+@given(st.lists(made.records, max_size=3, unique_by=lambda record: record.key))
 @settings(max_examples=15)  # each writes to disk and waits for it
 def test_any_records_come_back(tmp_path_factory, found):
     folder = tmp_path_factory.mktemp("runs") / "run"
@@ -87,7 +87,7 @@ def test_any_records_come_back(tmp_path_factory, found):
     fill(folder, *found)
     assert store.load(folder) == found
     assert store.repair(folder) == 0
-    assert (folder / RECORDS).read_bytes().count(b"\n") == len(found) if found else not (folder / RECORDS).exists()
+    assert (folder / RECORDS).read_bytes().count(b"\n") == len(found)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -257,4 +257,4 @@ def test_what_is_nested_without_end_is_one_line(folder, name):
     assert said.startswith(
         f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
     )
-    assert said.endswith("it is nested too deeply")
+    assert "it is nested too deeply" in said

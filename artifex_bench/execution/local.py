@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from artifex_bench import visit as visits
+from artifex_bench.convert import convert
 from artifex_bench.execution.template import Template
 from artifex_bench.record import OUT_OF_MEMORY, STATUSES, Measurement, Record
 from artifex_bench.visit import Visit
@@ -36,7 +37,7 @@ class _Said:
         with contextlib.suppress(ValueError, TypeError, KeyError):
             message = json.loads(line)
             if "measurement" in message:
-                self.measurements.append(Measurement(**message["measurement"]))
+                self.measurements.append(convert(message["measurement"], Measurement))
             elif "environment" in message:
                 self.environment = dict(message["environment"])
             elif message["status"] in STATUSES:

@@ -89,7 +89,7 @@ def _compiled_peak(compiled: Compiled) -> Taken:
 
 
 def _compiled_flops(compiled: Compiled) -> Taken:
-    if compiled.flops is None:
+    if compiled.flops is None or compiled.flops < 0:  # XLA says -1 of what it does not know
         return [], "this compiler reports no cost analysis", {}
     source = "compiled.cost_analysis(), which counts a loop's body once"
     return [compiled.flops], source + (", of each device" if compiled.devices > 1 else ""), {}

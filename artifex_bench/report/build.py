@@ -25,12 +25,12 @@ def build(folder: Path, plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
     if table.empty:
         raise store.StoreError(f"{folder} holds no records yet: go on with --resume {folder}")
     try:
-        suite = store.manifest(folder).get("suite")
+        suite = store.suite(folder)
         written = tables.write(table, folder, suite)
         if suite in views.SUITES:
             written += next(views.parts(table, suite))[0].write(table, folder)
         if suite in claims.SUITES and (text := claims.markdown(table)):
-            (folder / "papers.md").write_text(text)
+            (folder / "papers.md").write_text(text, encoding="utf-8")
             written.append(folder / "papers.md")
         if plots:
             from artifex_bench.report import plots as draw

@@ -32,7 +32,8 @@ def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
     for name in OUTCOMES:
         counts = [v.value(name) for v in visits if v.value(name) is not None]
         row[name] = sum(c for c in counts if c is not None) if counts else None
-    total = None if row["silent_trials"] is None else sum(row[name] for name in OUTCOMES)
+    known = all(row[name] is not None for name in OUTCOMES)  # not of a process that ended while it told them
+    total = sum(row[name] for name in OUTCOMES) if known else 0
     row["silent_share"] = row["silent_trials"] / total if total else None
     return row
 

@@ -90,8 +90,14 @@ def base(case: Case, visits: list[Record]) -> dict[str, Any]:
         "rounds": len(visits),
         "other_cpu_share": max(shares) if shares else None,
         "contended": bool(shares) and max(shares) > CONTENDED_SHARE,
-        "jax": next((v.environment["versions"]["jax"] for v in visits if "versions" in v.environment), None),
+        "jax": ", ".join(dict.fromkeys(filter(None, (version(v, "jax") for v in visits)))) or None,
     }
+
+
+def version(record: Record, package: str) -> str | None:
+    """The version of a package that a record was measured with; None where that is not told."""
+    found: str | None = record.environment.get("versions", {}).get(package)
+    return found
 
 
 def medians(visits: list[Record], probes: Sequence[str]) -> dict[str, float | None]:
@@ -124,8 +130,8 @@ def ratio(
 ) -> dict[str, float | None]:
     """The ratio of two probes' medians, each over all its groups; with `spread` its interval, as `_low` and `_high`."""
     row: dict[str, float | None] = dict.fromkeys((column, f"{column}_low", f"{column}_high"))
-    if values and limit:
-        row[column] = pooled_median(values) / pooled_median(limit)
+    if values and limit and (median := pooled_median(limit)):
+        row[column] = pooled_median(values) / median
         ratios = bootstrap_ratios(values, limit) if spread else None
         if ratios is not None:
             row[f"{column}_low"], row[f"{column}_high"] = map(float, np.quantile(ratios, (0.025, 0.975)))

@@ -34,6 +34,9 @@ def axis(title: str, scale: str, values: pd.Series[float]) -> dict[str, Any]:
 
 def _ticks(values: pd.Series[float]) -> dict[str, Any]:
     """Ticks of a logarithmic axis at 1, 2, 5 in plain numbers; it reaches far enough for one of them."""
+    values = values[values > 0]
+    if values.empty:  # no place on such an axis
+        return {}
     powers = range(math.floor(math.log10(values.min())) - 1, math.ceil(math.log10(values.max())) + 1)
     ticks = [first * 10.0**power for power in powers for first in (1, 2, 5)]
     close = values.max() < 2.5 * values.min()

@@ -78,7 +78,7 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     step = summary(visits, "step_seconds")
     row["samples"] = step.samples if step else 0
     per_step = tokens(case)
-    row["throughput_per_second"] = per_step / step.median if step else None
+    row["throughput_per_second"] = per_step / step.median if step and step.median else None
     row["throughput_unit"] = "tokens" if _has_tokens(case) else "samples"
     source = next((m for v in visits if (m := v.get("measured_peak_bytes"))), None)
     row["measured_peak_source"] = (source.source or source.note) if source else None

@@ -1,0 +1,168 @@
+"""Files of a run with any one of their values changed: refused in one line, or read as what they say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+
+import pytest
+
+from artifex_bench import record as records
+from artifex_bench import runner, stats, store
+from artifex_bench.advise import advise, words
+from artifex_bench.batches import Search
+from artifex_bench.case import CaseError, CheckpointCase, FaultCase, RematCase
+from artifex_bench.compare import compare
+from artifex_bench.record import Agreement, Measurement, Record, RecordError, Verdict
+from artifex_bench.report.fault import OUTCOMES
+from artifex_bench.report.frame import frame
+from artifex_bench.report.tables import markdown
+from artifex_bench.runner import Request
+from tests.build import case, measured, record, sketch, taken
+from tests.damage import changed
+
+ENVIRONMENT = {"versions": {"jax": "0.12.0"}, "device": "cpu", "memory_bytes": 2**34, "flags": {"XLA_FLAGS": "-a"}}
+REMAT = record(
+    "all",
+    measurements=(
+        *(one for one in measured((0.02, 0.03)) if one.probe in ("step_seconds", "compiled_peak_bytes")),
+        sketch(),
+        taken("other_cpu_share", 0.01),
+        Measurement("budget_bytes", "bytes", (9.0,), "share", detail={"plan": "plan"}),
+    ),
+    verdict=Verdict("effective", "less"),
+    agreement=Agreement(True, "equal", 1e-6, 1e-6, 1e-4),
+    environment=ENVIRONMENT,
+    wall_seconds=1.5,
+    started_at="2026-01-02T03:04:05",
+)
+TIMES = ("blocking_seconds", "committed_seconds", "restore_seconds", "lost_seconds", "raw_write_seconds")
+SAVED = Record(CheckpointCase(), 0, "ok", measurements=tuple(taken(name, 0.5, 0.6) for name in TIMES))
+FAULT = Record(
+    FaultCase(), 0, "ok", measurements=tuple(Measurement(name, "trials", (20,), "count") for name in OUTCOMES)
+)
+
+
+def told(found: Record) -> None:
+    """Everything that is said of a run with that record in it."""
+    kept = [record("none"), found] if found.case.kind == "remat" else [found]
+    table = frame(kept)
+    markdown(table)
+    with contextlib.suppress(CaseError):  # no figure is left
+        compare(kept, kept)
+    budgets = {"remat": [{"memory_budget": 10**6, "time_budget": 1.1}], "checkpoint": [{"mtbf_seconds": 3600.0}]}
+    for budget in budgets.get(found.case.kind, []):
+        try:
+            for advice in advise(table, **budget):
+                assert "nan" not in words(advice) and " -" not in words(advice)
+        except CaseError as error:  # no step was timed
+            assert len(str(error).splitlines()) == 1
+    for one in found.measurements:
+        assert all(math.isfinite(value) and (value >= 0 or one.probe in records.SIGNED) for value in one.values)
+
+
+@pytest.mark.parametrize("whole", [REMAT, SAVED, FAULT], ids=["remat", "checkpoint", "fault"])
+def test_a_record_with_one_value_changed_is_refused_or_told(whole, monkeypatch):
+    monkeypatch.setattr(stats.bootstrap_medians, "__defaults__", (20, 0))  # few resamples: their number tells nothing
+    data = json.loads(json.dumps(records.to_json(whole)))
+    assert records.from_json(data) == whole
+    read = set()
+    for path, value, damaged in changed(data):
+        try:
+            found = records.from_json(damaged)
+        except RecordError as error:
+            assert len(str(error).splitlines()) == 1 and len(str(error)) < 400, (path, value)
+            continue
+        if (path, type(value)) not in read and path[-1] not in ("unit", "source", "note"):
+            told(found)
+        read.add((path, type(value)))
+    assert len(read) > 30
+
+
+WRONG = (math.nan, math.inf, -math.inf, -1.0, 1e300, 10**400, "0.5", None, True, [0.5])
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_a_sample_that_is_no_amount_is_refused_by_its_place(value):
+    data = records.to_json(record(measurements=(taken("compile_seconds", 1.0), taken("step_seconds", 0.1, 0.2))))
+    data["measurements"][1]["values"] = [0.1, value]
+    with pytest.raises(RecordError, match="damaged record: measurements"):
+        records.from_json(data)
+    with pytest.raises((RecordError, TypeError)):
+        Measurement("step_seconds", "seconds", (0.1, value))
+
+
+def test_a_difference_may_be_negative():
+    assert Measurement("lost_seconds", "seconds", (-0.1,)).values == (-0.1,)
+
+
+def test_a_time_of_zero_gives_no_ratio():
+    records = [record("none", measurements=measured((0.0, 0.0))), record("all", measurements=measured((0.1, 0.2)))]
+    table = frame(records).set_index("strategy")
+    assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
+
+
+REQUESTS = [
+    Request("remat", (case("none"), case("all", mesh="data=2")), memory_limit=2**30),
+    Request("checkpoint", (CheckpointCase(),)),
+    Request("fault", (FaultCase(),)),
+    Request("max-batch", (case("none"),), search=Search(2**30)),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=[one.suite for one in REQUESTS])
+def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path):
+    store.create(tmp_path / "run", runner.to_json(request_))
+    manifest = tmp_path / "run" / store.MANIFEST
+    assert runner.requested(tmp_path / "run") == request_
+    refused = 0
+    for path, value, damaged in changed(json.loads(manifest.read_text())):
+        manifest.write_text(json.dumps(damaged))
+        try:
+            found = runner.requested(tmp_path / "run")
+        except store.StoreError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1, (path, value)
+            assert str(error).startswith(f"cannot read {manifest}: ")
+            continue
+        assert runner.left(found, tmp_path / "run", []) or found.rounds == 0
+    assert refused > 50
+
+
+def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
+    data = runner.to_json(Request("remat", (RematCase(), RematCase(depth=8))))
+    for change, message in (
+        ({"rounds": "two"}, "rounds 'two': must be a whole number"),
+        ({"rounds": 0}, "rounds 0: must be from 1 to 1e+06"),
+        ({"timeout": math.nan}, "timeout nan: must be a finite number"),
+        (
+            {"cases": [data["cases"][0], {**data["cases"][1], "depth": 1.5}]},
+            "cases[1].depth 1.5: must be a whole number",
+        ),
+        ({"colour": 1}, "colour: unknown field: valid are suite, cases, rounds"),
+        ({"cases": []}, "cases of 0 kinds"),
+    ):
+        with pytest.raises(ValueError) as refused:
+            runner.from_json({**data, **change})
+        assert str(refused.value).startswith(message)
+
+
+def test_a_line_that_stands_twice_is_one_record(tmp_path):
+    store.create(tmp_path / "run", {})
+    path = tmp_path / "run" / store.RECORDS
+    for one in (record("none"), record("all"), record("none", round=1)):
+        store.append(tmp_path / "run", one)
+    once = store.load(tmp_path / "run")
+    path.write_bytes(path.read_bytes() * 3)
+    assert store.load(tmp_path / "run") == once
+    store.append(tmp_path / "run", later := record("none", measurements=measured((0.5,))))
+    assert store.load(tmp_path / "run") == [later, *once[1:]]
+
+
+def test_a_case_of_another_kind_is_named_by_its_line(tmp_path):
+    store.create(tmp_path / "run", {})
+    store.append(tmp_path / "run", record("none"))
+    store.append(tmp_path / "run", FAULT)
+    with pytest.raises(store.StoreError, match="line 2: a fault case in a run of remat cases"):
+        store.load(tmp_path / "run")
