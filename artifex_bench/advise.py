@@ -16,6 +16,7 @@ from artifex_bench.advise_planned import NO_TIMES, fitting, of_target
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.report import checkpoint, remat, units
+from artifex_bench.report.text import plain
 from artifex_bench.report.units import there
 from artifex_bench.savers import SAVERS
 
@@ -87,7 +88,7 @@ def words(advice: Advice) -> str:
     if advice.choice:
         lines.append(f"  how sure: {advice.how_sure}")
     lines += [f"  not {name}: {why}" for name, why in advice.fell.items()]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def _strategy(title: str, rows: pd.DataFrame, memory: int | None, time: float | None) -> Advice:
@@ -211,11 +212,10 @@ def name_of(row: Any) -> str:
 def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     wanted = f"the least time lost with a failure every {units.seconds(mtbf)}"
     fell = {name_of(row): f"{row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"}
-    timed = (rows.status == "ok") & (rows.blocking_seconds > 0) & rows.restore_seconds.notna()
-    fell |= {
-        name_of(row): "its save or restore was not timed" for row in rows[~timed & (rows.status == "ok")].itertuples()
-    }
-    plans = [Plan.of(row, mtbf) for row in rows[timed].itertuples()]
+    usable = timed(rows)
+    left_out = rows[(rows.status == "ok") & ~rows.index.isin(usable.index)]
+    fell |= {name_of(row): "its save or restore was not timed" for row in left_out.itertuples()}
+    plans = [Plan.of(row, mtbf) for row in usable.itertuples()]
     if not plans:
         return Advice(title, wanted, None, "all fell", None, "", "", fell)
     best, *others = sorted(plans, key=lambda plan: plan.lost)
@@ -224,6 +224,11 @@ def _saving(title: str, rows: pd.DataFrame, mtbf: float) -> Advice:
     lows = {name_of(plan.row): plan.lost_low for plan in others}
     how_sure = _how_sure(best.lost_high, best.row.contended, lows, "no other was run")
     return choose(title, wanted, costs, how_sure, fell)
+
+
+def timed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of checkpoint cases whose save and restore were timed."""
+    return rows[(rows.status == "ok") & (rows.blocking_seconds > 0) & rows.restore_seconds.notna()]
 
 
 @dataclass(frozen=True)

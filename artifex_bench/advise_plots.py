@@ -9,9 +9,9 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.advise import Plan, name_of
+from artifex_bench.advise import Plan, name_of, timed
 from artifex_bench.checkpointing.frequency import lost_share
-from artifex_bench.report.plots import COLOURS, MARKERS, still, style
+from artifex_bench.report.plots import COLOURS, MARKERS, legend_label, still, style
 
 SHOWN = 5  # ways to save: more are told apart by the table
 
@@ -22,7 +22,7 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
     `rows` are those of one state in a checkpoint run (`load_run`); the ways that lose least are shown, each with its
     best interval (Daly 2006), for `mtbf_seconds` between failures.
     """
-    plans = [Plan.of(row, mtbf_seconds) for row in rows[rows.status == "ok"].itertuples()]
+    plans = [Plan.of(row, mtbf_seconds) for row in timed(rows).itertuples()]
     best = sorted(plans, key=lambda plan: plan.lost)[:SHOWN]
     with style():
         figure, panel = plt.subplots(figsize=(6.4, 3.8))
@@ -31,7 +31,7 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
             cost, restore = plan.save_seconds, plan.row.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
             (line,) = panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40])
-            line.set_label(name_of(plan.row))
+            line.set_label(legend_label(name_of(plan.row)))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))

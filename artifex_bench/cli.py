@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import CaseError
 from artifex_bench.options import BARE, MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
+from artifex_bench.report.text import plain
 
 WRONG_USE = 2
 
@@ -25,7 +27,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except (CaseError, store.StoreError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(plain(str(error))) from error
 
 
 click.ClickException.exit_code = WRONG_USE
@@ -36,6 +38,8 @@ click.UsageError.show = click.ClickException.show  # type: ignore[method-assign]
 @click.version_option(package_name="artifex-bench")
 def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding has no sign for is no failure
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def warn_if_untested() -> None:
@@ -180,7 +184,7 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
         written.append(_page(folder, suite, table, given))
     progress.show_table(table, suite)
     for path in written:
-        click.echo(path)
+        click.echo(plain(str(path)))
 
 
 def _check_told(folder: Path, suite: str | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from pathlib import Path
 
 from artifex_bench import progress, runner, store
@@ -12,6 +11,7 @@ from artifex_bench.case import RematCase, label
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
 from artifex_bench.report import profile
+from artifex_bench.report.text import plain
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
@@ -20,7 +20,7 @@ def run(request: Request, folder: Path) -> int:
     """Profile the request's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
 
     def measure(visit: Visit, log: Path) -> Record:
-        print(f"profiling {label(visit.case)}", file=sys.stderr, flush=True)
+        progress.print_status(f"profiling {label(visit.case)}")
         trace = case_folder(folder, visit) / "trace"
         trace.mkdir(parents=True, exist_ok=True)
         # a compiled program that comes from a cache may have lost its buffer assignment
@@ -31,12 +31,12 @@ def run(request: Request, folder: Path) -> int:
         records = runner.sweep(request, folder, measure, lambda visit, record: None)
     except KeyboardInterrupt:
         tell(store.load(folder), folder)
-        print(f"stopped: go on with artifex-bench run --resume {folder}", file=sys.stderr)
+        progress.print_status(f"stopped: go on with artifex-bench run --resume {folder}")
         return 130
     tell(records, folder)
     fell = [record for record in records if record.status != "ok"]
     for record in fell:
-        print(f"{record.status}: {label(record.case)}: {record.reason}", file=sys.stderr)
+        progress.print_status(f"{record.status}: {label(record.case)}: {record.reason}")
     return 1 if any(record.status != "skipped" for record in fell) else 0
 
 
@@ -58,4 +58,4 @@ def tell(records: list[Record], folder: Path) -> None:
         written += profile.write_comparison(records[0], records[1], folder)
     progress.show_grids(grids)
     for path in written:
-        print(path)
+        print(plain(str(path)))

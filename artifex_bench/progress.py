@@ -16,20 +16,23 @@ from artifex_bench import runner, store
 from artifex_bench.case import label, runs
 from artifex_bench.execution import BACKENDS
 from artifex_bench.record import Record
-from artifex_bench.report import planned
+from artifex_bench.report import planned, text
+from artifex_bench.report.text import plain
 from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
+AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
+
 
 def run(request: Request, folder: Path) -> int:
     """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
-    console = Console(stderr=True, markup=False)  # names of folders may hold brackets
+    console = Console(stderr=True, **AS_IT_IS)
     backend = BACKENDS[request.backend]
     left = runner.left(request, folder, store.load(folder))
     made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
     made = made if request.search is None else f"{len(request.cases)} searches for the largest batch"
-    console.print(f"{made} into {folder}", soft_wrap=True)
+    _print_line(console, f"{made} into {folder}")
     try:
         if request.search is None:
             with _Shown(console, len(left), request.rounds) as shown:
@@ -37,12 +40,10 @@ def run(request: Request, folder: Path) -> int:
         else:
             records = runner.search(request, folder, backend.measure, _show_batch, backend.stop)
     except KeyboardInterrupt:
-        console.print(
-            f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}", soft_wrap=True
-        )
+        _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130
     except store.StoreError as error:
-        console.print(f"Error: {error}. To go on: artifex-bench run --resume {folder}", soft_wrap=True)
+        _print_line(console, f"Error: {error}. To go on: artifex-bench run --resume {folder}")
         return 1
     return _conclude(folder, request.suite, records, console)
 
@@ -54,8 +55,8 @@ def _conclude(folder: Path, suite: str, records: list[Record], console: Console)
     show_table(table, suite)
     fell = [record for record in records if record.status not in ("ok", "skipped")]
     for record in fell:
-        console.print(f"{record.status}: {label(record.case)}: {record.reason}", soft_wrap=True)
-    console.print(f"tables and plots: {folder}", soft_wrap=True)
+        _print_line(console, f"{record.status}: {label(record.case)}: {record.reason}")
+    _print_line(console, f"tables and plots: {folder}")
     return 1 if fell else 0
 
 
@@ -71,7 +72,7 @@ class _Shown:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -88,20 +89,20 @@ class _Shown:
         told = self._rounds > 1 and runs(visit.case)  # what is only compiled is visited once
         name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if told else "")
         if record is None:
-            self._bar.update(self._task, description=name)
+            self._bar.update(self._task, description=plain(name))
             return
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         if not self._console.is_terminal:
-            print(f"[{self._done}/{self._total}] {name}: {_outcome(record)}", file=sys.stderr, flush=True)
+            print_status(f"[{self._done}/{self._total}] {name}: {_outcome(record)}")
         elif record.status not in ("ok", "skipped"):
-            self._bar.console.print(f"{record.status}: {name}: {record.reason}", soft_wrap=True)
+            _print_line(self._bar.console, f"{record.status}: {name}: {record.reason}")
 
 
 def _show_batch(record: Record) -> None:
     """A batch that was compiled, in a line; how many there will be is not known."""
     told = planned.outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
-    print(f"{label(record.case)}: {told}", file=sys.stderr, flush=True)
+    print_status(f"{label(record.case)}: {told}")
 
 
 def _outcome(record: Record) -> str:
@@ -113,7 +114,7 @@ def tell_left(folder: Path) -> int:
     left = len(runner.left(runner.requested(folder), folder, store.load(folder)))
     if left:
         told = f"{folder} is unfinished: {left} visits are still to be made, and may change this"
-        print(f"{told}. To go on: artifex-bench run --resume {folder}", file=sys.stderr)
+        print_status(f"{told}. To go on: artifex-bench run --resume {folder}")
     return left
 
 
@@ -124,7 +125,7 @@ def show_table(table: Any, suite: str | None = None) -> None:
         for title, lines, notes in told.grouped(rows):
             _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
             for note in notes:
-                console.print(note)
+                console.print(plain(note))
             console.print()
         console.print(told.LEGEND.strip())
 
@@ -135,40 +136,50 @@ def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]
     for title, headings, left, lines, notes in grids:
         _print_grid(console, title, headings, left, lines)
         for note in notes:
-            console.print(note)
+            console.print(plain(note))
         console.print()
 
 
 def show_comparison(found: Any, notes: list[str], everything: bool, form: str) -> None:
     """Print what changed between two runs, with notes on what differs between them; as data, all of it."""
     if form in ("csv", "json"):
-        print(found.to_csv(index=False) if form == "csv" else found.to_json(orient="records", indent=1))
-        print("\n".join(notes), end="\n" if notes else "", file=sys.stderr)
+        print(text.csv(found) if form == "csv" else text.json_rows(found))
+        for note in notes:
+            print_status(note)
         return
     shown = found if everything else found[found.change != "same"]
     counts = found.change.value_counts()
     title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
     if form == "markdown":
-        print("\n\n".join([title, *notes, comparison.markdown(shown)]))
+        print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison.markdown(shown)]))
         return
     console = _wide()
     lines = [comparison.cells(row) for row in shown.itertuples()]
     _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
     for note in notes:
-        console.print(note)
+        console.print(plain(note))
+
+
+def print_status(line: str) -> None:
+    """One line to standard error, at once."""
+    print(plain(line), file=sys.stderr, flush=True)
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(plain(line), soft_wrap=True)
 
 
 def _wide() -> Console:
     """On a terminal as wide as it is, in a pipe wide enough for whole lines."""
-    return Console(markup=False) if sys.stdout.isatty() else Console(width=200, markup=False)
+    return Console(**AS_IT_IS) if sys.stdout.isatty() else Console(width=200, **AS_IT_IS)
 
 
 def _print_grid(console: Console, title: str, headings: Any, left: Any, lines: list[list[str]]) -> None:
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, heading in enumerate(headings):
         grid.add_column(heading, justify="left" if i in left else "right")
     for line in lines:
-        grid.add_row(*line)
+        grid.add_row(*map(plain, line))
     console.print(grid)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from artifex_bench.report.plots import COLOURS, MARKERS, MIB, legend_below, styles, titled_panels
 from artifex_bench.report.remat import shapes
+from artifex_bench.report.text import caption
 
 # those of the first name, which is left out below; hollow, for the ninth has its colour too
 PLANNED = {"color": COLOURS[0], "marker": MARKERS[0], "markerfacecolor": "white"}
@@ -43,7 +44,7 @@ def _curve(groups: list[tuple[str, pd.DataFrame]], column: str, label: str) -> A
         planned = rows[_planned(rows)].sort_values(["compiled_peak_bytes", column])
         panel.plot(planned.compiled_peak_bytes / MIB, planned[column] * 1e3, zorder=3, markersize=8, **PLANNED)
         for same in _near(planned, NEAR * (rows.compiled_peak_bytes.max() - rows.compiled_peak_bytes.min())):
-            told = ", ".join(name.removeprefix("budget-") for name in same.strategy)
+            told = caption(", ".join(name.removeprefix("budget-") for name in same.strategy))
             at = (same.compiled_peak_bytes.mean() / MIB, same[column].min() * 1e3)
             panel.annotate(told, at, textcoords="offset points", xytext=(0, -20), ha="center", fontsize=8)
         for row in rows[~_planned(rows)].itertuples():

@@ -177,7 +177,7 @@ def _ranked(title: str, rows: pd.DataFrame, quantity: Quantity, told: Told) -> g
     figure = go.Figure()
     figure.add_scatter(
         x=(rows[quantity.column] / size).tolist(),
-        y=rows.name.tolist(),
+        y=[escape(name) for name in rows.name],
         mode="markers",
         marker={"color": look.FRONT, "size": 10},
         customdata=[[title, name, told[title, name]] for name in rows.name],
@@ -185,7 +185,9 @@ def _ranked(title: str, rows: pd.DataFrame, quantity: Quantity, told: Told) -> g
     )
     axis = look.axis(f"{quantity.label} ({unit}), logarithmic", "log", rows[quantity.column] / size)
     return figure.update_layout(
-        **look.layout(120 + 26 * len(rows)), xaxis=axis, yaxis={"automargin": True, "gridcolor": look.GRID}
+        **look.layout(120 + 26 * len(rows)),
+        xaxis=axis,
+        yaxis={"automargin": True, "gridcolor": look.GRID, "type": "category"},  # a name of digits is no number
     )
 
 
@@ -227,7 +229,8 @@ def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
                 },
                 marker={"symbol": f"{look.SYMBOLS[i % len(look.SYMBOLS)]}-open", "size": 8},  # what lies below is seen
                 error_y=_bars(line, quantity.column, y_size),
-                hovertemplate=f"{escape(str(name))}<br>{axis} %{{x:.4~g}}{unit and f' {unit}'}: %{{y:.3~r}} {y_unit}"
+                meta=escape(str(name)),  # in the template itself, %{x} in a name would be a figure
+                hovertemplate=f"%{{meta}}<br>{axis} %{{x:.4~g}}{unit and f' {unit}'}: %{{y:.3~r}} {y_unit}"
                 "<extra></extra>",
                 row=1,
                 col=column,

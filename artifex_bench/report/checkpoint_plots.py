@@ -11,7 +11,17 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.report.checkpoint import SHAPE, shapes
-from artifex_bench.report.plots import COLOURS, HATCHES, MARKERS, MIB, readable_log, titled_panels, whiskers
+from artifex_bench.report.plots import (
+    COLOURS,
+    HATCHES,
+    MARKERS,
+    MIB,
+    legend_label,
+    readable_log,
+    titled_panels,
+    whiskers,
+)
+from artifex_bench.report.text import captions
 
 RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
 
@@ -32,7 +42,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    return [row.format + (", async" if row.mode == "async" else "") for row in rows.itertuples()]
+    return captions(row.format + (", async" if row.mode == "async" else "") for row in rows.itertuples())
 
 
 def _latency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
@@ -44,8 +54,9 @@ def _latency(groups: list[tuple[str, pd.DataFrame]]) -> Any:
         parts = (("blocking", blocking), ("in the background or syncing", rows.committed_seconds - blocking))
         start = np.zeros(len(rows))
         for (label, seconds), colour, hatch in zip(parts, COLOURS[5:3:-1], HATCHES, strict=False):
-            panel.barh(_names(rows), seconds, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
+            panel.barh(range(len(rows)), seconds, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
             start = start + seconds.to_numpy()
+        panel.set_yticks(range(len(rows)), _names(rows))
         panel.axvline(rows.raw_write_seconds.median(), color="k", linestyle="--", label="raw write and sync")
         panel.set_xlabel("time a save takes")
         panel.xaxis.set_major_locator(ticker.MaxNLocator(5))
@@ -103,7 +114,7 @@ def _scaling(table: pd.DataFrame, axis: str) -> Any | None:
         (panels[1], "restore_seconds", "raw_read_seconds", "time to restore"),
     ):
         for i, (name, mode, rows) in enumerate(lines):
-            told = f"{name}, {mode}"
+            told = legend_label(f"{name}, {mode}")
             look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[1 + i % 7], "markerfacecolor": "none"}
             panel.errorbar(rows[axis] / scale, rows[column], whiskers(rows, column), capsize=2, label=told, **look)
         rows = lines[0][2]
@@ -124,8 +135,8 @@ def _faults(table: pd.DataFrame) -> Any:
     for panel, (_, rows) in zip(panels, groups, strict=True):
         matrix = rows.pivot_table(index="format", columns="fault", values="silent_share", sort=False)
         panel.imshow(matrix, cmap="Oranges", vmin=0, vmax=1, aspect="auto")
-        panel.set_xticks(range(len(matrix.columns)), [str(c).replace("_", " ") for c in matrix.columns])
-        panel.set_yticks(range(len(matrix.index)), matrix.index)
+        panel.set_xticks(range(len(matrix.columns)), captions(c.replace("_", " ") for c in matrix.columns))
+        panel.set_yticks(range(len(matrix.index)), captions(matrix.index))
         panel.grid(visible=False)
         for (y, x), share in np.ndenumerate(matrix.to_numpy()):
             panel.text(x, y, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.6 else "black")

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.report.plots import COLOURS, save, still, style
+from artifex_bench.report.text import captions
 
 LOOKS = {  # change -> colour and marker
     "regression": (COLOURS[2], "X"),
@@ -68,7 +69,7 @@ def draw(found: pd.DataFrame) -> Any:
         panel.axvline(1, color="k", linestyle="--", linewidth=1)
         panel.set_title(quantity, fontsize=9)
         panel.set_xlabel("new / base")
-    panels[0][0].set_yticks(range(len(labels)), labels)
+    panels[0][0].set_yticks(range(len(labels)), captions(labels))
     panels[0][0].invert_yaxis()
     entries: dict[str, Any] = {}
     for panel in panels[0]:

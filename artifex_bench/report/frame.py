@@ -14,6 +14,7 @@ from artifex_bench import case as cases
 from artifex_bench import store
 from artifex_bench.case import Case
 from artifex_bench.record import Record
+from artifex_bench.report.text import encodable
 from artifex_bench.stats import Summary, bootstrap_ratios, pooled_median, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
@@ -46,7 +47,8 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     """Records as `load_run` gives them."""
     from artifex_bench.report.views import view
 
-    table = pd.DataFrame(view(records[0].case.kind).rows(by_case(records)) if records else [])
+    rows = view(records[0].case.kind).rows(by_case(records)) if records else []
+    table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in rows])
     empty = [name for name in table if table[name].isna().all()]
     return table.astype(dict.fromkeys(empty, float))  # NaN where nothing was measured, which arithmetic goes through
 

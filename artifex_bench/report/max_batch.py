@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
-from artifex_bench.report import units
+from artifex_bench.report import text, units
 from artifex_bench.report.planned import pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
@@ -50,8 +50,8 @@ def searches(table: pd.DataFrame) -> pd.DataFrame:
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `max_batch.csv` and `max_batch.json`, a row a search; returns their paths."""
     found = searches(table)
-    found.to_csv(folder / "max_batch.csv", index=False)
-    found.to_json(folder / "max_batch.json", orient="records", indent=1)
+    (folder / "max_batch.csv").write_text(text.csv(found), encoding="utf-8")
+    (folder / "max_batch.json").write_text(text.json_rows(found), encoding="utf-8")
     return [folder / "max_batch.csv", folder / "max_batch.json"]
 
 

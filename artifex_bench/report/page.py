@@ -24,7 +24,7 @@ from plotly.offline import get_plotlyjs
 
 from artifex_bench import case as cases
 from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.report import text, units
 from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
 from artifex_bench.report.frame import frame
 from artifex_bench.report.views import parts
@@ -57,7 +57,10 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
     told = {(line.shape, line.name): _words(line, headings) for line in lines}
     drawn = list(charts(table, told, {one.cases: one.choice for one in advice}))
     loader = Environment(
-        loader=PackageLoader("artifex_bench.report", "assets"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("artifex_bench.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_plain,
     )
     loader.filters |= {"script_json": _script_json, "packed": _packed}
     page = loader.get_template("page.html").render(
@@ -77,7 +80,7 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
         count=len(lines),
         only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
         notes=[(title, note) for title, _, notes in view.grouped(table) for note in notes],
-        legend=view.LEGEND.strip().replace("`", ""),
+        legend=" ".join(view.LEGEND.replace("`", "").split()),
         environment=_environment(records),
         data={
             "figures": {chart.key: _figures(chart) for chart in drawn},
@@ -85,41 +88,42 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
         },
         packed={
             "plotly": get_plotlyjs(),
-            "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(),
-            "csv": whole.to_csv(index=False),
-            "json": _json(whole),
+            "datatables": (importlib.resources.files("itables") / "html" / "dt_bundle.js").read_text(encoding="utf-8"),
+            "csv": text.csv(whole),
+            "json": text.json_rows(whole),
         },
         styles=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
     return path
 
 
 def _asset(name: str) -> str:
-    return (importlib.resources.files("artifex_bench.report") / "assets" / name).read_text()
+    return (importlib.resources.files("artifex_bench.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _script_json(value: Any) -> Markup:
     """JSON that can stand within a script element, whatever its strings hold."""
-    return Markup(json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"))
+    return Markup(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"))
 
 
-def _packed(text: str) -> str:
+def _plain(value: Any) -> Any:
+    """Every text within the value `text.plain`; markup of ours is left as it is."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _packed(content: str) -> str:
     """Text as gzip in base 64, which a script element can hold; the same for the same text."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(content.encode(), mtime=0)).decode()
 
 
 def _figures(chart: Chart) -> list[dict[str, Any]]:
-    return [{"label": label, **json.loads(figure.to_json())} for label, figure in chart.figures.items()]
-
-
-def _json(table: pd.DataFrame) -> str:
-    """The table's rows as JSON objects; what was not measured is null."""
-    rows = [
-        {key: value if units.there(value) else None for key, value in row.items()} for row in table.to_dict("records")
-    ]
-    return json.dumps(rows, indent=1, allow_nan=False, default=lambda value: value.item())
+    return [{"label": label, **json.loads(figure.to_json(engine="json"))} for label, figure in chart.figures.items()]
 
 
 def _varying(table: pd.DataFrame, view: Any) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.case import check_choice
+from artifex_bench.report.text import caption, captions
 from artifex_bench.report.views import parts
 
 # Okabe & Ito 2008: told apart with any colour vision; markers and line styles carry the same in black and white.
@@ -25,6 +28,7 @@ MARKERS = "oDs^vPX<>ph*dH8"
 HATCHES = ("", "///", "...")
 MIB = 2**20
 _STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
+_STYLE["text.parse_math"] = False  # a name may hold dollars
 Styles = dict[str, dict[str, Any]]
 
 
@@ -48,9 +52,19 @@ def show(table: pd.DataFrame, name: str) -> Any:
 
 def still(figure: Any) -> Any:
     """The figure, finished in the style of now and closed, so that a notebook shows it once: where it is named."""
-    figure.draw_without_rendering()
+    with _any_glyphs():
+        figure.draw_without_rendering()
     plt.close(figure)
     return figure
+
+
+@contextlib.contextmanager
+def _any_glyphs() -> Iterator[None]:
+    """No word of glyphs that the font lacks: names may be of any script, and a box stands for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
 
 
 def _drawn(table: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[str, Any]]:
@@ -74,7 +88,8 @@ def style() -> Any:
 def save(figure: Any, path: Path) -> Path:
     """Write and close a figure; the same figure gives the same bytes."""
     try:
-        figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
+        with _any_glyphs():
+            figure.savefig(path, bbox_inches="tight", metadata={"Software": None} if path.suffix == ".png" else None)
     finally:
         plt.close(figure)
     return path
@@ -88,7 +103,7 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         axis.remove()
     panels = list(axes.flat[: len(titles)])
     for panel, title in zip(panels, titles, strict=True):
-        panel.set_title(title.replace(": ", "\n", 1), fontsize=9)
+        panel.set_title("\n".join(captions(title.replace(": ", "\n", 1).split("\n"))), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
 
@@ -112,9 +127,14 @@ def readable_log(axis: Any, unit: str | None = None) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def legend_label(name: str) -> str:
+    """The name in a legend. Matplotlib leaves out labels that begin with an underscore."""
+    return caption(f" {name}" if name.startswith("_") else name)
+
+
 def legend_below(figure: Any, styles: Styles, note: str, line: Any = "none") -> None:
     handles = [
-        matplotlib.lines.Line2D([], [], linestyle=line, label=name, markersize=7, **style)
+        matplotlib.lines.Line2D([], [], linestyle=line, label=legend_label(name), markersize=7, **style)
         for name, style in styles.items()
     ]
     columns = 2 if len(figure.axes) < 2 else 3

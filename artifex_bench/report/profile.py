@@ -10,7 +10,7 @@ import pandas as pd
 
 from artifex_bench.case import RematCase
 from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.report import text, units
 
 BUFFERS, RESIDUALS, LIVE = "peak_buffers", "saved_residuals", "live_bytes"
 TOP = 20
@@ -140,7 +140,7 @@ def write(record: Record, folder: Path) -> list[Path]:
     written = []
     for probe, name in ((BUFFERS, "buffers.csv"), (RESIDUALS, "residuals.csv")):
         if found := rows(record, probe):
-            pd.DataFrame(found).to_csv(folder / name, index=False)
+            (folder / name).write_text(text.csv(pd.DataFrame(found)), encoding="utf-8")
             written.append(folder / name)
     return written + profile_plots.write([record], folder / "live.png")
 
@@ -151,8 +151,7 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 
     written = []
     if found := difference(rows(one, BUFFERS), rows(other, BUFFERS)):
-        pd.DataFrame(found).rename(columns={"one": "first", "other": "second"}).to_csv(
-            folder / "removed.csv", index=False
-        )
+        table = pd.DataFrame(found).rename(columns={"one": "first", "other": "second"})
+        (folder / "removed.csv").write_text(text.csv(table), encoding="utf-8")
         written.append(folder / "removed.csv")
     return written + profile_plots.write([one, other], folder / "live.png")

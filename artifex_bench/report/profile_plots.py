@@ -12,6 +12,7 @@ from artifex_bench.case import RematCase
 from artifex_bench.record import Record
 from artifex_bench.report import units
 from artifex_bench.report.plots import COLOURS, MIB, plt, save, style
+from artifex_bench.report.text import caption
 
 # Okabe-Ito by pass; the hatch tells them apart in black and white.
 PASSES = {
@@ -70,13 +71,14 @@ def _panel(panel: Any, record: Record) -> None:
     )
     at = live.detail["at"]
     panel.annotate(
-        f"{at['phase']} {at['scope']} {at['operation']}".replace("  ", " "),
+        caption(f"{at['phase']} {at['scope']} {at['operation']}".replace("  ", " ")),
         (moment, alive[moment]),
         xytext=(0, 8),
         textcoords="offset points",
         fontsize=8,
         ha="right" if moment > len(alive) / 2 else "left",
     )
-    panel.set_title(f"{record.case.model}, {record.case.strategy}\ncompiled peak {units.size(peak * MIB)}", fontsize=9)
+    name = caption(f"{record.case.model}, {record.case.strategy}")
+    panel.set_title(f"{name}\ncompiled peak {units.size(peak * MIB)}", fontsize=9)
     panel.set_xlabel("instructions in the order they run (a loop's body once)")
     panel.set_xlim(0, len(alive) - 1)

@@ -24,6 +24,7 @@ from artifex_bench.report.plots import (
     whiskers,
 )
 from artifex_bench.report.remat import SHAPE, front, shapes
+from artifex_bench.report.text import captions
 
 
 def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
@@ -103,7 +104,7 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
             for strategy, points in rows.sort_values(axis).groupby("strategy", sort=False):
                 error = whiskers(points, column, whole)
                 panel.errorbar(points[axis], points[column] / whole, error, **OPEN, **looks[str(strategy)])
-            panel.set_title(title, fontsize=9)
+            panel.set_title("\n".join(captions(title.split("\n"))), fontsize=9)
             panel.set_xlabel(axis)
             panel.set_ylabel(f"{label} ({unit})")
             panel.set_xticks(sorted(rows[axis].unique()))
@@ -133,8 +134,9 @@ def _time_split(table: pd.DataFrame) -> Any:
         labels = ("forward", "backward and update", "added by the strategy")
         start = np.zeros(len(rows))
         for share, label, colour, hatch in zip(shares, labels, COLOURS[6:3:-1], HATCHES, strict=True):
-            panel.barh(rows.strategy, share * 1e3, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
+            panel.barh(range(len(rows)), share * 1e3, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
             start = start + share.to_numpy() * 1e3
+        panel.set_yticks(range(len(rows)), captions(rows.strategy))
         panel.set_xlim(0, 1.05e3 * steps.max())
         panel.set_xlabel("ms a step")
         panel.invert_yaxis()
@@ -169,8 +171,9 @@ def _segments(table: pd.DataFrame) -> Any | None:
         panels[0].axhline(every.compiled_peak_bytes.iloc[0] / MIB, color="#888888", linestyle=":", label="all")
     panels[0].set_xscale("log", base=2)
     panels[0].set_yscale("log", base=2)
-    panels[0].xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
-    panels[0].yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    for axis in (panels[0].xaxis, panels[0].yaxis):
+        axis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     panels[0].set_xlabel("layers a segment")
     panels[0].set_ylabel("compiled peak (MiB)")
     panels[0].legend()

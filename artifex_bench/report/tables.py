@@ -8,20 +8,21 @@ from typing import Any
 
 import pandas as pd
 
+from artifex_bench.report import text
 from artifex_bench.report.views import parts
 
 
 def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Write `table.csv` and `table.md`; returns their paths."""
-    table.to_csv(folder / "table.csv", index=False)
-    (folder / "table.md").write_text(markdown(table, suite))
+    (folder / "table.csv").write_text(text.csv(table), encoding="utf-8")
+    (folder / "table.md").write_text(markdown(table, suite), encoding="utf-8")
     return [folder / "table.csv", folder / "table.md"]
 
 
 def markdown(table: pd.DataFrame, suite: str | None = None) -> str:
     """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
     told = ((view, _sections(view, rows)) for view, rows in parts(table, suite))
-    return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{text}" for view, text in told)
+    return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{tables}" for view, tables in told)
 
 
 def sections(table: pd.DataFrame) -> str:
@@ -30,16 +31,16 @@ def sections(table: pd.DataFrame) -> str:
 
 
 def grid(lines: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
-    """Cells as a Markdown table. Names are the user's: a bar in one is no border."""
+    """Cells as a Markdown table. Names are the user's: what is markup in one, or a border, is escaped."""
     from tabulate import tabulate
 
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    escaped = [[text.markdown(cell) for cell in line] for line in lines]
     return tabulate(escaped, headings, tablefmt="github", disable_numparse=True)
 
 
 def _sections(view: Any, rows: pd.DataFrame) -> str:
-    text = []
+    written = []
     for title, lines, notes in view.grouped(rows):
-        text.append(f"\n## {title}\n\n{grid(lines, view.HEADINGS)}\n")
-        text += [f"\n- {note}" for note in notes] + (["\n"] if notes else [])
-    return "\n".join(part.strip("\n") for part in text if part.strip()) + "\n"
+        written.append(f"\n## {text.markdown_block(title)}\n\n{grid(lines, view.HEADINGS)}\n")
+        written += [f"\n- {text.markdown_block(note)}" for note in notes] + (["\n"] if notes else [])
+    return "\n".join(part.strip("\n") for part in written if part.strip()) + "\n"

@@ -156,7 +156,7 @@ def test_csv_holds_every_column_and_reads_back(tmp_path):
     back = pd.read_csv(tmp_path / "table.csv", keep_default_na=False, na_values=[""])
     assert list(back.columns) == list(table.columns)
     assert len(back) == len(records)
-    assert back.reason.iloc[-1] == 'a, "b"\nc'
+    assert back.reason.iloc[-1] == 'a, "b"\\nc'
     for column in ("step_seconds", "time_ratio", "residual_bytes", "depth", "sequence"):
         pd.testing.assert_series_equal(back[column], table[column], check_dtype=False)
 

@@ -1,0 +1,207 @@
+"""Text of any kind in names, reasons and devices, through every writer: nothing fails, and text stays text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+import xml.etree.ElementTree
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from artifex_bench import runner, store
+from artifex_bench.advise import advise, words
+from artifex_bench.case import CaseError, CheckpointCase, FaultCase
+from artifex_bench.cli import main
+from artifex_bench.compare import compare
+from artifex_bench.record import Measurement, Record, Verdict
+from artifex_bench.report import comparison_plot, page, plots, tables, text
+from artifex_bench.report.fault import OUTCOMES
+from artifex_bench.report.frame import frame
+from artifex_bench.report.remat import HEADINGS
+from artifex_bench.runner import Request
+from tests.build import case, measured, record, taken
+
+NASTY = (
+    "=cmd|' /C calc'!A0 \"quoted\", <script>alert(1)</script> | :M: [red]x[/red] $\\frac$ %{x} {y} `a` *b* "
+    "[c](javascript:d)",
+    "\x1b[31m\x1b]0;title\x07 line\r\nnext\u2028last \u202edesrever\x00\x85",
+    "_" + "long " * 400 + "\U0001f642 \u6587",
+    "# 1. heading",
+)
+anything = st.text(st.characters(exclude_categories=()), max_size=40)  # with surrogates and control characters
+names = st.text(max_size=40).filter(str.strip)
+
+
+def run_of(name: str, reason: str) -> list[Record]:
+    environment = {"device": reason, "versions": {"jax": "0.12"}, "cpu": reason}
+    how = {"environment": environment, "verdict": Verdict("effective", reason)}
+    return [
+        record(case("none", model=name), environment=environment),
+        record(case("all", model=name), measurements=measured((0.02, 0.03), peak=3000), **how),
+        record(case(f"{name}s", model=name), measurements=measured((0.03, 0.03), peak=4000), **how),
+        record(case("mlp-only", model=name), "failed", reason=reason, environment=environment),
+    ]
+
+
+def controls(written: str) -> set[str]:
+    """The control characters in it, and what would turn or hide text, but for line breaks."""
+    return {c for c in written if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
+
+
+def examples(test):
+    for nasty in NASTY:
+        test = example(nasty, f"{nasty}\ud800")(test)
+    return test
+
+
+@examples
+@given(names, anything)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_tables_hold_any_text(tmp_path, name, reason):
+    records = run_of(name, reason)
+    table = frame(records)
+    tables.write(table, tmp_path)
+    written = (tmp_path / "table.csv").read_text(encoding="utf-8")
+    assert not controls(written)
+    rows = list(csv.DictReader(io.StringIO(written)))
+    assert len(rows) == len(records)
+    for row in rows:
+        for column, cell in row.items():
+            assert not cell.startswith(("=", "@", "\t", "\r")) and (not cell.startswith(("+", "-")) or float(cell)), (
+                column
+            )
+    told = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert not controls(told) and "<" not in told
+    grid = [line for line in told.splitlines() if line.startswith("|")]
+    assert len(grid) == 2 + len(records)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(HEADINGS) + 1}
+    assert json.loads(text.json_rows(table))[0]["model"] == name
+
+
+@examples
+@given(names, anything)
+@settings(max_examples=10)
+def test_advice_and_comparisons_hold_any_text(name, reason):
+    records = run_of(name, reason)
+    for advice in advise(frame(records), memory_budget=3500):
+        assert not controls(words(advice))
+    found = compare(records, records)
+    assert len(list(csv.reader(io.StringIO(text.csv(found))))) == len(found) + 1
+    assert len(json.loads(text.json_rows(found))) == len(found)
+
+
+class Tags(HTMLParser):
+    """The tags of a page, in order."""
+
+    def __init__(self, written: str):
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(written)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append(tag)
+
+
+def page_of(name, reason, path):
+    records = run_of(name, reason)
+    page.write(records, advise(frame(records), time_budget=1.6), reason, path)
+    return path.read_text(encoding="utf-8")
+
+
+@examples
+@given(names, anything)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_page_holds_any_text(tmp_path, monkeypatch, name, reason):
+    monkeypatch.setattr(page, "_packed", lambda content: "")  # megabytes, which are the same in every page
+    usual = page_of("mlp", "a device", tmp_path / "usual.html")
+    written = page_of(name, reason, tmp_path / "page.html")
+    assert Tags(written).found == Tags(usual).found
+    ours = page._asset("page.js") + page._asset("page.css")
+    assert controls(written) <= controls(ours)
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', written)
+    assert len(json.loads(data[1])["lines"]) == 4
+
+
+def test_plots_hold_any_text(tmp_path):
+    records = [one for name in NASTY[:2] for one in run_of(name, name)]
+    records += [record(case(name, model=NASTY[0], depth=4), measurements=measured()) for name in NASTY[2:]]
+    assert plots.write(frame([*records, record(case("all", model=NASTY[0], depth=4))]), tmp_path / "plots")
+    times = ("blocking_seconds", "committed_seconds", "restore_seconds", "raw_write_seconds", "raw_read_seconds")
+    taken_times = tuple(taken(one, 0.5, 0.6) for one in times)
+    saved = [
+        Record(CheckpointCase(format=form, size=size), 0, "ok", measurements=taken_times)
+        for form in NASTY
+        for size in (2**20, 2**21)
+    ]
+    assert len(plots.write(frame(saved), tmp_path / "saved")) > 2
+    trials = tuple(Measurement(one, "trials", (20,), "count") for one in OUTCOMES)
+    faults = [Record(FaultCase(format=name, fault=name), 0, "ok", measurements=trials) for name in NASTY]
+    assert plots.write(frame(faults), tmp_path / "faults")
+    for kind in ("svg", "pdf"):
+        comparison_plot.write(compare(records, records), tmp_path / f"compared.{kind}")
+    drawn = xml.etree.ElementTree.parse(tmp_path / "compared.svg")
+    assert not any(element.tag.endswith("script") for element in drawn.iter())
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize(
+    "command", ["report", "advise", "compare", "compare --format markdown", "compare --format csv"]
+)
+def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, command):
+    monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
+    records = run_of(name, f"{name}\ud800")
+    store.create(tmp_path / "run", runner.to_json(Request("remat", tuple(one.case for one in records), 1)))
+    for one in records:
+        store.append(tmp_path / "run", one)
+    command, *options = command.split()
+    run = str(tmp_path / "run")
+    folders = [run, run, "--all"] if command == "compare" else [run]
+    options += ["--memory-budget", "1MiB"] if command == "advise" else []
+    done = CliRunner().invoke(main, [command, *folders, *options])
+    assert done.exit_code == 0, done.output
+    assert not controls(done.output)
+    if command == "report" and name.isascii() and ":M:" in name:
+        assert ":M: [red]x[/red]" in done.output.replace("\n", "")
+
+
+def test_a_name_that_is_no_text_is_refused():
+    for name in ("\ud800", "all\udcff"):
+        with pytest.raises(CaseError, match=r"strategy .*: must be a name"):
+            case(name)
+        with pytest.raises(CaseError, match=r"format .*: must be a name"):
+            CheckpointCase(format=name)
+
+
+@pytest.mark.parametrize(
+    ("given_", "told"),
+    [
+        ("all|none", r"all\|none"),
+        ("<b>", "&#60;b&#62;"),
+        ("dots_saveable 2 * 3", "dots_saveable 2 * 3"),
+        ("_a_ **b** ~~c~~", "&#95;a&#95; &#42;&#42;b&#42;&#42; &#126;&#126;c&#126;&#126;"),
+        ("[a](http://b)", "&#91;a&#93;(http&#58;&#47;&#47;b)"),
+        ("a\\|b", r"a&#92;\|b"),
+        ("a\nb", "a&#92;nb"),
+    ],
+)
+def test_markdown_is_escaped(given_, told):
+    assert text.markdown(given_) == told
+
+
+@pytest.mark.parametrize("given_", ["# a", "- a", "+ a", "> a", "1. a", "12) a", "===", "  * a", "|a"])
+def test_a_line_of_markdown_begins_no_block(given_):
+    told = text.markdown_block(given_)
+    assert not re.match(r"\s*(#|[-+*>=]|\d+[.)]|\|)", told)
+
+
+def test_numbers_in_csv_are_left_alone():
+    table = pd.DataFrame({"a": [-1.0, 2.0], "b": ["-1", "+1"], "c": [True, False], "d": ["x", None]})
+    assert text.csv(table) == "a,b,c,d\n-1.0,'-1,True,x\n2.0,'+1,False,\n"
