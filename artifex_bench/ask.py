@@ -12,6 +12,7 @@ from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
+from artifex_bench.environments import changed_versions
 from artifex_bench.execution import BACKENDS
 from artifex_bench.remat import strategies
 from artifex_bench.runner import MAX_BATCH, Request
@@ -23,6 +24,8 @@ PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     """The folder made for a new run, and its request. Raises CaseError or StoreError."""
+    if options.get("across"):
+        raise CaseError("--across goes with --resume: a new run has nothing to be mixed with")
     if options["suite"] is None:
         raise CaseError(f"name a suite to run: {', '.join(suites.SUITES)}")
     cases.check_choice("suite", options["suite"], suites.SUITES)
@@ -104,7 +107,19 @@ def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
     for case in request.cases:
         _check([case]) if isinstance(case, RematCase) else savers.check(case)
     _check_installed(request)
+    if not options.get("across"):
+        _check_versions(request, folder)
     return folder, request
+
+
+def _check_versions(request: Request, folder: Path) -> None:
+    """Raise CaseError where visits are left and the versions are not those of the visits before."""
+    records = store.load(folder)
+    changed = changed_versions(records) if runner.left(request, folder, records) else {}
+    if changed:
+        told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
+        way_out = "install these, begin a new run, or mix both by --across"
+        raise CaseError(f"{folder} was measured with {told}: {way_out}")
 
 
 def _check_installed(request: Request) -> None:

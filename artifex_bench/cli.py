@@ -105,6 +105,9 @@ def warn_if_untested() -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where runs go.  [default: results]")
 @click.option("--name", help="The run's folder under --out; made up from suite, preset and time when left out.")
 @click.option("--resume", type=click.Path(file_okay=False, path_type=Path), help="Go on with the run in this folder.")
+@click.option(
+    "--across", is_flag=True, help="With --resume: go on under other versions or on another machine, and mix both."
+)
 def run(**options: Any) -> None:
     """Measure the cases of SUITE (remat, remat-absent, chen, papers, checkpoint, fault).
 
@@ -118,8 +121,8 @@ def run(**options: Any) -> None:
     if request.suite == ask.PROFILE:
         from artifex_bench import profiling
 
-        sys.exit(profiling.run(request, folder))
-    sys.exit(progress.run(request, folder))
+        sys.exit(profiling.run(request, folder, options["across"]))
+    sys.exit(progress.run(request, folder, options["across"]))
 
 
 _PROFILE = {*cases.axes(cases.RematCase), "compiler_default", "steps", "timeout", "memory_limit", "out", "name"}

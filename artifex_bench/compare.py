@@ -11,6 +11,7 @@ import pandas as pd
 
 from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
+from artifex_bench.environments import different, settings
 from artifex_bench.record import Record
 from artifex_bench.report import tables, units
 from artifex_bench.report.fault import OUTCOMES
@@ -45,18 +46,12 @@ QUANTITIES = {
     "disk_bytes": Quantity(0.01, exact=True),
     "silent_trials": Quantity(0.0, among=OUTCOMES),
 }
-# of an environment: what makes figures of two runs differ for reasons that are not the program's
-SAME = ("python", "versions", "platform", "device", "devices", "cpu", "cores", "system", "flags")
 
 
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """What differs between the environments of two runs, as far as both have a case: {name: (base's, new's)}."""
     shared = {record.case for record in base} & {record.case for record in new}
-    one, other = (_environment([r for r in records if r.case in shared]) for records in (base, new))
-    if not (one and other):  # no worker lived long enough to tell
-        return {}
-    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
-    return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
+    return different(*(settings([r for r in records if r.case in shared]) for records in (base, new)))
 
 
 def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
@@ -67,19 +62,6 @@ def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
         if alone:
             found.append(f"not compared, only in {name}: {'; '.join(sorted(map(cases.label, alone)))}")
     return found
-
-
-def _environment(records: Sequence[Record]) -> dict[str, str]:
-    """Every setting that was seen, in words; several where the run's records differ among themselves."""
-    seen: dict[str, set[str]] = {}
-    for record in records:
-        for name in SAME if record.environment else ():
-            value = record.environment.get(name)
-            for key, item in value.items() if isinstance(value, dict) else (("", value),):
-                if item == "":  # a variable that is set to nothing is not set
-                    continue
-                seen.setdefault(f"{name} {key}".strip(), set()).add(str(item))
-    return {name: ", ".join(sorted(values)) for name, values in seen.items()}
 
 
 def compare(

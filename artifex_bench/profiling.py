@@ -16,7 +16,7 @@ from artifex_bench.runner import Request
 from artifex_bench.visit import Visit
 
 
-def run(request: Request, folder: Path) -> int:
+def run(request: Request, folder: Path, across: bool = False) -> int:
     """Profile the request's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
 
     def measure(visit: Visit, log: Path) -> Record:
@@ -28,7 +28,7 @@ def run(request: Request, folder: Path) -> int:
         return BACKENDS[request.backend].measure(visit, log)
 
     try:
-        records = runner.sweep(request, folder, measure, lambda visit, record: None)
+        records = runner.sweep(request, folder, measure, lambda visit, record: None, across=across)
     except KeyboardInterrupt:
         tell(store.load(folder), folder)
         progress.print_status(f"stopped: go on with artifex-bench run --resume {folder}")

@@ -25,8 +25,10 @@ from artifex_bench.visit import Visit
 AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
 
 
-def run(request: Request, folder: Path) -> int:
-    """Make the sweep, then its report; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
+def run(request: Request, folder: Path, across: bool = False) -> int:
+    """Make the sweep (`across`: see `runner.sweep`), then its report; the exit code: 0 fine, 1 a case failed, 130
+    interrupted.
+    """
     console = Console(stderr=True, **AS_IT_IS)
     backend = BACKENDS[request.backend]
     left = runner.left(request, folder, store.load(folder))
@@ -36,9 +38,9 @@ def run(request: Request, folder: Path) -> int:
     try:
         if request.search is None:
             with _Shown(console, len(left), request.rounds) as shown:
-                records = runner.sweep(request, folder, backend.measure, shown, backend.stop)
+                records = runner.sweep(request, folder, backend.measure, shown, backend.stop, across)
         else:
-            records = runner.search(request, folder, backend.measure, _show_batch, backend.stop)
+            records = runner.search(request, folder, backend.measure, _show_batch, backend.stop, across)
     except KeyboardInterrupt:
         _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130

@@ -17,6 +17,7 @@ from artifex_bench import case as cases
 from artifex_bench.batches import Search
 from artifex_bench.case import Case, CaseError
 from artifex_bench.convert import Within, convert
+from artifex_bench.environments import mixed
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
 from artifex_bench.visit import Visit
@@ -92,13 +93,21 @@ def requested(folder: Path) -> Request:
 
 
 def sweep(
-    request: Request, folder: Path, measure: Measure, show: Show, stop: Callable[[], None] = lambda: None
+    request: Request,
+    folder: Path,
+    measure: Measure,
+    show: Show,
+    stop: Callable[[], None] = lambda: None,
+    across: bool = False,
 ) -> list[Record]:
     """Make every visit of the request that has no record yet; returns all records of the run.
 
     A case that did not end `ok` in one round is not visited again. Whatever interrupts the sweep, each record
     made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
     at once, and `stop` ends those that are under way; timed ones are alone.
+
+    Raises StoreError where the folder cannot be written, or a visit comes from another environment than those before it
+    (other versions, another machine): its rounds would be told as one. With `across` they are.
     """
     with store.locked(folder):
         store.repair(folder)
@@ -106,7 +115,7 @@ def sweep(
 
         def keep(visit: Visit, record: Record) -> None:
             record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
-            store.append(folder, record)
+            _keep(folder, list(done.values()), record, across)
             done[record.key] = record
             show(visit, record)
 
@@ -124,6 +133,7 @@ def sweep(
             keep(visit, _logged(visit, folder, measure))
         for left_over in (CACHE, SCRATCH):
             shutil.rmtree(folder / left_over, ignore_errors=True)
+        store.check_whole(folder, len(done))
     return list(done.values())
 
 
@@ -133,12 +143,15 @@ def search(
     measure: Measure,
     show: Callable[[Record], None],
     stop: Callable[[], None] = lambda: None,
+    across: bool = False,
 ) -> list[Record]:
     """For each of the request's cases find the largest batch that fits; returns all records of the run.
 
     Each visit compiles the batch that those before it lead to. The searches go on side by side over the cores, but
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
     record made so far is on disk, and the same call goes on where it was; `stop` ends the visits that are under way.
+
+    Raises StoreError as `sweep` does.
     """
     asked = request.search or Search()
     with store.locked(folder):
@@ -158,12 +171,22 @@ def search(
             while under_way:
                 for made in wait(under_way, return_when=FIRST_COMPLETED).done:
                     start, record = under_way.pop(made), batches.held_against(made.result(), asked.memory_budget)
-                    store.append(folder, record)
+                    _keep(folder, done, record, across)
                     done.append(record)
                     show(record)
                     go_on(start)
         shutil.rmtree(folder / CACHE, ignore_errors=True)
+        store.check_whole(folder, len(done))
     return done
+
+
+def _keep(folder: Path, done: Sequence[Record], record: Record, across: bool) -> None:
+    """Store a record. Raises StoreError where it must not be mixed with those of its run."""
+    if not across and (found := mixed(done, record)):
+        name, (then, now) = next(iter(found.items()))
+        told = f"{folder} was measured with {name} {then}, and now it is {now}"
+        raise store.StoreError(f"{told}: begin a new run, or mix both by --across")
+    store.append(folder, record)
 
 
 def _logged(visit: Visit, folder: Path, measure: Measure) -> Record:

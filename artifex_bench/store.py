@@ -152,6 +152,12 @@ def load(folder: Path) -> list[Record]:
     return list(found.values())
 
 
+def check_whole(folder: Path, count: int) -> None:
+    """Raise StoreError unless so many records are on disk: another process may have cut or replaced the file."""
+    if (there := len(load(folder))) < count:
+        raise StoreError(f"{folder / RECORDS} holds {there} of {count} records: it was changed while the run went on")
+
+
 def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
     """The file, made anew, where what a visit's process prints is kept. Raises StoreError when it cannot be."""
     name, number = record_key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import json
 import os
 import re
 import signal
@@ -227,6 +229,44 @@ def test_a_finished_run_is_gone_on_with_at_once(fake, tmp_path):
     done = call("run", "--resume", tmp_path / "run")
     assert (done.exit_code, log) == (0, [])
     assert done.stderr.startswith("0 visits (2 cases, 1 rounds)")
+
+
+def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
+    def measure(visit, path):
+        path.write_text("")
+        return record(visit.case, round=visit.round, environment={"versions": {"jax": "0.0.1", "numpy": None}})
+
+    fake(measure=measure)
+    call(*SMOKE, "--out", tmp_path)
+    folder = tmp_path / "run"
+    assert call("run", "--resume", folder).exit_code == 0  # nothing is left to be measured
+    lines = (folder / RECORDS).read_bytes().splitlines(keepends=True)
+    (folder / RECORDS).write_bytes(lines[0])
+    error = refused("run", "--resume", folder)
+    installed = importlib.metadata.version("jax")
+    assert error.startswith(f"{folder} was measured with jax 0.0.1 (now {installed}): ")
+    assert (folder / RECORDS).read_bytes() == lines[0]
+    assert call("run", "--resume", folder, "--across").exit_code == 0
+    assert len(store.load(folder)) == 2
+    assert refused(*SMOKE, "--out", tmp_path / "new", "--across").startswith("--across goes with --resume")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backend": "cloud"}, "unknown backend 'cloud': valid are local"),
+        ({"suite": 5}, "cannot read {folder}/run.json: suite 5: must be text"),
+        ({"rounds": "2"}, "cannot read {folder}/run.json: rounds '2': must be a whole number"),
+    ],
+)
+def test_an_edited_manifest_is_one_line(fake, tmp_path, change, message):
+    call(*SMOKE, "--out", tmp_path)
+    folder = tmp_path / "run"
+    manifest = {**store.manifest(folder), **change}
+    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    commands = (("run", "--resume"),) if "backend" in change else (("run", "--resume"), ("report",), ("advise",))
+    for command in commands:
+        assert refused(*command, folder) == message.format(folder=folder)
 
 
 def test_a_run_in_use_is_refused(fake, tmp_path):

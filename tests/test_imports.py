@@ -27,6 +27,7 @@ WITHOUT_JAX = (
     *(
         "case",
         "convert",
+        "environments",
         "record",
         "versions",
         "stats",
@@ -74,7 +75,8 @@ MAY_IMPORT = {
     "checkpointing": {"compat"},
     "measure": {*BASE, "compat", "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
-    "runner": {*BASE, "batches", "store", "remat"},
+    "environments": {"case", "record"},
+    "runner": {*BASE, "batches", "environments", "store", "remat"},
     "report": {"versions", "batches", "case", "record", "stats", "store", "models", "targets"},
 }
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import case as cases
 from artifex_bench import runner, store
+from artifex_bench.report.frame import load_run
 from artifex_bench.runner import CACHE, Request, left, sweep
 from artifex_bench.store import RECORDS, StoreError
 from tests.build import backend, case, ignore, measured, record, sketch
@@ -292,3 +293,82 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
             break
     assert attempt >= 3
     assert kept == [f"{strategy} {number}" for number in range(4) for strategy in strategies]
+
+
+def under(jax, flags=""):
+    """Measures nothing, in an environment of its own."""
+
+    def measure(visit, path):
+        path.write_text("")
+        environment = {"versions": {"jax": jax}, "flags": {"XLA_FLAGS": flags}}
+        return record(visit.case, round=visit.round, environment=environment)
+
+    return measure
+
+
+def cut_short(measure, after):
+    """The same, interrupted after so many visits."""
+    left = iter(range(after))
+
+    def some(visit, path):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return measure(visit, path)
+
+    return some
+
+
+@pytest.mark.parametrize("other", [("0.12", ""), ("0.11", "--xla_new")], ids=["version", "flags"])
+def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder, other):
+    with pytest.raises(KeyboardInterrupt):
+        sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
+    before = store.load(folder)
+    with pytest.raises(StoreError, match="begin a new run, or mix both by --across") as refused:
+        sweep(REQUEST, folder, under(*other), ignore)
+    assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
+    assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
+    jax = set(load_run(folder).jax)
+    assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
+
+
+def test_cases_for_other_devices_have_environments_of_their_own(folder):
+    request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
+
+    def measure(visit, path):
+        path.write_text("")
+        devices = {"devices": visit.case.devices, "platform": visit.case.target}
+        return record(visit.case, round=visit.round, environment=devices)
+
+    assert len(sweep(request, folder, measure, ignore)) == 5
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
+def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
+    taken = backend([])
+
+    def measure(visit, path):
+        found = taken(visit, path)
+        if visit.key == REQUEST.visits(folder)[3].key:
+            (folder / RECORDS).unlink()
+            if how != "removed":
+                (folder / RECORDS).write_bytes(b"")
+            if how == "replaced":
+                store.append(folder, found)
+        return found
+
+    with pytest.raises(StoreError, match=r"records\.jsonl"):
+        sweep(REQUEST, folder, measure, ignore)
+
+
+def test_the_way_out_of_a_damaged_line_is_to_delete_it(folder):
+    whole = sweep(REQUEST, folder, backend([]), ignore)
+    path = folder / RECORDS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]]))
+    with pytest.raises(StoreError, match=rf"{path} line 3: .*; delete that line, and --resume") as refused:
+        sweep(REQUEST, folder, backend([]), ignore)
+    assert len(str(refused.value).splitlines()) == 1
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    log = []
+    found = sweep(REQUEST, folder, backend(log), ignore)
+    assert len(log) == 1 and set(map(repr, found)) == set(map(repr, whole))

@@ -1,0 +1,66 @@
+"""What of an environment makes the same case come out differently, and whether records may be told together. No JAX."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from artifex_bench.case import ATTACHED
+from artifex_bench.record import Record
+
+SAME = ("python", "versions", "platform", "device", "devices", "cpu", "cores", "system", "flags")
+
+
+def settings(records: Sequence[Record]) -> dict[str, str]:
+    """Every setting that was seen, in words; several where the records differ among themselves."""
+    seen: dict[str, set[str]] = {}
+    for record in records:
+        for name in SAME if record.environment else ():
+            value = record.environment.get(name)
+            for key, item in value.items() if isinstance(value, Mapping) else (("", value),):
+                if item == "":  # a variable that is set to nothing is not set
+                    continue
+                seen.setdefault(f"{name} {key}".strip(), set()).add(str(item))
+    return {name: ", ".join(sorted(values)) for name, values in seen.items()}
+
+
+def different(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The settings that differ: {name: (one's, the other's)}; empty where a side has none: nothing is known of it."""
+    if not (one and other):  # no worker lived long enough to tell
+        return {}
+    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+    return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
+
+
+def mixed(records: Sequence[Record], record: Record) -> dict[str, tuple[str, str]]:
+    """How the environment of a record differs from that of earlier ones that were measured in the same way: a case for
+    several devices, or for a target that is not attached, has an environment of its own.
+    """
+    alike = (other for other in records if other.environment and _way(other) == _way(record))
+    before = next(alike, None)
+    return different(settings([before]), settings([record])) if before else {}
+
+
+def _way(record: Record) -> tuple[Any, Any]:
+    return getattr(record.case, "target", ATTACHED), getattr(record.case, "devices", 1)
+
+
+def changed_versions(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
+    """The versions that records were measured with and that are other ones now: {package: (then, now)}."""
+    then: dict[str, str] = {}
+    for record in records:
+        told = {"python": record.environment.get("python"), **record.environment.get("versions", {})}
+        then |= {name: str(version) for name, version in told.items() if version is not None}
+    now = {name: _installed(name) for name in then}
+    return {name: (then[name], now[name]) for name in then if then[name] != now[name]}
+
+
+def _installed(package: str) -> str:
+    if package == "python":
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
