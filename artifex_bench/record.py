@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -15,9 +14,6 @@ from artifex_bench.convert import Within, convert, shown
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
 OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
-OUT_OF_MEMORY = re.compile(  # what errors say of memory that ran out
-    r"RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|cannot allocate memory", re.IGNORECASE
-)
 LARGEST = 1e30  # of any number: no step, state or device comes near, and sums and ratios of such numbers stay finite
 SIGNED = ("lost_seconds", "peak_buffers")  # differences, which may be less than zero: all others are 0 or more
 Amount = Annotated[float, Within(0, LARGEST)]

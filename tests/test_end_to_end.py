@@ -130,6 +130,7 @@ def test_killed_and_resumed_with_no_record_lost_or_doubled(tmp_path):
     running = subprocess.Popen(
         [*command, "run", "remat", *args, "--rounds", "2", "--out", str(tmp_path), "--name", "killed"],
         cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )

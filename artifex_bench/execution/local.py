@@ -19,8 +19,15 @@ from typing import Any, BinaryIO, Protocol
 from artifex_bench import visit as visits
 from artifex_bench.convert import convert
 from artifex_bench.execution.template import Template
-from artifex_bench.record import OUT_OF_MEMORY, STATUSES, Measurement, Record
+from artifex_bench.record import STATUSES, Measurement, Record
 from artifex_bench.visit import Visit
+
+# What allocators print of a process that ends for want of memory, at the beginning of a line: Python, the C++ runtime,
+# JAX's runtime and its fatal checks, LLVM. The words alone, in another error, tell nothing.
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError\b|what\(\):\s+std::bad_alloc|LLVM ERROR: out of memory"
+    r"|([\w.]+\.)?(Jax|Xla)RuntimeError: RESOURCE_EXHAUSTED: |F\d{4} .*\bRESOURCE_EXHAUSTED: "
+)
 
 
 @dataclass
@@ -163,7 +170,7 @@ def _died(code: int, log: Path, begins: int, kernel_killed: bool) -> tuple[str, 
     if kernel_killed and code == -signal.SIGKILL:
         return "oom", "the kernel killed the process: the machine ran out of memory"
     cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    told = next(filter(OUT_OF_MEMORY.search, lines), None)  # above the stack that an abort prints
+    told = next(filter(OUT_OF_MEMORY.match, lines), None)  # above the stack that an abort prints
     if told is not None:
         return "oom", f"{cause}: {told}"
     return "failed", f"the process ended early ({cause})" + (f": {lines[-1]}" if lines else "")

@@ -6,6 +6,7 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import json
 import os
@@ -18,7 +19,6 @@ from typing import Any, TextIO
 
 from artifex_bench import visit as visits
 from artifex_bench.case import ATTACHED
-from artifex_bench.record import OUT_OF_MEMORY
 from artifex_bench.visit import Visit
 
 # kind of case -> the module whose `measure` yields its measurements
@@ -61,10 +61,29 @@ def _outcome(visit: Visit, send: Send) -> tuple[str, str]:
 
         traceback.print_exc()
         text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(text):
+        if out_of_memory(error):
             return "oom", text
         return "failed", f"{type(error).__name__}: {text}"
     return "ok", ""
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an allocator raised the error, or what it was raised from: Python's, the system's, or JAX's runtime. That
+    an error's text speaks of memory tells nothing: it may be the model's own.
+    """
+    if error is None:
+        return False
+    ours = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    return ours or _runtime_exhausted(error) or out_of_memory(error.__cause__)
+
+
+def _runtime_exhausted(error: BaseException) -> bool:
+    """Whether JAX's runtime has that status. It quotes errors of the model's callbacks in statuses of its own."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    first = str(error).partition("\n")[0]
+    return "RESOURCE_EXHAUSTED:" in first and "callback" not in first.lower()
 
 
 def measure(visit: Visit, send: Send) -> None:

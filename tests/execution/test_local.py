@@ -186,10 +186,14 @@ def test_messages_in_pieces_are_put_together(measure):
 @pytest.mark.parametrize(
     ("last", "status"),
     [
-        ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "oom"),
+        ("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "oom"),
+        ("F0000 00:00:01.5 77 pjrt.cc:9] Check failed: status is OK (RESOURCE_EXHAUSTED: Out of memory)", "oom"),
         ("  what():  std::bad_alloc", "oom"),
-        ("ImportError: libx.so: cannot allocate memory in static TLS block", "oom"),
+        ("LLVM ERROR: out of memory", "oom"),
         ("MemoryError", "oom"),
+        ("ImportError: libx.so: cannot allocate memory in static TLS block", "failed"),
+        ("ValueError: the pool is out of memory slots (MemoryError, std::bad_alloc)", "failed"),
+        ("ValueError: RESOURCE_EXHAUSTED: no space left on the disk", "failed"),
         ("ValueError: shapes do not match", "failed"),
     ],
 )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
+from jax.errors import JaxRuntimeError
 
 from artifex_bench.measure import phases, worker
 from artifex_bench.measure.skip import Skip
 from artifex_bench.record import Measurement
 from artifex_bench.visit import Visit
 from tests.programs import case
+
+EXHAUSTED = JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\n allocating 8 bytes")
+
+
+def raised_from(error, cause):
+    error.__cause__ = cause
+    return error
+
 
 NUMBER = Measurement("compile_seconds", "seconds", (1.5,), "wall clock")
 
@@ -36,7 +47,13 @@ def outcome(monkeypatch):
         (None, "ok", ""),
         (Skip("no host memory here"), "skipped", "no host memory here"),
         (MemoryError(), "oom", "MemoryError"),
-        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\n allocating 8 bytes"), "oom", "allocating 8 bytes"),
+        (EXHAUSTED, "oom", "allocating 8 bytes"),
+        (raised_from(RuntimeError("the step"), EXHAUSTED), "oom", "the step"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "Cannot allocate memory"),
+        (ValueError("RESOURCE_EXHAUSTED: disk full"), "failed", "ValueError: RESOURCE_EXHAUSTED"),  # as Orbax has it
+        (ValueError("the model is out of memory slots: MemoryError, bad_alloc"), "failed", "ValueError: the model"),
+        (JaxRuntimeError("INTERNAL: CpuCallback error: ValueError: RESOURCE_EXHAUSTED: no"), "failed", "CpuCallback"),
+        (JaxRuntimeError("INTERNAL: error in the model\nout of memory"), "failed", "out of memory"),
         (ValueError("two\nlines"), "failed", "ValueError: two lines"),
         (ZeroDivisionError(), "failed", "ZeroDivisionError"),
         (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
