@@ -11,8 +11,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from typing import IO
 
 from artifex_bench.measure.template import NUMBER, PARENT
+
+PATIENCE = 10.0  # seconds for a template to end and kill what it has started
 
 
 class Forked:
@@ -37,7 +40,7 @@ class Template:
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the template
+        self._errors: IO[bytes] | None = None
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
         """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
@@ -66,26 +69,34 @@ class Template:
 
     def _last_line(self) -> str:
         """The last that the template printed: importing JAX prints much that concerns nobody."""
+        assert self._errors is not None
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
 
     def kill(self) -> None:
-        """Kill the template process, from any thread; its worker dies with it."""
+        """End the template process, from any thread; it takes its worker along, and what that has started."""
         if self._process is not None:
-            self._process.kill()
+            self._process.terminate()
 
     def close(self) -> None:
         """End the template process."""
         if self._socket is not None:
             self._socket.close()
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = self._socket = None
+            self._process.terminate()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # in an import that does not return
+                self._process.kill()
+                self._process.wait()
+        if self._errors is not None:
+            self._errors.close()
+        self._process = self._socket = self._errors = None
 
     def _start(self) -> None:
         self.close()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from artifex_bench.execution.template import Template
 from artifex_bench.record import Measurement
 from artifex_bench.visit import Visit
 from tests.build import case
+from tests.execution.test_local import gone
 
 # Found by Python at its start: stands for everything slow, and for the worker, which does as its visit's model says.
 STANDS_IN = """
@@ -107,3 +112,72 @@ def test_a_template_killed_under_its_worker_is_a_failed_case_and_takes_the_worke
     found = measure("os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
     assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
     assert measure(DONE).status == "ok"
+
+
+# A child in a session of its own, whose parent is gone at once: nothing ties it to the worker.
+DAEMON = """
+if not os.fork():
+    os.setsid()
+    if os.fork(): os._exit(0)
+    send(environment={"pid": os.getpid()})
+    os.close(1)
+    time.sleep(600)
+os.wait()
+time.sleep(0.2)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system gives orphans to adopt")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (DONE, "ok"),
+        ("os._exit(1)", "failed"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "failed"),
+        ("time.sleep(600)", "timeout"),
+    ],
+)
+def test_a_child_in_a_session_of_its_own_dies_with_its_worker(measure, end, status):
+    found = measure(DAEMON + end, timeout=3.0)
+    assert found.status == status
+    assert gone(found.environment["pid"])
+    assert measure(DONE).status == "ok"
+
+
+@linux
+def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(template, measure):
+    stop = threading.Timer(1.5, template.kill)
+    stop.start()
+    found = measure(DAEMON + "time.sleep(600)")
+    stop.join()
+    assert found.status == "failed" and gone(found.environment["pid"])
+
+
+RUN = """
+import os, sys
+from artifex_bench.execution import local
+from artifex_bench.execution.template import Template
+from artifex_bench.visit import Visit
+from tests.build import case
+from pathlib import Path
+local.measure(Visit(case(model=sys.argv[1])), Path(sys.argv[2]), Template(os.environ).fork)
+"""
+
+
+@linux
+def test_kill_9_of_the_run_leaves_no_process_of_a_model(template, tmp_path):
+    told = tmp_path / "pid"
+    code = DAEMON.replace("os.close(1)", f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ')")
+    running = subprocess.Popen(
+        [sys.executable, "-c", RUN, code + "time.sleep(600)", str(tmp_path / "log")], env=template._environment
+    )
+    try:
+        for _ in range(1000):
+            if told.exists() and told.read_text().endswith(" "):
+                break
+            time.sleep(0.02)
+    finally:
+        running.kill()
+        running.wait()
+    assert gone(int(told.read_text()))
