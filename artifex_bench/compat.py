@@ -7,12 +7,13 @@ warns once if JAX is outside the tested range.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -23,6 +24,8 @@ from artifex_bench.versions import CPU_KEEPS_RECOMPUTATION, REMAT3_SINCE, has_re
 
 if (_untested := untested_jax()) is not None:
     warnings.warn(_untested, stacklevel=1)
+
+T = TypeVar("T")
 
 # ---------------------------------------------------------------- programs: jaxprs and their equations
 
@@ -255,6 +258,40 @@ def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
 
 
 # ---------------------------------------------------------------- XLA's protocol buffers
+
+
+@functools.cache
+def finish_failed_reads() -> None:
+    """From now on let a failed Orbax call in this process end only when the reads are done that it had under way.
+
+    Orbax closes its event loop at the first error. TensorStore then reports the other reads to a closed loop,
+    from threads of its own: "Event loop is closed" for each, on standard error. `asyncio_utils.run_sync` is what runs
+    every call; tested on orbax 0.12.8. A version without it is left as it is.
+    """
+    from orbax.checkpoint._src import asyncio_utils
+
+    run_sync = getattr(asyncio_utils, "run_sync", None)
+    if run_sync is not None:
+        asyncio_utils.run_sync = lambda coroutine: run_sync(_to_the_end(coroutine))
+
+
+async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine returns or raises, once every task that it made is done: held here, for asyncio does not."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    def held(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> asyncio.Task[Any]:
+        tasks.append(asyncio.Task(coroutine, loop=loop, **how))
+        return tasks[-1]
+
+    asyncio.get_running_loop().set_task_factory(held)
+    try:
+        return await coroutine
+    except BaseException:
+        while under_way := [task for task in tasks if not task.done()]:
+            await asyncio.wait(under_way)
+        for task in tasks:
+            task.cancelled() or task.exception()  # else asyncio prints those that nobody asked for
+        raise
 
 
 def buffer_assignment(compiled: Any) -> tuple[bytes, bytes] | None:

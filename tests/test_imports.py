@@ -77,7 +77,7 @@ MAY_IMPORT = {
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes
     "environments": {"case", "record"},
     "runner": {*BASE, "batches", "environments", "store", "remat"},
-    "report": {"versions", "batches", "case", "record", "stats", "store", "models", "targets"},
+    "report": {"convert", "versions", "batches", "case", "record", "stats", "store", "models", "targets"},
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from artifex_bench import savers
 from artifex_bench.case import FaultCase
 from artifex_bench.checkpointing.faults import inject
+from artifex_bench.compat import finish_failed_reads
 from artifex_bench.measure import state
 from artifex_bench.measure.checkpoint import skip_without
 from artifex_bench.record import Measurement
@@ -33,6 +34,7 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     case = visit.case
     assert isinstance(case, FaultCase)
     skip_without(case)
+    finish_failed_reads()  # restores fail here by the hundred
     with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
         outcomes, silent = _trials(case, Path(scratch), visit.round * case.trials)
     for name, count in outcomes.items():

@@ -23,7 +23,7 @@ from artifex_bench import ask, benchmark, load_asv, load_pytest_benchmark, load_
 from artifex_bench.advise import advise
 from artifex_bench.case import CaseError, case_id
 from artifex_bench.record import Agreement, Measurement, Verdict
-from artifex_bench.report.exchange import TRACKED
+from artifex_bench.report.asv_results import TRACKED
 from artifex_bench.runner import Request
 from artifex_bench.stats import summarize
 from suites import views
