@@ -89,6 +89,10 @@ def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
+    try:
+        runner.from_json(runner.to_json(request))
+    except ValueError as error:  # which the run could not be gone on with
+        raise CaseError(str(error)) from None
     folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
     return folder

@@ -55,6 +55,8 @@ def undrawn(request, monkeypatch):
 
 
 WRONG = [
+    (("run", "remat", "--timeout", "1e300"), "timeout 1e+300: must be from 0.001 to 1e+09"),
+    (("run", "remat", "--rounds", "10000000"), "rounds 10000000: must be from 1 to 1e+06"),
     (("run",), f"name a suite to run: {', '.join(suites.SUITES)}"),
     (("run", "speed"), f"unknown suite 'speed': valid are {', '.join(suites.SUITES)}"),
     (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, asv, full"),

@@ -26,7 +26,8 @@ from artifex_bench.visit import Visit
 # JAX's runtime and its fatal checks, LLVM. The words alone, in another error, tell nothing.
 OUT_OF_MEMORY = re.compile(
     r"MemoryError\b|what\(\):\s+std::bad_alloc|LLVM ERROR: out of memory"
-    r"|([\w.]+\.)?(Jax|Xla)RuntimeError: RESOURCE_EXHAUSTED: |F\d{4} .*\bRESOURCE_EXHAUSTED: "
+    r"|([\w.]+\.)?(Jax|Xla)RuntimeError: RESOURCE_EXHAUSTED: "
+    r"|F\d{4} .*\b(RESOURCE_EXHAUSTED: |CUDA_ERROR_OUT_OF_MEMORY|hipErrorOutOfMemory)"
 )
 
 

@@ -30,6 +30,8 @@ KINDS = {
 PROFILE = "artifex_bench.measure.profile"
 # GPUs (NVIDIA; AMD; Intel; in WSL), TPUs, Trainium
 DEVICE_FILES = ("nvidia*", "kfd", "dri/renderD*", "dxg", "accel*", "vfio/[0-9]*", "neuron*")
+# XLA's own status, and those of the drivers of GPUs, which it passes on in statuses of other kinds
+EXHAUSTED = ("RESOURCE_EXHAUSTED:", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -83,7 +85,7 @@ def _runtime_exhausted(error: BaseException) -> bool:
     if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
         return False
     first = str(error).partition("\n")[0]
-    return "RESOURCE_EXHAUSTED:" in first and "callback" not in first.lower()
+    return any(status in first for status in EXHAUSTED) and "callback" not in first.lower()
 
 
 def measure(visit: Visit, send: Send) -> None:

@@ -140,7 +140,7 @@ def write(record: Record, folder: Path) -> list[Path]:
     written = []
     for probe, name in ((BUFFERS, "buffers.csv"), (RESIDUALS, "residuals.csv")):
         if found := rows(record, probe):
-            (folder / name).write_text(text.csv(pd.DataFrame(found)), encoding="utf-8")
+            (folder / name).write_text(_csv(found), encoding="utf-8")
             written.append(folder / name)
     return written + profile_plots.write([record], folder / "live.png")
 
@@ -151,7 +151,12 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 
     written = []
     if found := difference(rows(one, BUFFERS), rows(other, BUFFERS)):
-        table = pd.DataFrame(found).rename(columns={"one": "first", "other": "second"})
-        (folder / "removed.csv").write_text(text.csv(table), encoding="utf-8")
+        (folder / "removed.csv").write_text(_csv(found, {"one": "first", "other": "second"}), encoding="utf-8")
         written.append(folder / "removed.csv")
     return written + profile_plots.write([one, other], folder / "live.png")
+
+
+def _csv(found: Sequence[Row], called: Mapping[str, str] | None = None) -> str:
+    """Rows as CSV, with the columns that are `called` otherwise."""
+    table = pd.DataFrame([{name: text.encodable(value) for name, value in row.items()} for row in found])
+    return text.csv(table.rename(columns=called or {}))

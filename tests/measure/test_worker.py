@@ -49,6 +49,7 @@ def outcome(monkeypatch):
         (MemoryError(), "oom", "MemoryError"),
         (EXHAUSTED, "oom", "allocating 8 bytes"),
         (raised_from(RuntimeError("the step"), EXHAUSTED), "oom", "the step"),
+        (JaxRuntimeError("INTERNAL: Failed to load CUBIN: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), "oom", "CUBIN"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "Cannot allocate memory"),
         (ValueError("RESOURCE_EXHAUSTED: disk full"), "failed", "ValueError: RESOURCE_EXHAUSTED"),  # as Orbax has it
         (ValueError("the model is out of memory slots: MemoryError, bad_alloc"), "failed", "ValueError: the model"),

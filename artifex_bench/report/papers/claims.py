@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from artifex_bench.report import tables
+from artifex_bench.report import tables, text
 from artifex_bench.report.papers import chen, korthikanti, typical
 from artifex_bench.report.papers.found import Found
 
@@ -127,5 +127,5 @@ def markdown(table: pd.DataFrame) -> str:
     """The table of claims as Markdown, with the versions of JAX; empty where the run has the cases of no claim."""
     lines = rows(table)
     versions = ", ".join(sorted(table.jax.dropna().astype(str).unique()))
-    caption = f"\nMeasured with jax {versions}.\n" if versions else ""
+    caption = f"\nMeasured with jax {text.markdown(versions)}.\n" if versions else ""
     return f"{tables.grid(lines, HEADINGS)}\n{caption}" if lines else ""
