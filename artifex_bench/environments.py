@@ -35,16 +35,19 @@ def different(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, tup
 
 
 def mixed(records: Sequence[Record], record: Record) -> dict[str, tuple[str, str]]:
-    """How the environment of a record differs from that of earlier ones that were measured in the same way: a case for
-    several devices, or for a target that is not attached, has an environment of its own.
+    """How the environment of a record differs from that of an earlier one that was measured in the same way.
+
+    Of a case for several devices, for a target that is not attached, or of a model that changes settings of JAX, it is
+    one of its own; a case that fell may have fallen before all of it was known.
     """
-    alike = (other for other in records if other.environment and _way(other) == _way(record))
-    before = next(alike, None)
+    alike = (other for other in records if other.status == "ok" and _way(other) == _way(record))
+    before = next(alike, None) if record.status == "ok" else None
     return different(settings([before]), settings([record])) if before else {}
 
 
-def _way(record: Record) -> tuple[Any, Any]:
-    return getattr(record.case, "target", ATTACHED), getattr(record.case, "devices", 1)
+def _way(record: Record) -> tuple[Any, ...]:
+    case: Any = record.case
+    return getattr(case, "model", None), getattr(case, "target", ATTACHED), getattr(case, "devices", 1)
 
 
 def changed_versions(records: Sequence[Record]) -> dict[str, tuple[str, str]]:

@@ -106,16 +106,17 @@ def sweep(
     made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
     at once, and `stop` ends those that are under way; timed ones are alone.
 
-    Raises StoreError where the folder cannot be written, or a visit comes from another environment than those before it
-    (other versions, another machine): its rounds would be told as one. With `across` they are.
+    Raises StoreError where the folder cannot be written, or a run goes on in another environment than its records are
+    from (other versions, another machine): rounds would be told as one. With `across` they are.
     """
     with store.locked(folder):
         store.repair(folder)
-        done = {record.key: record for record in store.load(folder)}
+        before = store.load(folder)
+        done = {record.key: record for record in before}
 
         def keep(visit: Visit, record: Record) -> None:
             record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
-            _keep(folder, list(done.values()), record, across)
+            _keep(folder, before, record, across)
             done[record.key] = record
             show(visit, record)
 
@@ -156,7 +157,8 @@ def search(
     asked = request.search or Search()
     with store.locked(folder):
         store.repair(folder)
-        done = store.load(folder)
+        before = store.load(folder)
+        done = [*before]
         under_way: dict[Future[Record], Case] = {}
         with _threads(os.cpu_count(), stop) as anywhere, _threads(1, stop) as here:
 
@@ -171,7 +173,7 @@ def search(
             while under_way:
                 for made in wait(under_way, return_when=FIRST_COMPLETED).done:
                     start, record = under_way.pop(made), batches.held_against(made.result(), asked.memory_budget)
-                    _keep(folder, done, record, across)
+                    _keep(folder, before, record, across)
                     done.append(record)
                     show(record)
                     go_on(start)
@@ -180,9 +182,9 @@ def search(
     return done
 
 
-def _keep(folder: Path, done: Sequence[Record], record: Record, across: bool) -> None:
-    """Store a record. Raises StoreError where it must not be mixed with those of its run."""
-    if not across and (found := mixed(done, record)):
+def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) -> None:
+    """Store a record. Raises StoreError where it must not be mixed with those that its run had before it went on."""
+    if not across and (found := mixed(before, record)):
         name, (then, now) = next(iter(found.items()))
         told = f"{folder} was measured with {name} {then}, and now it is {now}"
         raise store.StoreError(f"{told}: begin a new run, or mix both by --across")

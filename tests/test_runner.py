@@ -331,6 +331,16 @@ def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder
     assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
 
 
+def test_what_fell_says_nothing_of_another_environment(folder):
+    with pytest.raises(KeyboardInterrupt):
+        sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
+
+    def fallen(visit, path):
+        return dataclasses.replace(under("0.11", "--half")(visit, path), status="timeout", reason="so", measurements=())
+
+    assert {one.status for one in sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
+
+
 def test_cases_for_other_devices_have_environments_of_their_own(folder):
     request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
 
