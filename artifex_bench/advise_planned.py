@@ -12,7 +12,7 @@ import pandas as pd
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
 from artifex_bench.report import units
-from artifex_bench.report.planned import fits_larger_pool, pool_note
+from artifex_bench.report.planned import REAL_STEPS, fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_VARIABLE, describe, stored
@@ -35,7 +35,7 @@ ESTIMATE = Rank(
     "estimated_step_seconds",
     "the shortest estimated step",
     lambda row: f"an estimated {units.seconds(row.estimated_step_seconds)} a step",
-    "its time is an estimate",
+    f"its time is an estimate (published steps took {REAL_STEPS} as long)",
     "its time cannot be estimated",
 )
 AGAIN = Rank(

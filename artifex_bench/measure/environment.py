@@ -48,8 +48,20 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
 def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that may change a compiled program or its memory. Paths and hosts are left out."""
     names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _OTHERS.fullmatch(name))
-    found = {name: _PLACE.sub("<place>", _DUMPS.sub("", variables[name])).strip() for name in names}
+    found = {name: _PLACE.sub("<place>", _DUMPS.sub("", _value(name, variables[name]))).strip() for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def _value(name: str, text: str) -> str:
+    """A switch of JAX reads the same however it was written: JAX_ENABLE_X64 as 1, or as true."""
+    if not text.strip() or not isinstance(jax.config.values.get(name.lower()), bool):
+        return text
+    return str(text.strip().lower() in ("y", "yes", "t", "true", "on", "1"))
+
+
+def settings() -> dict[str, str]:
+    """JAX's settings as they are, as the variables that would set them. A model's own module may change some."""
+    return program_flags({name.upper(): str(value) for name, value in jax.config.values.items() if value is not None})
 
 
 def _cpu() -> str:

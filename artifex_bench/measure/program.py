@@ -95,6 +95,11 @@ class Program:
         shapes = jax.eval_shape(self.arrays)
         return shapes if self.layout is None else self.layout.place(shapes)
 
+    def narrow_dtypes(self) -> set[str]:
+        """The floating-point dtypes of less than 32 bits that the program computes in."""
+        parameters = {str(leaf.dtype) for leaf in jax.tree.leaves(self.abstract()[0]["params"])}
+        return {"bfloat16", "float16"} & {self.case.dtype, *parameters}
+
     def jitted(self) -> Any:
         """`timed` under jit; on a mesh what it returns lies as what it was given."""
         results = None if self.layout is None else self.layout.results(self.abstract()[0])

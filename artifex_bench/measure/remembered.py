@@ -16,7 +16,7 @@ from typing import Any
 from artifex_bench.measure.environment import program_flags
 from artifex_bench.targets import Description, compiler_versions
 
-FORMAT = 2  # of the figures: those of another are not read
+FORMAT = 3  # of the figures: those of another are not read
 
 
 def path(program: str, description: Description, options: dict[str, Any]) -> Path:

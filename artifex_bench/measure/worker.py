@@ -93,7 +93,7 @@ def measure(visit: Visit, send: Send) -> None:
     import jax
 
     from artifex_bench import targets
-    from artifex_bench.measure.environment import environment
+    from artifex_bench.measure.environment import environment, settings
 
     target = getattr(visit.case, "target", ATTACHED)
     if target != ATTACHED:
@@ -106,9 +106,15 @@ def measure(visit: Visit, send: Send) -> None:
     devices = getattr(visit.case, "devices", 1)
     if devices > 1 and target == ATTACHED:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
-    send({"environment": environment(targets.compiler_versions(target))})
-    for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
-        send({"measurement": dataclasses.asdict(measurement)})
+    found, before = environment(targets.compiler_versions(target)), settings()
+    send({"environment": found})
+    try:
+        for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
+            send({"measurement": dataclasses.asdict(measurement)})
+    finally:
+        changed = {name: value for name, value in settings().items() if value != before.get(name)}  # by the model
+        if changed:
+            send({"environment": {**found, "flags": {**found["flags"], **changed}}})
 
 
 def may_have_accelerator(devices: Path = Path("/dev")) -> bool:

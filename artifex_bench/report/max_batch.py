@@ -12,22 +12,22 @@ import pandas as pd
 from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
 from artifex_bench.report import text, units
-from artifex_bench.report.planned import pool_note
+from artifex_bench.report.planned import REAL_STEPS, pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
 
 TITLE = "The largest batch that fits, and its estimated throughput"
 HEADINGS = (
     *("strategy", "target", "largest batch that fits", "its peak", "smallest that does not", "and its peak"),
-    *("estimated step", "estimated throughput", "monotone", "compiled", "status"),
+    *(f"estimated step ({REAL_STEPS})", "estimated throughput", "monotone", "compiled", "status"),
 )
 LEFT = (0, 1, 8, 10)  # the columns that hold words
 PLOTS = "artifex_bench.report.max_batch_plots"
-LEGEND = """
+LEGEND = f"""
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
 device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement; none with offloading, or of an attached device · monotone: no larger batch had a lower
-peak than a smaller one · compiled: batches that were compiled.
+an estimate and no measurement (published steps took {REAL_STEPS} as long); none with offloading, or of an attached
+device · monotone: no larger batch had a lower peak than a smaller one · compiled: batches that were compiled.
 """
 MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share
 SEARCH = (*MODEL, "target", "strategy")

@@ -14,23 +14,24 @@ from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
-from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_pools
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, STEP_OVER_ESTIMATE, is_between_pools
 
+REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)  # how much longer than an estimate a published step took
 LARGER_POOL = f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
 DIFFERS = 0.01  # of the peak: a smaller difference between kernels is not told
 TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"
 HEADINGS = (
     *("strategy", "compiled peak", "x none", "fits", "arguments", "temporaries", "on host", "residuals"),
-    *("estimated step", "recomputed", "verdict", "compile time", "status"),
+    *(f"estimated step ({REAL_STEPS})", "recomputed", "verdict", "compile time", "status"),
 )
 LEFT = (0, 3, 10, 12)  # the columns that hold words
 PLOTS = "artifex_bench.report.planned_plots"
-LEGEND = """
+LEGEND = f"""
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory
 · on host: offloaded, not in the peak · estimated step: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement, none with offloading or a mesh · residuals: what autodiff saves · recomputed: FLOPs done
-again, as a share of the model's.
+an estimate and no measurement (published steps took {REAL_STEPS} as long), none with offloading or a mesh · residuals:
+what autodiff saves · recomputed: FLOPs done again, as a share of the model's.
 """
 
 
@@ -131,5 +132,5 @@ def outcome(record: Record) -> str:
         else:
             words.append("fits" if needed <= capacity else f"does not fit: {units.size(needed - capacity)} too much")
     if (estimated := record.value("estimated_step_seconds")) is not None:
-        words.append(f"estimated step {units.seconds(estimated)}")
+        words.append(f"estimated step {units.seconds(estimated)} ({REAL_STEPS})")
     return ", ".join(words + ([record.verdict.name] if record.verdict else []))

@@ -11,11 +11,12 @@ import pandas as pd
 
 from artifex_bench.case import ATTACHED
 from artifex_bench.report import budget_plots
-from artifex_bench.report.planned import front
+from artifex_bench.report.planned import REAL_STEPS, front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels
 from artifex_bench.report.remat import SHAPE, shape_title, shapes
 
 GIB = 2**30
+STEP = f"estimated step time (ms; published: {REAL_STEPS})"
 
 
 def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
@@ -23,7 +24,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     known = table[table.compiled_peak_bytes.notna() & table.estimated_step_seconds.notna()]
     if not known.empty:
         yield "absent_tradeoff", _tradeoff(known, styles(known.strategy.unique()))
-    yield from budget_plots.draw(known, "estimated_step_seconds", "estimated step time (ms)")
+    yield from budget_plots.draw(known, "estimated_step_seconds", STEP)
     if known.target.nunique() > 1:
         yield "absent_fronts", _fronts(known, styles(known.target.unique()))
 
@@ -50,7 +51,7 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
         panel.set_xlim(0, max(panel.get_xlim()[1], 1.12 * rows.compiled_peak_bytes.max() / GIB))
         _mark_capacity(panel, rows.capacity_bytes.iloc[0] / GIB)
         panel.set_xlabel("compiled peak memory (GiB)")
-        panel.set_ylabel("estimated step time (ms)")
+        panel.set_ylabel(STEP)
     legend_below(
         figure,
         looks,
@@ -92,7 +93,7 @@ def _fronts(table: pd.DataFrame, looks: Styles) -> Any:
                 **looks[str(target)],
             )
         panel.set_xlabel("compiled peak memory (GiB)")
-        panel.set_ylabel("estimated step time (ms)")
+        panel.set_ylabel(STEP)
         panel.set_xlim(left=0)
         panel.set_ylim(bottom=0)
     legend_below(

@@ -73,7 +73,7 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     parameters = next((m for v in visits if (m := v.get("parameter_bytes")) and m.values), None)
     row["parameter_dtypes"] = "+".join(parameters.detail.get("dtypes", ())) or None if parameters else None
     peak = next((m for v in visits if (m := v.get("compiled_peak_bytes")) and m.values), None)
-    row |= {name: peak.detail.get(name) if peak else None for name in PARTS}
+    row |= {name: peak.detail.get(name) if peak else None for name in (*PARTS, "computed_in")}
     row |= medians(visits, TIMED)
     step = summary(visits, "step_seconds")
     row["samples"] = step.samples if step else 0
@@ -120,7 +120,8 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for key, rows in table.groupby(columns, sort=False, dropna=False):
         shape = dict(zip(columns, key, strict=True))
         others = [dtypes for dtypes in rows.parameter_dtypes.dropna().unique() if dtypes != shape["dtype"]]
-        yield ", ".join([shape_title(shape), *(f"parameters {dtypes}" for dtypes in others)]), rows
+        words = [shape_title(shape), *(f"parameters {dtypes}" for dtypes in others)]
+        yield ", ".join(words + [f"computed in {dtype}" for dtype in rows.computed_in.dropna().unique()]), rows
 
 
 def shape_title(shape: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ tested with fake devices and have not yet run on hardware.
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,20 @@ def compile_for(target: Target, lowered: Any, options: dict[str, Any]) -> tuple[
     return step, *compiled_peak(target.platform, step.memory_analysis())
 
 
+@functools.cache
+def widens(dtype: str) -> bool:
+    """Whether XLA computes products of this dtype in float32 on this machine's CPU, so that they take its memory.
+
+    XLA has no option that tells, and it differs by version: bfloat16 is widened by jax 0.10 and not by jax 0.12,
+    float16 by both. So a product is compiled and read.
+    """
+    import jax
+
+    x = jax.ShapeDtypeStruct((256, 256), dtype)
+    text = jax.jit(lambda x: x @ x).lower(x).compile().as_text()
+    return re.search(r"= f32\[256,256\]\S* (dot|custom-call|fusion)\(", text or "") is not None
+
+
 def needed_bytes(error: str) -> int | None:
     """The bytes that a program needs, from the TPU compiler's out-of-memory error, which rounds to 1 % of a unit."""
     found = _OUT_OF_MEMORY.search(error)
@@ -76,8 +91,10 @@ def needed_bytes(error: str) -> int | None:
 def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:
     """(peak bytes, its parts) from `compiled.memory_analysis()`.
 
-    On CPU `peak_memory_in_bytes` leaves the temporaries out, so the peak is argument + output - alias + temp;
-    on GPU and TPU it is the compiler's own peak.
+    The peak is all that the program allocates in the device's main memory. `peak_memory_in_bytes` is not: on a CPU it
+    leaves the temporaries out; on a TPU it counts buffers in on-chip memory (VMEM) too, and leaves out gaps between
+    buffers. XLA's `ComputeTotalAllocationBytes` is the figure by which the TPU compiler refuses programs. Without it
+    (jax 0.10) a TPU's peak is the smaller of two figures: with on-chip memory, or with all temporaries at once.
     """
     parts = {
         "argument_bytes": int(analysis.argument_size_in_bytes),
@@ -86,10 +103,12 @@ def compiled_peak(platform: str, analysis: Any) -> tuple[int, dict[str, Any]]:
         "temp_bytes": int(analysis.temp_size_in_bytes),
         "host_temp_bytes": int(getattr(analysis, "host_temp_size_in_bytes", 0)),
     }
-    if platform == "cpu":
-        peak = parts["argument_bytes"] + parts["output_bytes"] - parts["alias_bytes"] + parts["temp_bytes"]
-        return peak, {**parts, "formula": "argument + output - alias + temp"}
-    return int(analysis.peak_memory_in_bytes), {**parts, "formula": "peak_memory_in_bytes"}
+    allocated = parts["argument_bytes"] + parts["output_bytes"] - parts["alias_bytes"] + parts["temp_bytes"]
+    if platform != "cpu" and (total := getattr(analysis, "total_allocation_bytes", 0)):
+        return int(total), {**parts, "formula": "total_allocation_bytes"}
+    if platform == "tpu" and (live := int(analysis.peak_memory_in_bytes)) < allocated:
+        return live, {**parts, "formula": "peak_memory_in_bytes"}
+    return allocated, {**parts, "formula": "argument + output - alias + temp"}
 
 
 @dataclass(frozen=True)

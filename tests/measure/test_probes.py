@@ -78,6 +78,7 @@ def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_fro
         "bandwidth": 5.0,
         "peak_flops": {"float32": 7.0},
         "peaks": "it",
+        "published_steps": (1.1, 1.5),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
@@ -68,6 +69,22 @@ def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, e
     assert "\n" not in why
     assert sent[0]["environment"]["platform"] == "cpu"
     assert sent[1]["measurement"]["values"] == (1.5,)
+
+
+def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
+    def measure(visit):
+        jax.config.update("jax_default_matmul_precision", "highest")
+        yield NUMBER
+
+    monkeypatch.setattr(phases, "measure", measure)
+    before, sent = jax.config.jax_default_matmul_precision, []
+    try:
+        worker.measure(Visit(case()), sent.append)
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+    first, last = sent[0]["environment"], sent[-1]["environment"]
+    assert "JAX_DEFAULT_MATMUL_PRECISION" not in first["flags"]
+    assert last["flags"] == {**first["flags"], "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
 def test_every_kind_of_case_has_a_module_that_measures_it():

@@ -35,7 +35,7 @@ def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
     told = {line[0]: dict(zip(planned.HEADINGS, line, strict=True)) for line in lines}
     assert told["none"]["fits"] == "no, 11.0 GiB too much"
     assert told["all *"]["fits"] == "yes, 6.00 GiB free"
-    assert told["all *"]["estimated step"] == "250 ms"
+    assert told["all *"][f"estimated step ({planned.REAL_STEPS})"] == "250 ms"
     assert notes == ["tpu:v5e: a program gets 16.0 GiB"]
 
 
@@ -64,7 +64,7 @@ def test_advice_is_what_fits_with_the_shortest_estimate():
     assert (found.choice, found.next_best) == ("all", "every-2")
     assert found.question == "the shortest estimated step with a compiled peak of 16.0 GiB at most"
     assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
-    assert "estimate: measure it" in found.how_sure
+    assert planned.REAL_STEPS in found.how_sure
     assert found.fell == {
         "none": "does not fit: 27.0 GiB, 11.0 GiB too much",
         "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",
@@ -182,7 +182,7 @@ def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
 def test_a_visit_in_a_few_words():
     assert view_of_case(RECORDS[0].case) is planned
     assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB too much, estimated step 200 ms"
+        "compiled peak 27.0 GiB, does not fit: 11.0 GiB too much, estimated step 200 ms (x1.1-1.5)"
     )
     assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
 

@@ -72,6 +72,9 @@ def test_a_tpu_says_what_fits_and_by_how_much(tmp_path, batch, fitting):
     assert list(table.status) == ["ok", "ok"]
     assert (table.compiled_peak_bytes <= table.capacity_bytes).to_dict() == {"none": fitting, "all": fitting}
     assert (table.estimated_step_seconds > 0).all() and table.step_seconds.isna().all()
+    if fitting:  # on-chip memory is no part of the peak, nor are temporaries at other times than the peak
+        held = table.argument_bytes + table.temp_bytes  # the results lie in place of the donated arguments
+        assert (table.compiled_peak_bytes.between(table.argument_bytes, 1.001 * held + 2**16)).all()
     assert ("yes, " if fitting else "too much") in done.stdout
     assert "WARNING" not in done.stderr  # what the compiler says is in a log
 

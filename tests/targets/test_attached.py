@@ -104,11 +104,26 @@ def test_the_cpus_peak_is_a_sum_that_holds_the_temporaries():
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_accelerators_peaks_are_the_compilers_own(platform):
-    peak, parts = attached.compiled_peak(platform, SimpleNamespace(**ANALYSIS, host_temp_size_in_bytes=9))
-    assert peak == 123
-    assert parts["formula"] == "peak_memory_in_bytes"
+def test_accelerators_peaks_are_all_that_is_allocated_in_main_memory(platform):
+    analysis = SimpleNamespace(**ANALYSIS, host_temp_size_in_bytes=9, total_allocation_bytes=456)
+    peak, parts = attached.compiled_peak(platform, analysis)
+    assert peak == 456
+    assert parts["formula"] == "total_allocation_bytes"
     assert parts["host_temp_bytes"] == 9
+
+
+@pytest.mark.parametrize(
+    ("platform", "live", "peak", "formula"),
+    [
+        ("gpu", 123, 610, "argument + output - alias + temp"),
+        ("tpu", 123, 123, "peak_memory_in_bytes"),
+        ("tpu", 1234, 610, "argument + output - alias + temp"),  # with buffers in on-chip memory
+    ],
+)
+def test_peaks_of_accelerators_before_jax_tells_the_total(platform, live, peak, formula):
+    analysis = SimpleNamespace(**{**ANALYSIS, "peak_memory_in_bytes": live})
+    found, parts = attached.compiled_peak(platform, analysis)
+    assert (found, parts["formula"]) == (peak, formula)
 
 
 def test_a_real_compiled_peak_counts_arguments_results_and_temporaries():
@@ -119,6 +134,18 @@ def test_a_real_compiled_peak_counts_arguments_results_and_temporaries():
     assert (parts["argument_bytes"], parts["output_bytes"], parts["alias_bytes"]) == (MIB, MIB, 0)
     assert parts["temp_bytes"] == pytest.approx(MIB, rel=0.01)
     assert peak == parts["temp_bytes"] + 2 * MIB
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+def test_a_cpu_widens_what_takes_the_memory_of_float32(dtype):
+    """Of two products one after the other, widened operands and results are temporaries that float32 has too."""
+
+    def temporaries(dtype):
+        x = jax.ShapeDtypeStruct((512, 512), dtype)
+        step = jax.jit(lambda x: jax.numpy.tanh(x @ x) @ x).lower(x).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    assert attached.widens(dtype) == (temporaries(dtype) >= temporaries("float32"))
 
 
 def test_a_donated_argument_counts_once():

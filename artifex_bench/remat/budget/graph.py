@@ -24,7 +24,8 @@ def never(eqn: Any, size: float) -> float | None:
 class Rates:
     """What a target is assumed to do: `cost(eqn)` of an equation, whether it is `fusible` into those that read it,
     `saving(eqn, bytes)` seconds to save its result, and `offloading(eqn, bytes)` to have it on the host instead (None:
-    it cannot be, or is not worth a try), where `to_host` bytes go in a second.
+    it cannot be, or is not worth a try), where `to_host` bytes go in a second. `unknown_dtype(eqn)` is the dtype of a
+    product whose rate is not known, so that its seconds are no estimate; else None.
     """
 
     cost: Callable[[Any], Cost]
@@ -32,6 +33,7 @@ class Rates:
     fusible: Callable[[Any], bool] = lambda eqn: True
     offloading: Callable[[Any, float], float | None] = never
     to_host: float = 0.0
+    unknown_dtype: Callable[[Any], str | None] = lambda eqn: None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from artifex_bench.remat.budget.estimate import Candidate
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
 from artifex_bench.remat.budget.kinds import Kind, kind_of
-from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe
+from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe, without_seconds
 from artifex_bench.remat.budget.pool import leanest, pool, without
 from artifex_bench.remat.budget.size import Budget, BudgetError, readable
 from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, Stack, planned, stacks_of
@@ -70,6 +70,9 @@ def meet(
     search = _Search(candidates, built, compiles, capacity)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
+    equations = (op.eqn for layers in derivatives.values() for _, flat in layers.values() for op in flat.ops)
+    if unknown := sorted({dtype for eqn in equations if (dtype := rates.unknown_dtype(eqn))}):
+        plan = without_seconds(plan, unknown)
     return {**untouched, **found.candidate.groups}, plan
 
 

@@ -89,9 +89,10 @@ class BudgetPlan:
 
     `compiled_peak` is the compiler's own plan of what runs; `predicted_peak` what was expected just before it was
     compiled, with `compiler_options`. `extra_seconds` is an estimate from the target's rates: of computing again and of
-    keeping what is saved. `plan` names the candidate chosen, `measured_seconds` are of its runs (none where it was not
-    run), and `compiled` holds every candidate that was compiled, in order, with the same figures. `by_hand` has the
-    estimates of all that one would choose by name, compiled or not.
+    keeping what is saved, and None where the rate of a product's dtype is not known (`no_rate`). `plan` names the
+    candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled` holds every
+    candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all that one would
+    choose by name, compiled or not.
     """
 
     budget: str
@@ -102,12 +103,13 @@ class BudgetPlan:
     predicted_peak: int | None
     least_peak: int
     extra_flops: float
-    extra_seconds: float
+    extra_seconds: float | None
     measured_seconds: tuple[float, ...]
     groups: tuple[Group, ...]
     compiled: tuple[dict[str, Any], ...]
     by_hand: tuple[dict[str, Any], ...]
     compiler_options: Mapping[str, Any] = field(default_factory=dict)
+    no_rate: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -123,6 +125,11 @@ class BudgetPlan:
             "computing again, and of writing and reading what is saved",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
+        if self.no_rate:
+            lines.append(
+                f"  no times are estimated: the rate of {' and '.join(self.no_rate)} products is not known; plans are "
+                "ranked by the slowest rate that is"
+            )
         if any(group.stack == WHOLE for group in self.groups):
             lines.append("  no layers were found: put parts under jax.checkpoint, and each is planned by itself")
         for group in self.groups:
@@ -136,7 +143,7 @@ class BudgetPlan:
 def _line(one: dict[str, Any]) -> str:
     refused = " asked for, and refused by the compiler" if one["refused"] else ""
     words = f"{one['plan']}: {readable(one['peak'])}{refused}, +{one['extra_flops'] / 1e9:.3g} GFLOP"
-    words += f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
+    words += "" if one["extra_seconds"] is None else f", estimated +{1e3 * one['extra_seconds']:.3g} ms"
     times = one["measured_seconds"]
     words += f", measured {1e3 * min(times):.3g} ms a step" if times else ""
     return f"{words}: taken" if one["taken"] else words
@@ -178,6 +185,17 @@ def describe(
         groups,
         tuple({**t.told(), "taken": t is found} for t in tried),
         tuple(_estimates(one) for one in by_hand(kinds)),
+    )
+
+
+def without_seconds(plan: BudgetPlan, dtypes: Sequence[str]) -> BudgetPlan:
+    """The plan without estimated seconds, for want of the rates of products of these dtypes."""
+
+    def told(ones: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        return tuple({**one, "extra_seconds": None} for one in ones)
+
+    return replace(
+        plan, extra_seconds=None, no_rate=tuple(dtypes), compiled=told(plan.compiled), by_hand=told(plan.by_hand)
     )
 
 

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from artifex_bench import remat_to_budget
+from artifex_bench.case import ATTACHED
+from artifex_bench.measure.budget import target
 from artifex_bench.measure.rates import CPU, described, roofline
 from artifex_bench.targets import compiler_versions, describe, descriptions
 from tests.test_views import ROOT
@@ -39,6 +43,30 @@ def test_a_large_product_takes_its_flops_at_the_peak_of_its_dtype(dtype, peak):
     cost = roofline("gpu").cost(equation(jnp.matmul, x, x))
     assert cost.flops == 2 * 4096**3
     assert cost.seconds == pytest.approx(cost.flops / peak)
+
+
+def test_float64_products_take_the_time_of_float64():
+    with jax.enable_x64(True):
+        x = jnp.zeros((4096, 4096), "float64")
+        eqn = equation(jnp.matmul, x, x)
+    assert roofline("gpu").cost(eqn).seconds == pytest.approx(2 * 4096**3 / 67e12)
+    assert roofline("gpu").unknown_dtype(eqn) is None
+    assert roofline("tpu").unknown_dtype(eqn) == "float64"  # a TPU has none: XLA puts them together from others
+
+
+def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
+    def loss(w_LDD, x_D):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(w @ x), None), x_D, w_LDD)[0].sum()
+
+    where = target(ATTACHED)
+    unknown = replace(where, roofline=replace(CPU, dot_flops={"bfloat16": 1e11}))
+    args = jnp.zeros((4, 16, 16)), jnp.zeros(16)
+    _, known = remat_to_budget(loss, *args, budget=0.5, target=where)
+    _, plan = remat_to_budget(loss, *args, budget=0.5, target=unknown)
+    assert (known.no_rate, plan.no_rate) == ((), ("float32",))
+    assert known.extra_seconds is not None and plan.extra_seconds is None
+    assert "ms" in str(known) and "estimated +" not in str(plan) and "float32" in str(plan)
+    assert all(one["extra_seconds"] is None for one in (*plan.compiled, *plan.by_hand))
 
 
 def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
