@@ -90,15 +90,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def repair(folder: Path) -> int:
-    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut. Makes the file of
-    a run that has none: one that was killed before it had, in a version that did so later.
+    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
+
+    Makes the file where a run has none, as one that was killed at its very beginning. Raises StoreError.
     """
     path = folder / RECORDS
-    path.touch()
-    data = path.read_bytes()
-    torn = len(data) - (data.rfind(b"\n") + 1)
-    if torn:
-        os.truncate(path, len(data) - torn)
+    try:
+        path.touch()
+        data = path.read_bytes()
+        torn = len(data) - (data.rfind(b"\n") + 1)
+        if torn:
+            os.truncate(path, len(data) - torn)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
     return torn
 
 

@@ -258,3 +258,10 @@ def test_what_is_nested_without_end_is_one_line(folder, name):
         f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
     )
     assert "it is nested too deeply" in said
+
+
+def test_a_folder_in_the_place_of_the_records_is_named(folder):
+    (folder / RECORDS).unlink()
+    (folder / RECORDS).mkdir()
+    for action in (store.load, store.repair):
+        assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)

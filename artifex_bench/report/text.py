@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LONGEST = 100  # characters of a text in a plot, whose size follows from its texts
 FORMULA = ("=", "+", "-", "@")  # how a spreadsheet knows a formula (OWASP, "CSV injection")
 # what Markdown reads as more than text, wherever it stands; a star or bar between spaces or letters is none
-_MARKUP = re.compile(r"[\\`\[\]<>&#]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|~~|://")
+_MARKUP = re.compile(r"[\\`\[\]<>&#$~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|://")
 _BLOCK = re.compile(r"^(\d*)([^\w\s&\\])")  # at the beginning of a line: a list, a quote, a heading
 
 

@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from artifex_bench import runner, store
+from artifex_bench import progress, runner, store
 from artifex_bench.advise import advise, words
 from artifex_bench.case import CaseError, CheckpointCase, FaultCase
 from artifex_bench.cli import main
@@ -27,6 +28,7 @@ from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import HEADINGS
 from artifex_bench.runner import Request
+from artifex_bench.visit import Visit
 from tests.build import case, measured, record, taken
 
 NASTY = (
@@ -172,6 +174,17 @@ def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, comm
         assert ":M: [red]x[/red]" in done.output.replace("\n", "")
 
 
+def test_a_terminal_shows_names_as_they_are_while_a_run_goes_on():
+    name = "[red]x[/red] :M: \x1b[31m"
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None, **progress.AS_IT_IS)
+    with progress._Shown(console, 2, 1) as shown:
+        visit = Visit(case(name))
+        shown(visit, None)
+        shown(visit, record(name, "failed", reason=name))
+    told = console.file.getvalue()
+    assert told.count("[red]x[/red] :M: \\x1b[31m") >= 3 and name not in told
+
+
 def test_a_name_that_is_no_text_is_refused():
     for name in ("\ud800", "all\udcff"):
         with pytest.raises(CaseError, match=r"strategy .*: must be a name"):
@@ -186,6 +199,7 @@ def test_a_name_that_is_no_text_is_refused():
         ("all|none", r"all\|none"),
         ("<b>", "&#60;b&#62;"),
         ("dots_saveable 2 * 3", "dots_saveable 2 * 3"),
+        ("$a$", "&#36;a&#36;"),
         ("_a_ **b** ~~c~~", "&#95;a&#95; &#42;&#42;b&#42;&#42; &#126;&#126;c&#126;&#126;"),
         ("[a](http://b)", "&#91;a&#93;(http&#58;&#47;&#47;b)"),
         ("a\\|b", r"a&#92;\|b"),
