@@ -27,7 +27,8 @@ class Leaf:
     projections: tuple[float, ...]
 
 
-# What reports read of an environment, and of the details of a measurement, where JSON could say anything.
+# What reports read of an environment, and of the details of a measurement, where JSON could say anything: a type, the
+# keys of an object that needs them all, or a list with the keys of each of its objects.
 ENVIRONMENT: dict[str, Any] = {
     "versions": Mapping[str, str | None],
     "flags": Mapping[str, str],
@@ -45,11 +46,18 @@ DETAILS: dict[str, dict[str, Any]] = {
         "moment": int,
         "throughout_bytes": Amount,
         "peak_bytes": Amount,
-        "at": Mapping[str, str],
+        "at": dict.fromkeys(("phase", "scope", "operation", "source"), str),
         "phases": tuple[str, ...],
     },
-    "peak_buffers": {"rows": tuple[Mapping[str, Any], ...]},
-    "saved_residuals": {"rows": tuple[Mapping[str, Any], ...]},
+    "peak_buffers": {
+        "rows": [{"bytes": float, **dict.fromkeys(("scope", "operation", "phase", "shape", "source"), str)}]
+    },
+    "saved_residuals": {
+        "rows": [
+            {"bytes": Amount, "name": str | None}
+            | dict.fromkeys(("scope", "operation", "shape", "dtype", "source"), str)
+        ]
+    },
 }
 NEEDED = ("gradient_sketch", "live_bytes")  # whose details are no less than their values
 
@@ -173,7 +181,14 @@ def from_json(data: Any) -> Record:
 def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], place: str, needed: bool = False) -> None:
     """Hold values that are not a dataclass's fields against their types; where they are `needed`, none is left out."""
     for name, kind in kinds.items():
-        if name in values:
-            convert(values[name], kind, f"{place}.{name}")
-        elif needed:
-            raise RecordError(f"{place}.{name}: is missing")
+        here = f"{place}.{name}"
+        if name not in values:
+            if needed:
+                raise RecordError(f"{here}: is missing")
+        elif isinstance(kind, list):
+            for number, row in enumerate(convert(values[name], tuple[Mapping[str, Any], ...], here)):
+                _check(row, kind[0], f"{here}[{number}]", needed=True)
+        elif isinstance(kind, dict):
+            _check(convert(values[name], Mapping[str, Any], here), kind, here, needed=True)
+        else:
+            convert(values[name], kind, here)

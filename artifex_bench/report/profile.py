@@ -53,7 +53,7 @@ def tables(record: Record) -> Iterator[Grid]:
     peak, saved = record.value("compiled_peak_bytes"), record.value("residual_bytes")
     found, live = rows(record, BUFFERS), record.get(LIVE)
     strategy = record.case.strategy if isinstance(record.case, RematCase) else ""
-    if found and live is not None:
+    if found and live is not None and live.values:
         lines = _top(grouped(found), _PEAK_COLUMNS, total="compiled peak")
         at = live.detail["at"]
         words = " ".join(filter(None, (at["phase"], at["scope"], at["operation"], at["source"])))
@@ -73,7 +73,8 @@ def _top(groups: list[Group], columns: Sequence[str], total: str, limit: int = T
     everything = sum(group["bytes"] for group in groups)
 
     def line(size: int, count: Any, cells: Sequence[str]) -> list[str]:
-        return [units.size(size), f"{size / everything:.1%}", str(count), *(cell or ABSENT for cell in cells)]
+        share = f"{size / everything:.1%}" if everything else ABSENT  # arrays may be empty
+        return [units.size(size), share, str(count), *(cell or ABSENT for cell in cells)]
 
     named = [group for group in groups if group.get("phase") != ""]  # else: what is left over, which has no pass
     lines = [line(group["bytes"], group["count"], [group[name] for name in columns]) for group in named[:limit]]

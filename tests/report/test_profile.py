@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench import record as records
 from artifex_bench.measure import profile as measured_profile
 from artifex_bench.record import Measurement
 from artifex_bench.report import plots, profile
 from tests.build import record, taken
+from tests.damage import changed
 
 
 def row(size, operation="exp", scope="layers/mlp", phase="forward", shape="f32[2,4]", source="me/model.py:7"):
@@ -168,3 +172,16 @@ def test_files_hold_every_row_and_the_picture_shows_something(tmp_path, coarse):
 
 def test_what_was_not_taken_is_not_written(tmp_path):
     assert profile.write(record("none", "oom"), tmp_path) == []
+
+
+def test_a_record_of_a_profile_with_one_value_changed_is_refused_or_told():
+    whole = profiled(rows=ROWS[:3])
+    for path, _, damaged in changed(json.loads(json.dumps(records.to_json(whole)))):
+        if path[0] != "measurements" or path[1:2] in ((0,), (1,)):
+            continue  # of which a profile has no more than any record
+        try:
+            found = records.from_json(damaged)
+        except records.RecordError:
+            continue
+        list(profile.tables(found))
+        profile.comparison(found, whole)
