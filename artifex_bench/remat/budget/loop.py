@@ -16,10 +16,10 @@ from artifex_bench.remat.budget.estimate import Candidate
 from artifex_bench.remat.budget.flat import Flat
 from artifex_bench.remat.budget.graph import Rates
 from artifex_bench.remat.budget.kinds import Kind, kind_of
-from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe, without_seconds
+from artifex_bench.remat.budget.plan import BudgetPlan, Built, Tried, describe, estimates, without_seconds
 from artifex_bench.remat.budget.pool import leanest, pool, without
 from artifex_bench.remat.budget.size import Budget, BudgetError, readable
-from artifex_bench.remat.budget.stacks import Fine, Groups, Plain, Stack, planned, stacks_of
+from artifex_bench.remat.budget.stacks import WHOLE, Fine, Groups, Plain, Stack, planned, stacks_of
 
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
@@ -70,6 +70,7 @@ def meet(
     search = _Search(candidates, built, compiles, capacity)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
+    plan = replace(plan, undercut_by=search.undercutting(found))
     equations = (op.eqn for layers in derivatives.values() for _, flat in layers.values() for op in flat.ops)
     if unknown := sorted({dtype for eqn in equations if (dtype := rates.unknown_dtype(eqn))}):
         plan = without_seconds(plan, unknown)
@@ -171,6 +172,20 @@ class _Search:
         (low, below), (high, above) = points[at - 1], points[at]
         return one.bytes + below + (above - below) * (one.saved - low) / (high - low)
 
+    def undercutting(self, found: Tried) -> dict[str, Any] | None:
+        """The candidate that computes the least again of those with less of it and no more peak than what was found.
+
+        Peaks of candidates that were not compiled are predicted.
+        """
+        peaks = [(t.candidate, float(t.peak), True) for t in self.tried if not t.built.refused]
+        tried = [t.candidate for t in self.tried]
+        peaks += [(c, self.predicted(c), False) for c in self.candidates if c not in tried]
+        less = [one for one in peaks if one[0].flops < found.candidate.flops * (1 - 1e-3) and one[1] <= found.peak]
+        if not less:
+            return None
+        one, peak, compiled = min(less, key=lambda c: c[0].flops)
+        return {**estimates(one), "peak": round(peak), "compiled": compiled}
+
     def following(self) -> Candidate | None:
         """What to compile next, or None when nothing promises more."""
         tried = [t.candidate for t in self.tried]
@@ -178,7 +193,8 @@ class _Search:
         best = self.best()
         over = sum(not t.fits(self.limit) for t in self.tried if t.candidate.label != "none")
         if best is None:  # the leanest that is left: peaks are not quite monotone
-            return min(left, key=self.predicted, default=None)
+            plain = (c for c in left if c.label == "none" and WHOLE in c.groups)  # a whole function may gain nothing
+            return next(plain, None) or min(left, key=self.predicted, default=None)
         limit = self.limit * (1 + MARGIN * (1 - over))
         named = [c for c in left if c.label not in OWN and self.predicted(c) <= limit * (1 + ODD)]
         rivals = self.rivals(named, best)

@@ -50,7 +50,7 @@ class Tried:
     def told(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
-            **_estimates(self.candidate),
+            **estimates(self.candidate),
             "predicted": None if self.predicted is None else round(self.predicted),
             "peak": self.peak,
             "refused": self.built.refused,
@@ -92,7 +92,8 @@ class BudgetPlan:
     keeping what is saved, and None where the rate of a product's dtype is not known (`no_rate`). `plan` names the
     candidate chosen, `measured_seconds` are of its runs (none where it was not run), and `compiled` holds every
     candidate that was compiled, in order, with the same figures. `by_hand` has the estimates of all that one would
-    choose by name, compiled or not.
+    choose by name, compiled or not. `undercut_by` is there if another candidate computes less again than the plan and
+    has no more peak (predicted, unless `compiled`): then the plan wins by its seconds alone.
     """
 
     budget: str
@@ -110,6 +111,7 @@ class BudgetPlan:
     by_hand: tuple[dict[str, Any], ...]
     compiler_options: Mapping[str, Any] = field(default_factory=dict)
     no_rate: tuple[str, ...] = ()
+    undercut_by: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -125,6 +127,8 @@ class BudgetPlan:
             "computing again, and of writing and reading what is saved",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
+        if self.undercut_by:
+            lines.append(f"  {_won(self)}")
         if self.no_rate:
             lines.append(
                 f"  no times are estimated: the rate of {' and '.join(self.no_rate)} products is not known; plans are "
@@ -147,6 +151,20 @@ def _line(one: dict[str, Any]) -> str:
     times = one["measured_seconds"]
     words += f", measured {1e3 * min(times):.3g} ms a step" if times else ""
     return f"{words}: taken" if one["taken"] else words
+
+
+def _won(plan: BudgetPlan) -> str:
+    """What the plan wins over the candidate that undercuts it."""
+    other = plan.undercut_by
+    assert other is not None
+    peak = f"{readable(other['peak'])}{'' if other['compiled'] else ' predicted'}"
+    words = f"{other['plan']} computes less again (+{other['extra_flops'] / 1e9:.3g} GFLOP) with a peak of {peak}"
+    if plan.measured_seconds:
+        return f"{words}; {plan.plan} was measured faster"
+    if plan.extra_seconds is None:
+        return f"{words}; {plan.plan} reads and writes less"
+    faster = 1e3 * (other["extra_seconds"] - plan.extra_seconds)
+    return f"{words}; {plan.plan} is an estimated {faster:.3g} ms faster, because it reads and writes less"
 
 
 def _many(count: int, word: str) -> str:
@@ -184,7 +202,7 @@ def describe(
         found.seconds,
         groups,
         tuple({**t.told(), "taken": t is found} for t in tried),
-        tuple(_estimates(one) for one in by_hand(kinds)),
+        tuple(estimates(one) for one in by_hand(kinds)),
     )
 
 
@@ -199,7 +217,8 @@ def without_seconds(plan: BudgetPlan, dtypes: Sequence[str]) -> BudgetPlan:
     )
 
 
-def _estimates(one: Candidate) -> dict[str, Any]:
+def estimates(one: Candidate) -> dict[str, Any]:
+    """What a candidate adds to a step, as plain JSON values."""
     return {"plan": one.label, "extra_flops": one.flops, "extra_seconds": one.seconds}
 
 

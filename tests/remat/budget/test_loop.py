@@ -14,7 +14,7 @@ from artifex_bench.remat.budget.kinds import Part
 from artifex_bench.remat.budget.loop import COMPILES, RUNS, _Search
 from artifex_bench.remat.budget.plan import Built, _alike
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
-from artifex_bench.remat.budget.stacks import AGAIN, Fine, Plain
+from artifex_bench.remat.budget.stacks import AGAIN, WHOLE, Fine, Plain
 from artifex_bench.remat.strategies import Plan, Policy
 
 MIB = 2**20
@@ -76,6 +76,32 @@ def test_of_those_that_fit_the_fastest_as_measured_is_taken_and_named_policies_a
     assert found.candidate.label == "named-1"  # named-2 would be faster, and does not fit
     assert len(found.seconds) == RUNS
     assert [bool(t.seconds) for t in search.tried] == [True, True, False, True]
+
+
+def test_a_plan_that_another_undercuts_says_so():
+    """The second plan saves more than the policy, computes more again, and is the faster by the rates alone."""
+    lean, plan = (Candidate("plan", {"s": ((i, None),)}, i * MIB, i * MIB, 2.0 - i, 9.0 - i) for i in range(2))
+    policy = Candidate("policy", {"s": ((9, None),)}, 0.5 * MIB, MIB, 1.9, 3.0)
+    search = _Search([lean, plan, policy], lambda one: Built(int(10 * MIB + one.bytes)), COMPILES)
+    found = search.run(Budget("", bytes=20 * MIB), lean, lean)
+    assert found.candidate == plan
+    assert search.undercutting(found) == {
+        "plan": "policy",
+        "extra_flops": 3.0,
+        "extra_seconds": 1.9,
+        "peak": int(10.5 * MIB),
+        "compiled": False,
+    }
+    assert search.undercutting(search.compile(policy)) is None
+
+
+def test_a_function_without_layers_may_be_leanest_as_it_is():
+    """What a plan of it computes again may be scheduled all at once."""
+    plans = [Candidate("plan", {WHOLE: ((1, None),)}, i * MIB, i * MIB, 9.0 - i, 0.0) for i in range(9)]
+    plain = Candidate("none", {WHOLE: ((1, None),)}, 20 * MIB, 20 * MIB, 9.0, 0.0)
+    search = _Search([*plans, plain], lambda one: Built((10 if one is plain else 30) * MIB), COMPILES)
+    assert search.run(Budget("", bytes=11 * MIB), plans[0], plain).candidate is plain
+    assert [t.candidate for t in search.tried][:2] == [plans[0], plain]
 
 
 def test_what_the_compiler_refuses_meets_no_budget():
