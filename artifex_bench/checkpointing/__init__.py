@@ -10,7 +10,8 @@ from typing import Any
 
 _WHERE = {
     "errors": (
-        "CheckpointError CheckpointNotFoundError CheckpointPermissionError CorruptCheckpointError DiskFullError "
+        "CheckpointError CheckpointNotFoundError CheckpointPermissionError CorruptCheckpointError "
+        "DirectoryInUseError DiskFullError "
         "SaveFailedError StepExistsError TemplateMismatchError UnsupportedLeafError UnverifiedCheckpointWarning"
     ),
     "faults": "FAULTS",

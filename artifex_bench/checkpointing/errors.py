@@ -14,6 +14,10 @@ class CheckpointNotFoundError(CheckpointError):
     """The directory, the step or the item asked for is not there."""
 
 
+class DirectoryInUseError(CheckpointError):
+    """Another manager writes to the directory, in this process or another."""
+
+
 class StepExistsError(CheckpointError):
     """The step is already saved, or is older than the newest saved step: saving it would replace history."""
 

@@ -109,8 +109,9 @@ def _load(manager: CheckpointManager, templates: Mapping[str, Any], step: int, a
 def set_aside(manager: CheckpointManager, step: int) -> Path:
     """Move a step into the folder `damaged`, so that saving can go on from an older one; gives its new place.
 
-    Nothing is deleted. Raises CheckpointNotFoundError where there is no such step.
+    Nothing is deleted. Raises CheckpointNotFoundError where there is no such step, and what `claim` raises.
     """
+    manager.claim()
     source = manager.step_directory(step)
     if not source.is_dir():
         raise CheckpointNotFoundError(f"no step {step} in {manager.directory}: nothing to set aside")

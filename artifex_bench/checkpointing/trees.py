@@ -122,6 +122,13 @@ def load_items(
     Raises CheckpointNotFoundError (no such step or item), TemplateMismatchError, CorruptCheckpointError,
     CheckpointPermissionError, and the failure of an earlier background save.
     """
+    with manager.exclusive():  # another thread's save must not delete the step meanwhile
+        return _load_step(manager, templates, step, partial, verify)
+
+
+def _load_step(
+    manager: CheckpointManager, templates: Mapping[str, Any], step: int | None, partial: bool, verify: bool
+) -> Loaded | None:
     manager.wait_until_finished()
     if step is None:
         step = manager.latest_step()
@@ -146,7 +153,7 @@ def load_items(
 def _load(manager: CheckpointManager, templates: Mapping[str, Any], step: int, partial: bool, verify: bool) -> Loaded:
     folder = manager.step_directory(step)
     manifest = digests.read_manifest(folder, step)
-    if manifest is None:
+    if manifest is None or not manifest.items:  # or it was saved by Orbax alone, through our manager
         _check_plain(folder, step, list(templates))
         warnings.warn(
             f"step {step} in {folder} has no digests (it is of plain Orbax): it is loaded unverified",

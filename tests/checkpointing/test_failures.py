@@ -17,7 +17,6 @@ import pytest
 from artifex_bench.checkpointing import (
     CheckpointError,
     CheckpointPermissionError,
-    CorruptCheckpointError,
     DiskFullError,
     SaveFailedError,
     load_tree,
@@ -182,10 +181,7 @@ while True:
 
 
 def test_the_last_committed_step_outlives_a_kill(tmp_path):
-    """kill -9 in the middle of asynchronous saves, again and again in one directory (CHECKPOINT_KILLS times).
-
-    What retention was deleting at that moment may be left in parts, which a load refuses.
-    """
+    """kill -9 in the middle of asynchronous saves, again and again in one directory (CHECKPOINT_KILLS times)."""
     chance = random.Random(0)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
     for number in range(KILLS):
@@ -204,11 +200,7 @@ def test_the_last_committed_step_outlives_a_kill(tmp_path):
             latest = manager.latest_step()
             assert latest is not None and latest >= committed
             for step in manager.all_steps():
-                try:
-                    tree, _ = load_tree(manager, step=step)
-                except CorruptCheckpointError:  # the oldest was being deleted when the kill came
-                    assert step == min(manager.all_steps()) < latest
-                    continue
+                tree, _ = load_tree(manager, step=step)
                 assert {name: set(w) for name, w in tree.items()} == {f"w{i}": {float(step + i)} for i in range(8)}
 
 
@@ -216,6 +208,7 @@ def test_what_a_kill_left_behind_does_not_stop_the_same_step(tmp_path, manager_a
     manager = save_tree(manager_at(), 1, SMALL)
     left = manager.step_directory(2).with_name("2.orbax-checkpoint-tmp")
     shutil.copytree(manager.step_directory(1), left)
+    manager.close()
     again = manager_at()
     assert again.all_steps() == [1]
     assert save_tree(again, 2, SMALL).all_steps() == [1, 2]
