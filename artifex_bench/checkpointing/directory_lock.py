@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from artifex_bench.checkpointing.errors import DirectoryInUseError
@@ -63,8 +64,9 @@ class DirectoryLock:
         if file is not None:
             os.close(file)
 
-    def __del__(self) -> None:
-        self.release()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self._file is not None:
+            close(self._file)  # at the end of Python, when modules are gone
 
 
 def _locked(path: Path) -> int | None:

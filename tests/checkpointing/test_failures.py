@@ -130,6 +130,36 @@ def test_training_goes_on_after_a_full_disk(tmpfs, manager_at):
     assert reader.all_steps() == [1, 3]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_disk_without_one_free_byte_is_told_once_and_costs_no_other_save(tmpfs, manager_at, asynchronous):
+    manager = save_tree(manager_at(tmpfs, asynchronous=asynchronous), 1, SMALL)
+    manager.wait_until_finished()
+    filler = tmpfs / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(DiskFullError, match="step 2 is not saved"):
+        save_tree(manager, 2, SMALL)
+        manager.wait_until_finished()
+    manager.check_for_errors()
+    filler.unlink()
+    save_tree(manager, 3, SMALL)
+    manager.close()
+    assert manager.all_steps() == [1, 3]
+
+
+def test_a_directory_on_a_disk_that_is_full_already_can_be_read(tmpfs, manager_at):
+    save_tree(manager_at(tmpfs), 1, SMALL).close()
+    with pytest.raises(OSError, match="No space"), (tmpfs / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    manager = manager_at(tmpfs)
+    assert_same(load_tree(manager, SMALL)[0], SMALL)
+    with pytest.raises(DiskFullError):
+        save_tree(manager, 2, SMALL)
+    assert manager.all_steps() == [1]
+
+
 def test_old_steps_are_not_deleted_for_one_that_failed(tmpfs, manager_at):
     from artifex_bench.checkpointing import Retention
 
