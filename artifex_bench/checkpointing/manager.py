@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,14 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from artifex_bench.checkpointing.access import Access, primary_says
+from artifex_bench.checkpointing.access import Access, primary_says, usable_directory
 from artifex_bench.checkpointing.disposal import Deleter, remove_step, remove_unfinished
 from artifex_bench.checkpointing.durability import make_durable
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
-    CheckpointNotFoundError,
-    CheckpointPermissionError,
     CorruptCheckpointError,
     SaveFailedError,
     StepExistsError,
-    is_denied,
     missing_step,
     save_failure,
 )
@@ -43,6 +41,7 @@ from artifex_bench.checkpointing.marks import MARK
 from artifex_bench.checkpointing.names import Names
 from artifex_bench.checkpointing.retention import Retention
 from artifex_bench.checkpointing.step_info import StepInfo, committed_steps, is_as_saved, known_info, read_info
+from artifex_bench.compat import before_threads_stop
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +63,7 @@ def setup_checkpoint_manager(
     Raises CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where
     it cannot be, and ValueError for an unknown format.
     """
-    directory = Path(base_dir).absolute()
-    if not directory.is_dir():
-        if directory.exists():
-            raise CheckpointNotFoundError(f"{directory} is a file: give a directory for checkpoints")
-        if read_only or not create:
-            raise CheckpointNotFoundError(f"{directory} does not exist: check the path, or let create=True make it")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if is_denied(error):
-                raise CheckpointPermissionError(f"cannot make {directory}: {error.strerror}", step=-1) from error
-            raise CheckpointError(f"cannot make {directory}: {error.strerror}") from error
+    directory = usable_directory(base_dir, create=create and not read_only)
     manager = CheckpointManager(
         directory,
         retention=retention or Retention(),
@@ -108,8 +96,8 @@ class CheckpointManager(ocp.CheckpointManager):
         self._root = directory
         self._access = Access(directory, read_only=read_only)
         self._deleter = Deleter(directory, retention)
-        self._background = ThreadPoolExecutor(1, "checkpoint")
-        self._pending: Future[None] | None = None
+        self._background = futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: futures.Future[None] | None = None
         self._lost: SaveFailedError | None = None
         self._closed = False
         self._orbax_options = ocp.CheckpointManagerOptions(
@@ -123,6 +111,7 @@ class CheckpointManager(ocp.CheckpointManager):
             step_name_format=Names(),
         )
         super().__init__(directory, options=self._orbax_options, handler_registry=registry())
+        before_threads_stop(functools.partial(_let_finish, weakref.ref(self)))
         atexit.register(_last_word, weakref.ref(self))
 
     # What is there
@@ -351,6 +340,13 @@ class CheckpointManager(ocp.CheckpointManager):
         if self._access.claimed and jax.process_index() == 0:
             remove_unfinished(self._root, step)
         return failure
+
+
+def _let_finish(manager: weakref.ref[CheckpointManager]) -> None:
+    """At the end of a program that did not close its manager: what is being saved needs threads to be saved."""
+    found = manager()
+    if found is not None and found._pending is not None and not found._access.forked:
+        futures.wait([found._pending])
 
 
 def _last_word(manager: weakref.ref[CheckpointManager]) -> None:
