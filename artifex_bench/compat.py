@@ -12,7 +12,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,6 +254,17 @@ def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
     from orbax.checkpoint import future
 
     return future.CommitFutureAwaitingContractedSignals(writing, name=name)
+
+
+def settle_failed_save(manager: Any) -> None:
+    """Wait until Orbax writes nothing more of a save that failed, and forget what else failed in it (orbax 0.12.8).
+
+    Orbax raises a failure of the metadata while its threads still write the arrays, and would raise a failure of theirs
+    as that of the next save.
+    """
+    for _ in ("the arrays", "the metadata"):
+        with suppress(Exception):
+            manager._wait_for_checkpointers()
 
 
 def before_threads_stop(call: Callable[[], None]) -> None:

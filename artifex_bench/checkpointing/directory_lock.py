@@ -49,7 +49,7 @@ class DirectoryLock:
         self._file = file
         _held.add(self)
         with contextlib.suppress(OSError):  # a full disk: the name is for messages alone
-            path.write_text(f"{os.getpid()} {socket.gethostname()}")
+            path.write_text(f"{os.getpid()} {socket.gethostname()}".ljust(80))  # the same size whoever writes
 
     def release(self) -> None:
         """Let go of the lock, if it is held."""
@@ -95,7 +95,7 @@ def _flock(file: int) -> int:
 
 def _in_use(directory: Path) -> str:
     try:
-        process, _, host = (directory / LOCK).read_text().partition(" ")
+        process, _, host = (directory / LOCK).read_text().strip().partition(" ")
     except (OSError, ValueError):
         process = host = ""
     if (process, host) == (str(os.getpid()), socket.gethostname()):

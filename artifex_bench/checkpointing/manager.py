@@ -41,7 +41,7 @@ from artifex_bench.checkpointing.marks import MARK
 from artifex_bench.checkpointing.names import Names
 from artifex_bench.checkpointing.retention import Retention
 from artifex_bench.checkpointing.step_info import StepInfo, committed_steps, is_as_saved, known_info, read_info
-from artifex_bench.compat import before_threads_stop
+from artifex_bench.compat import before_threads_stop, settle_failed_save
 
 log = logging.getLogger(__name__)
 
@@ -333,10 +333,7 @@ class CheckpointManager(ocp.CheckpointManager):
         failure = save_failure(error, step, self._root)
         self._lost = failure
         log.error("%s", failure)
-        with contextlib.suppress(
-            Exception
-        ):  # Orbax would raise what else failed in this save as the next one's failure
-            super().check_for_errors()
+        settle_failed_save(self)
         if self._access.claimed and jax.process_index() == 0:
             remove_unfinished(self._root, step)
         return failure
