@@ -24,18 +24,18 @@ from artifex_bench.checkpointing import retention as retentions
 from artifex_bench.checkpointing.durability import make_durable
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
-    CheckpointNotFoundError,
     CheckpointPermissionError,
     SaveFailedError,
     StepExistsError,
-    is_denied,
+    change_failure,
     missing_step,
     save_failure,
 )
 from artifex_bench.checkpointing.formats import Format, resolve_format
 from artifex_bench.checkpointing.handlers import DigestHandler, DigestRestore, DigestSave, TreeHandler, TreeSave
 from artifex_bench.checkpointing.marks import MARK, read_mark
-from artifex_bench.checkpointing.names import Names
+from artifex_bench.checkpointing.names import Names, list_steps, whole_step
+from artifex_bench.checkpointing.paths import open_directory
 from artifex_bench.checkpointing.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -54,22 +54,12 @@ def setup_checkpoint_manager(
 
     `retention` says which steps stay (the last 5), `format` is "auto", a name in FORMATS or a Format; `asynchronous`
     saves write in the background, and a failure of theirs is raised at the next call and by `close`: use the manager
-    in a `with`. `read_only` managers save and delete nothing.
-    Raises CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where
-    it cannot be, and ValueError for an unknown format.
+    in a `with`. `read_only` managers save and delete nothing, and see what other processes save.
+    `~` is expanded. Raises UnsupportedPathError for a URL or another path that is no local directory's,
+    CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where it
+    cannot be made or read, and ValueError for an unknown format.
     """
-    directory = Path(base_dir).absolute()
-    if not directory.is_dir():
-        if directory.exists():
-            raise CheckpointNotFoundError(f"{directory} is a file: give a directory for checkpoints")
-        if read_only or not create:
-            raise CheckpointNotFoundError(f"{directory} does not exist: check the path, or let create=True make it")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if is_denied(error):
-                raise CheckpointPermissionError(f"cannot make {directory}: {error.strerror}", step=-1) from error
-            raise CheckpointError(f"cannot make {directory}: {error.strerror}") from error
+    directory = open_directory(base_dir, create=create and not read_only)
     manager = CheckpointManager(
         directory,
         retention=retention or Retention(),
@@ -95,6 +85,7 @@ class CheckpointManager(ocp.CheckpointManager):
         self.retention = retention
         self.format = resolve_format(format)
         self.asynchronous = asynchronous
+        self.read_only = read_only
         self._root = directory
         self._pins: dict[int, bool] = {}
         self._pending: int | None = None
@@ -126,8 +117,13 @@ class CheckpointManager(ocp.CheckpointManager):
         return self._root / str(step)
 
     def all_steps(self, read: bool = False) -> list[int]:
-        """The committed steps, oldest first: a step in the background's hands is not among them."""
-        steps = super().all_steps(read)
+        """The committed steps, oldest first: a step in the background's hands is not among them.
+
+        With `read=True`, and always by a read-only manager, they are listed anew: others may save and delete some.
+        """
+        if read or self.read_only:
+            return list_steps(self._root)
+        steps = super().all_steps()
         return [s for s in steps if s != self._pending or self.step_directory(s).is_dir()]
 
     def latest_step(self) -> int | None:
@@ -168,8 +164,8 @@ class CheckpointManager(ocp.CheckpointManager):
         for metrics that are not numbers or are missing, and DiskFullError, CheckpointPermissionError or
         SaveFailedError for a save that did not commit.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ValueError(f"step {step!r}: must be a whole number of 0 or more")
+        step = whole_step(step)
+        self.check_writable(f"step {step} is not saved", step)
         self.wait_until_finished()
         self._check_step(step)
         kwargs["metrics"] = self.retention.checked(kwargs.get("metrics"))
@@ -216,12 +212,29 @@ class CheckpointManager(ocp.CheckpointManager):
             self.wait_until_finished()
 
     def delete(self, step: int) -> None:
-        """Delete a committed step, pinned or not. Raises CheckpointNotFoundError where there is none."""
+        """Delete a committed step, pinned or not.
+
+        Raises CheckpointNotFoundError where there is none, CheckpointPermissionError where it may not be deleted, and
+        CheckpointError where it cannot be.
+        """
+        step = whole_step(step)
+        self.check_writable(f"step {step} is not deleted", step)
         self.wait_until_finished()
+        self.reload()
         if step not in self.all_steps():
             raise missing_step(step, self._root, self.all_steps())
-        super().delete(step)
+        try:
+            super().delete(step)
+        except OSError as error:
+            raise change_failure(error, f"step {step} is not deleted", step) from error
         self._pins.pop(step, None)
+
+    def check_writable(self, what_fails: str, step: int) -> None:
+        """Raise CheckpointPermissionError, which begins with `what_fails`, where this manager is read-only."""
+        if self.read_only:
+            raise CheckpointPermissionError(
+                f"{what_fails}: the manager of {self._root} is read-only: set one up without read_only=True", step=step
+            )
 
     def close(self) -> None:
         """Wait, let go of everything, and raise what failed and was not made good by a later save."""
