@@ -127,6 +127,7 @@ def _write(directory: Path, step: int, held: Mapping[str, Sequence[tuple[Leaf, l
             leaf.name: {
                 "path": leaf.path,
                 "kind": leaf.kind,
+                "containers": leaf.containers,
                 "shape": leaf.shape,
                 "dtype": leaf.dtype,
                 "stored": leaf.stored,

@@ -19,7 +19,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from artifex_bench.checkpointing import digests, leaves, plain
+from artifex_bench.checkpointing.containers import is_empty
 from artifex_bench.checkpointing.digests import Entry, Manifest
+from artifex_bench.checkpointing.encoding import decode
 from artifex_bench.checkpointing.errors import (
     CheckpointNotFoundError,
     CheckpointPermissionError,
@@ -116,7 +118,8 @@ def _load(
                 "recover_from_corruption(…, allow_unverified=True), and save it anew"
             )
         warnings.warn(f"{what}: it is loaded unverified", UnverifiedCheckpointWarning, stacklevel=5)
-        found = {name: plain.load(folder, step, name, template, partial) for name, template in templates.items()}
+        only = len(templates) == 1
+        found = {n: plain.load(folder, step, n, t, partial=partial, only=only) for n, t in templates.items()}
         return Loaded(found, step, verified=False)
     if missing := [name for name in templates if name not in manifest.items]:
         raise CheckpointNotFoundError(
@@ -146,8 +149,8 @@ class _Plan:
         values = []
         for (name, entry, _), like in zip(self.rows, self.originals, strict=True):
             value = arrays[name] if entry.stored else _without_bytes(entry, like)
-            values.append(leaves.decode(entry.kind, value, like))
-        if self.treedef is None and [entry.path for _, entry, _ in self.rows] == [""]:
+            values.append(decode(entry.kind, value, like))
+        if self.treedef is None and [(e.path, e.containers) for _, e, _ in self.rows] == [("", ())]:
             return values[0]  # the tree is one leaf, or one empty container
         if self.treedef is None:
             return leaves.nested([(name, value) for (name, _, _), value in zip(self.rows, values, strict=True)])
@@ -159,14 +162,8 @@ def _plan(manifest: Manifest, item: str, template: Any, partial: bool) -> _Plan:
     if template is None:
         return _Plan([(name, entry, None) for name, entry in entries.items()], None, [None] * len(entries))
     wanted, treedef = leaves.flatten(template)
-    compare(
-        manifest.step,
-        item,
-        {n: (e.path, e.kind, e.shape, e.dtype) for n, e in entries.items()},
-        wanted,
-        partial,
-    )
-    originals = jax.tree_util.tree_leaves(template, is_leaf=leaves.is_empty)
+    compare(manifest.step, item, entries, wanted, partial)
+    originals = jax.tree_util.tree_leaves(template, is_leaf=is_empty)
     return _Plan([(leaf.name, entries[leaf.name], leaf) for leaf in wanted], treedef, originals)
 
 
