@@ -57,8 +57,11 @@ def setup_checkpoint_manager(
     in a `with`. `read_only` managers save and delete nothing, and see what other processes save.
     `~` is expanded. Raises UnsupportedPathError for a URL or another path that is no local directory's,
     CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where it
-    cannot be made or read, and ValueError for an unknown format.
+    cannot be made or read, and ValueError for an unknown format or what is no Retention; nothing is made then.
     """
+    resolve_format(format)
+    if retention is not None and not isinstance(retention, Retention):
+        raise ValueError(f"retention {retention!r}: must be a Retention")
     directory = open_directory(base_dir, create=create and not read_only)
     manager = CheckpointManager(
         directory,

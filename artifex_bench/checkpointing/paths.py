@@ -1,7 +1,8 @@
 """The directory that checkpoints go to: a local path that every library below writes to as it is given. No JAX.
 
-TensorStore takes a backslash for a slash, and Orbax takes `gs:` anywhere in a path for a bucket: the arrays would land
-in another folder than their metadata. Such paths are refused before anything is written.
+TensorStore takes a backslash for a slash; Orbax takes `gs:` anywhere in a path for a bucket, and * ? [ for a pattern
+when it merges the files of OCDBT. Arrays would land in another folder than their metadata, or in none: such paths are
+refused before anything is written.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         raise refused("is a URL, or has a folder named like a URL's scheme; buckets are not supported")
     if "\\" in str(absolute):
         raise refused("has a backslash, which TensorStore takes for a slash")
-    if "\0" in str(absolute) or not _is_utf8(str(absolute)):
-        raise refused("has characters that no file name in UTF-8 has")
+    if any(c in "*?[" for c in str(absolute)):
+        raise refused("has one of the characters * ? [, which Orbax takes for a pattern")
+    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in str(absolute)):
+        raise refused("has control characters, or is not in UTF-8")
     return absolute
 
 
@@ -54,7 +57,7 @@ def open_directory(path: str | os.PathLike[str], *, create: bool) -> Path:
     """
     directory = local_path(path)
     try:
-        if create and not directory.exists():
+        if create:
             directory.mkdir(parents=True, exist_ok=True)
         os.scandir(directory).close()
     except FileNotFoundError as error:
@@ -63,19 +66,11 @@ def open_directory(path: str | os.PathLike[str], *, create: bool) -> Path:
         raise CheckpointNotFoundError(
             f"{directory} does not exist: check the path, or let create=True make it"
         ) from error
-    except NotADirectoryError as error:
-        raise CheckpointNotFoundError(f"{directory} is a file, or below one: give a directory") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise CheckpointNotFoundError(f"{directory} is no directory, or is below a file: give a directory") from error
     except OSError as error:
         failed = "read" if os.path.lexists(directory) else "make"
         if is_denied(error):
             raise CheckpointPermissionError(f"cannot {failed} {directory}: {error.strerror}", step=-1) from error
         raise CheckpointError(f"cannot {failed} {directory}: {error.strerror}") from error
     return directory
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -57,7 +57,8 @@ def setup_training_from_checkpoint(
 
     An undamaged step that does not hold a whole training state is left where it is, and raises: its training would
     start anew. Raises CheckpointNotFoundError for one that lacks an item, UnverifiedCheckpointError for one of plain
-    Orbax, TemplateMismatchError where `create` makes another model, and what `setup_checkpoint_manager` raises.
+    Orbax, TemplateMismatchError where `create` makes another model, ValueError where it makes no TrainingState, and
+    what `setup_checkpoint_manager` raises.
     """
     manager, directory = setup_checkpoint_manager(
         checkpoint_dir, retention=retention, format=format, asynchronous=asynchronous
@@ -65,6 +66,8 @@ def setup_training_from_checkpoint(
     with ExitStack() as closed_on_failure:
         closed_on_failure.callback(manager.close)
         state = create()
+        if not isinstance(state, TrainingState):
+            raise ValueError(f"`create` made a {type(state).__name__}: it must make a TrainingState")
         found = recover(manager, _items(state))
         _check_whole(state, found)
         for skipped in found.skipped:

@@ -5,6 +5,7 @@ A step holds items (named trees, each an Orbax item) and their digests; `loading
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from artifex_bench.checkpointing.handlers import DigestSave, TreeSave
 from artifex_bench.checkpointing.leaves import Leaf
 from artifex_bench.checkpointing.loading import Loaded, load_step
 from artifex_bench.checkpointing.manager import CheckpointManager
-from artifex_bench.checkpointing.marks import MARK
+from artifex_bench.checkpointing.marks import MARK, STEP_METADATA
 from artifex_bench.checkpointing.names import whole_step
 
 TREE = "tree"  # the item that save_tree writes
+_ITEM = re.compile(r"[\w-][\w .-]{0,99}")
+_RESERVED = frozenset({digests.ITEM, "metrics", STEP_METADATA, "commit_success.txt"})  # Orbax's names, and ours
 MOST_NEW = 100  # steps that may be saved by another process before reading one is given up
 
 
@@ -64,15 +67,22 @@ def save_items(
 
     An asynchronous manager returns once the arrays are held: the training step may overwrite them (donation).
     `metrics` are numbers kept with the step, `keep=True` pins it. Every process calls this with the same items.
-    Raises UnsupportedLeafError for a leaf that cannot be stored, and what `CheckpointManager.save` raises.
+    Weak types of JAX are kept. Subclasses of arrays and numbers (MaskedArray, IntEnum) are refused, because they would
+    lose what they add.
+    Raises ValueError for an item's name that Orbax cannot store, UnsupportedLeafError for a leaf that cannot be stored,
+    and what `CheckpointManager.save` raises.
     """
     step = whole_step(step)
-    flat = {name: leaves.flatten(tree)[0] for name, tree in items.items()}
+    for name in _checked(items):
+        if name in _RESERVED or not isinstance(name, str) or not _ITEM.fullmatch(name):
+            raise ValueError(
+                f"item {name!r}: must be up to 100 letters, digits, '_', '-', '.' and spaces, begin with none of the "
+                f"last two, and be none of {', '.join(sorted(_RESERVED))}"
+            )
+    flat = {name: leaves.flatten_values(tree) for name, tree in items.items()}
     mark = {"digests": digests.VERSION}
     args: dict[str, Any] = {digests.ITEM: DigestSave(step, flat)}
     for name, found in flat.items():
-        if name == digests.ITEM:
-            raise ValueError(f"item {name!r} holds the digests: give your tree another name")
         if stored := [leaf for leaf in found if leaf.stored]:  # Orbax refuses an item without arrays
             args[name] = _save_args(stored, manager.format, mark)
     manager.save(step, args=ocp.args.Composite(**args), metrics=metrics, keep=keep, mark=mark)
@@ -99,10 +109,11 @@ def load_items(
     Checkpoints of plain Orbax have no digests: they load with an UnverifiedCheckpointWarning, or not at all with
     `allow_unverified=False`. The steps are listed anew, and where the latest one is deleted by another process while it
     is read, the then latest is loaded.
-    Raises ValueError for a step that is no whole number, CheckpointNotFoundError (no such directory, step or item),
-    StepDeletedError, TemplateMismatchError, CorruptCheckpointError, UnverifiedCheckpointError, UnsupportedLeafError,
-    CheckpointPermissionError, and the failure of an earlier background save.
+    Raises ValueError for a step that is no whole number or templates without names, CheckpointNotFoundError (no such
+    directory, step or item), StepDeletedError, TemplateMismatchError, UnsupportedLeafError, CorruptCheckpointError,
+    UnverifiedCheckpointError, CheckpointPermissionError, and the failure of an earlier background save.
     """
+    _checked(templates)
     how = {"partial": partial, "verify": verify, "allow_unverified": allow_unverified}
     manager.wait_until_finished()
     if step is not None:
@@ -138,6 +149,12 @@ def newest_first(manager: CheckpointManager) -> Iterator[int]:
         step = max(left)
         seen.add(step)
         yield step
+
+
+def _checked(items: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(items, Mapping):
+        raise ValueError(f"items of type {type(items).__name__}: must be a dict from names to trees")
+    return items
 
 
 def _save_args(stored: Sequence[Leaf], format: Format | None, mark: Mapping[str, Any]) -> TreeSave:
