@@ -223,7 +223,8 @@ class CheckpointManager(ocp.CheckpointManager):
         step = whole_step(step)
         self.check_writable(f"step {step} is not deleted", step)
         self.wait_until_finished()
-        self.reload()
+        if step not in self.all_steps():
+            self.reload()  # another manager may have saved it
         if step not in self.all_steps():
             raise missing_step(step, self._root, self.all_steps())
         try:

@@ -116,27 +116,40 @@ def set_aside(manager: CheckpointManager, step: int) -> Path:
     step = whole_step(step)
     manager.check_writable(f"step {step} is not set aside", step)
     manager.wait_until_finished()
-    if step not in (steps := manager.all_steps(read=True)):
-        raise missing_step(step, manager.directory, steps)
-    source = manager.step_directory(step)
-    folder = source.parent / SET_ASIDE
-    number = 0
-    if jax.process_index() == 0:
-        try:
-            folder.mkdir(exist_ok=True)
-            number = next(n for n in itertools.count() if not os.path.lexists(_place(folder, step, n)))
-            source.rename(_place(folder, step, number))
-        except OSError as error:
-            raise change_failure(error, f"step {step} is not set aside", step) from error
-    if jax.process_count() > 1:
+    several = jax.process_count() > 1
+    if several:
         from jax.experimental import multihost_utils
 
+        multihost_utils.sync_global_devices(f"set aside {step}")  # another process may still be reading it
+    number, failure = 0, CheckpointError(f"step {step} is not set aside: the first process could not move it")
+    if jax.process_index() == 0:
+        try:
+            number = _move(manager, step)
+        except CheckpointError as error:
+            number, failure = -1, error
+    if several:
         number = int(multihost_utils.broadcast_one_to_all(number))
+    if number < 0:
+        raise failure
     manager.reload()
-    target = _place(folder, step, number)
+    target = _place(manager, step, number)
     log.warning("step %d is set aside as %s", step, target)
     return target
 
 
-def _place(folder: Path, step: int, number: int) -> Path:
+def _move(manager: CheckpointManager, step: int) -> int:
+    """Move the step to the first free place, and give its number."""
+    if step not in (steps := manager.all_steps(read=True)):
+        raise missing_step(step, manager.directory, steps)
+    try:
+        _place(manager, step, 0).parent.mkdir(exist_ok=True)
+        number = next(n for n in itertools.count() if not os.path.lexists(_place(manager, step, n)))
+        manager.step_directory(step).rename(_place(manager, step, number))
+    except OSError as error:
+        raise change_failure(error, f"step {step} is not set aside", step) from error
+    return number
+
+
+def _place(manager: CheckpointManager, step: int, number: int) -> Path:
+    folder = manager.step_directory(step).parent / SET_ASIDE
     return folder / (f"{step}-{number}" if number else str(step))

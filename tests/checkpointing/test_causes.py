@@ -6,6 +6,7 @@ None of these is damage, and none of them hides a good step.
 from __future__ import annotations
 
 import contextlib
+import grp  # noqa: F401  pathlib imports it when first needed, and nobody may not read Python's own files everywhere
 import os
 import resource
 import shutil
