@@ -84,19 +84,25 @@ def load_step(
 def _is_deleted(folder: Path, newer_exists: bool) -> bool:
     """True where the folder is gone, or is going: retention deletes it file by file, and never the newest step."""
     if newer_exists and folder.is_dir():
-        before = sum(1 for _ in folder.rglob("*"))
+        before = len(_paths(folder))
         time.sleep(DELETION_SHOWS)
-        return not folder.is_dir() or sum(1 for _ in folder.rglob("*")) < before
+        return not folder.is_dir() or len(_paths(folder)) < before
     return not folder.is_dir()
 
 
 def _unreadable(folder: Path) -> Path | None:
     """The first path of a step that this user may not read. Orbax says of such a folder that its files are missing."""
     effective = os.access in os.supports_effective_ids
-    for path in (folder, *sorted(folder.rglob("*"))):
-        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0), effective_ids=effective):
+    for path in _paths(folder):
+        if path.exists() and not os.access(path, os.R_OK | path.is_dir() * os.X_OK, effective_ids=effective):
             return path
     return None
+
+
+def _paths(folder: Path) -> list[Path]:
+    """The folder and all that is in it, outermost first; what vanishes or may not be listed meanwhile is left out."""
+    below = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
+    return [folder, *below]
 
 
 def _load(

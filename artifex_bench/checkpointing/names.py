@@ -17,6 +17,7 @@ from typing import Any
 
 from orbax.checkpoint.path import step as steps
 
+from artifex_bench.checkpointing.errors import CheckpointError
 from artifex_bench.checkpointing.paths import open_directory
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,11 @@ def whole_step(step: Any) -> int:
 
 def list_steps(directory: Path) -> list[int]:
     """The committed steps in a directory, oldest first. Raises what `open_directory` raises."""
-    return sorted(found.step for found in Names().find_all(open_directory(directory, create=False)))
+    open_directory(directory, create=False)
+    try:
+        return sorted(found.step for found in Names().find_all(directory))
+    except OSError as error:
+        raise CheckpointError(f"cannot list the steps in {directory}: {error.strerror or error}") from error
 
 
 class Step(steps.Metadata):
