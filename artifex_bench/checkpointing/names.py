@@ -11,6 +11,8 @@ from __future__ import annotations
 import datetime
 import logging
 import operator
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from artifex_bench.checkpointing.paths import open_directory
 
 log = logging.getLogger(__name__)
 
+_NAME = re.compile("0|[1-9][0-9]*")  # Orbax's standard name; it is given when the step is committed
+MOST_LISTINGS = 10
 LAST_STEP = 2**63 - 1  # a larger number has no place in NumPy's and JAX's integers, a much larger one in no file name
 
 
@@ -40,12 +44,26 @@ def whole_step(step: Any) -> int:
 
 
 def list_steps(directory: Path) -> list[int]:
-    """The committed steps in a directory, oldest first. Raises what `open_directory` raises."""
+    """The committed steps in a directory, oldest first. Raises what `open_directory` raises.
+
+    They are listed until two listings agree: one that is made while a step is renamed into the directory, and an older
+    one is deleted from it, may show neither.
+    """
     open_directory(directory, create=False)
     try:
-        return sorted(found.step for found in Names().find_all(directory))
+        steps = _list_once(directory)
+        for _ in range(MOST_LISTINGS):
+            before, steps = steps, _list_once(directory)
+            if steps == before:
+                break
     except OSError as error:
         raise CheckpointError(f"cannot list the steps in {directory}: {error.strerror or error}") from error
+    return steps
+
+
+def _list_once(directory: Path) -> list[int]:
+    with os.scandir(directory) as entries:
+        return sorted(int(entry.name) for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir())
 
 
 class Step(steps.Metadata):

@@ -242,12 +242,12 @@ def test_no_template_is_taken_for_damage(manager_at, make):
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.one_of(st.text(max_size=4), st.sampled_from(["\udcff", "\n", "..", "a" * 300, "\\", "d"])))
-def test_any_key_of_a_dict_is_saved_and_named_in_one_line(manager_at, tmp_path, key):
-    manager = manager_at()
+def test_any_key_of_a_dict_is_saved_and_named_in_one_line(tmp_path, key):
     tree = {"x": {key: np.ones(1)}}
-    step = (manager.latest_step() or 0) + 1
-    assert_same(load_tree(save_tree(manager, step, tree), tree)[0], tree)
-    refused(CheckpointError, load_tree, manager, {"x": {key: np.ones(2)}})
+    with setup_checkpoint_manager(tmp_path)[0] as manager:
+        step = (manager.latest_step() or 0) + 1
+        assert_same(load_tree(save_tree(manager, step, tree), tree)[0], tree)
+        refused(CheckpointError, load_tree, manager, {"x": {key: np.ones(2)}})
 
 
 def test_a_tree_of_a_hundred_levels_is_saved(manager_at):
