@@ -12,31 +12,7 @@ import jax
 
 from artifex_bench.checkpointing.directory_lock import DirectoryLock
 from artifex_bench.checkpointing.disposal import remove_leftovers
-from artifex_bench.checkpointing.errors import (
-    CheckpointError,
-    CheckpointNotFoundError,
-    CheckpointPermissionError,
-    DirectoryInUseError,
-    is_denied,
-)
-
-
-def usable_directory(base_dir: str | os.PathLike[str], *, create: bool) -> Path:
-    """The absolute path of a directory that is there, or is made. Raises CheckpointError where it is neither."""
-    directory = Path(base_dir).absolute()
-    if directory.is_dir():
-        return directory
-    if directory.exists():
-        raise CheckpointNotFoundError(f"{directory} is a file: give a directory for checkpoints")
-    if not create:
-        raise CheckpointNotFoundError(f"{directory} does not exist: check the path, or let create=True make it")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if is_denied(error):
-            raise CheckpointPermissionError(f"cannot make {directory}: {error.strerror}", step=-1) from error
-        raise CheckpointError(f"cannot make {directory}: {error.strerror}") from error
-    return directory
+from artifex_bench.checkpointing.errors import CheckpointError, DirectoryInUseError
 
 
 class Access:

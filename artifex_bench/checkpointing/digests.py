@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import xxhash
 
-from artifex_bench.checkpointing.errors import CorruptCheckpointError
+from artifex_bench.checkpointing.errors import CheckpointError, CorruptCheckpointError
 from artifex_bench.checkpointing.leaves import Leaf
 
 ITEM = "digests"
@@ -44,6 +44,7 @@ class Entry:
     dtype: str
     stored: bool
     regions: Mapping[Region, str] = field(default_factory=dict)
+    containers: tuple[str, ...] = ()  # around the leaf, outermost first; not known of steps saved by older versions
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def owned_buffers(leaf: Leaf) -> list[tuple[Region, np.ndarray]]:
 def read_manifest(step_directory: Path, step: int) -> Manifest | None:
     """The verified digests of a step, or None where its directory has none.
 
-    Raises CorruptCheckpointError where a file is damaged, missing, or belongs to another step.
+    Raises CorruptCheckpointError where a file is damaged, missing, or belongs to another step, and CheckpointError
+    where another version of this library wrote it.
     """
     folder = step_directory / ITEM
     if not folder.is_dir():
@@ -95,7 +97,10 @@ def read_manifest(step_directory: Path, step: int) -> Manifest | None:
         file = folder / f"process_{len(documents)}.txt"
         document = json.loads(_verified(file, step))
         if document["version"] != VERSION:
-            raise _corrupt(file, step, f"has version {document['version']!r}, this library reads {VERSION}")
+            raise CheckpointError(  # no damage: its digest is right
+                f"step {step}: {file} has version {document['version']!r}, this library reads {VERSION}: "
+                "use the version that saved it"
+            )
         if document["step"] != step or document["process"] != len(documents):
             raise _corrupt(file, step, f"belongs to step {document['step']}, process {document['process']}")
         documents.append(document)
@@ -145,7 +150,8 @@ def _merge(documents: Sequence[Mapping[str, Any]], corrupt: Any) -> dict[str, di
             for document in documents:
                 for region, value in document["items"][item][name]["regions"]:
                     regions[tuple((start, stop) for start, stop in region)] = value
-            entry = Entry(row["path"], row["kind"], tuple(row["shape"]), row["dtype"], row["stored"], regions)
+            around = tuple(row.get("containers", ()))
+            entry = Entry(row["path"], row["kind"], tuple(row["shape"]), row["dtype"], row["stored"], regions, around)
             covered = sum(int(np.prod([stop - start for start, stop in r])) for r in regions)
             if entry.stored and covered != int(np.prod(entry.shape)):
                 raise corrupt(f"covers {covered} of the {int(np.prod(entry.shape))} elements of {entry.path}")

@@ -6,8 +6,10 @@ import logging
 import shutil
 from pathlib import Path
 
+from artifex_bench.checkpointing.errors import CheckpointError
+from artifex_bench.checkpointing.names import list_steps
 from artifex_bench.checkpointing.retention import Retention, expired
-from artifex_bench.checkpointing.step_info import StepInfo, committed_steps, known_info
+from artifex_bench.checkpointing.step_info import StepInfo, known_info
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,12 @@ class Deleter:
 
     def delete_expired(self) -> None:
         """Delete what nothing keeps. A step that cannot be deleted is logged, and is tried again the next time."""
-        for step in expired(self._retention, committed_steps(self._directory), self._info):
+        try:
+            steps = list_steps(self._directory)
+        except CheckpointError as error:
+            log.warning("no step is deleted: %s", error)
+            return
+        for step in expired(self._retention, steps, self._info):
             try:
                 remove_step(self._directory / str(step))
             except OSError as error:

@@ -144,6 +144,7 @@ def _write(directory: Path, args: DigestSave, held: Mapping[str, Sequence[tuple[
             leaf.name: {
                 "path": leaf.path,
                 "kind": leaf.kind,
+                "containers": leaf.containers,
                 "shape": leaf.shape,
                 "dtype": leaf.dtype,
                 "stored": leaf.stored,

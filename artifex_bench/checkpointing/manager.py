@@ -24,23 +24,27 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from artifex_bench.checkpointing.access import Access, primary_says, usable_directory
+from artifex_bench.checkpointing.access import Access, primary_says
 from artifex_bench.checkpointing.disposal import Deleter, remove_step, remove_unfinished
 from artifex_bench.checkpointing.durability import make_durable
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointPermissionError,
     CorruptCheckpointError,
     SaveFailedError,
     StepExistsError,
+    change_failure,
     missing_step,
     save_failure,
 )
 from artifex_bench.checkpointing.formats import Format, resolve_format
 from artifex_bench.checkpointing.handlers import registry, with_info
 from artifex_bench.checkpointing.marks import MARK
-from artifex_bench.checkpointing.names import Names
+from artifex_bench.checkpointing.names import Names, list_steps, whole_step
+from artifex_bench.checkpointing.paths import open_directory
 from artifex_bench.checkpointing.retention import Retention
-from artifex_bench.checkpointing.step_info import StepInfo, committed_steps, is_as_saved, known_info, read_info
+from artifex_bench.checkpointing.step_info import StepInfo, is_as_saved, known_info, read_info
 from artifex_bench.compat import before_threads_stop, settle_failed_save
 
 log = logging.getLogger(__name__)
@@ -59,11 +63,15 @@ def setup_checkpoint_manager(
 
     `retention` says which steps stay (the last 5), `format` is "auto", a name in FORMATS or a Format; `asynchronous`
     saves write in the background, and a failure of theirs is raised at the next call and by `close`: use the manager
-    in a `with`. `read_only` managers save and delete nothing.
-    Raises CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where
-    it cannot be, and ValueError for an unknown format.
+    in a `with`. `read_only` managers save and delete nothing, and see what other processes save.
+    `~` is expanded. Raises UnsupportedPathError for a URL or another path that is no local directory's,
+    CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where it
+    cannot be made or read, and ValueError for an unknown format or what is no Retention; nothing is made then.
     """
-    directory = usable_directory(base_dir, create=create and not read_only)
+    resolve_format(format)
+    if retention is not None and not isinstance(retention, Retention):
+        raise ValueError(f"retention {retention!r}: must be a Retention")
+    directory = open_directory(base_dir, create=create and not read_only)
     manager = CheckpointManager(
         directory,
         retention=retention or Retention(),
@@ -93,6 +101,7 @@ class CheckpointManager(ocp.CheckpointManager):
         self.retention = retention
         self.format = resolve_format(format)
         self.asynchronous = asynchronous
+        self.read_only = read_only
         self._root = directory
         self._access = Access(directory, read_only=read_only)
         self._deleter = Deleter(directory, retention)
@@ -121,8 +130,8 @@ class CheckpointManager(ocp.CheckpointManager):
         return self._root / str(step)
 
     def all_steps(self, read: bool = False) -> list[int]:
-        """The committed steps, oldest first: a step in the background's hands is not among them."""
-        return committed_steps(self._root)
+        """The committed steps, oldest first, listed anew: a step in the background's hands is not among them."""
+        return list_steps(self._root)
 
     def latest_step(self) -> int | None:
         """The newest committed step, or None."""
@@ -195,15 +204,15 @@ class CheckpointManager(ocp.CheckpointManager):
         for metrics that are not numbers or are missing, DirectoryInUseError where another manager writes, and
         DiskFullError, CheckpointPermissionError or SaveFailedError for a save that did not commit.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ValueError(f"step {step!r}: must be a whole number of 0 or more")
+        step = whole_step(step)
+        self.check_writable(f"step {step} is not saved", step)
         with self.exclusive():
             self.wait_until_finished()
             try:
                 self.claim()
-            except OSError as error:
+                self._check_step(step)
+            except (OSError, CheckpointNotFoundError) as error:  # the directory cannot be written, or is gone
                 raise self._failed(step, error) from error
-            self._check_step(step)
             self._save(step, *args, keep=keep, **kwargs)
             self._lost = None
             if self.asynchronous:
@@ -277,16 +286,32 @@ class CheckpointManager(ocp.CheckpointManager):
             return super().restore(step, *args, **kwargs)
 
     def delete(self, step: int) -> None:
-        """Delete a committed step, pinned or not. Raises CheckpointNotFoundError where there is none."""
+        """Delete a committed step, pinned or not.
+
+        Raises CheckpointNotFoundError where there is none, DirectoryInUseError where another manager writes,
+        CheckpointPermissionError where it may not be deleted, and CheckpointError where it cannot be.
+        """
+        step = whole_step(step)
+        self.check_writable(f"step {step} is not deleted", step)
         with self.exclusive():
             self.wait_until_finished()
-            self.claim()
-            if not primary_says(step in self.all_steps()):
-                raise missing_step(step, self._root, self.all_steps())
-            if jax.process_index() == 0:
-                remove_step(self.step_directory(step))
+            try:
+                self.claim()
+                if not primary_says(step in self.all_steps()):
+                    raise missing_step(step, self._root, self.all_steps())
+                if jax.process_index() == 0:
+                    remove_step(self.step_directory(step))
+            except OSError as error:
+                raise change_failure(error, f"step {step} is not deleted", step) from error
             primary_says(True)  # the others wait
             self.reload()
+
+    def check_writable(self, what_fails: str, step: int) -> None:
+        """Raise CheckpointPermissionError, which begins with `what_fails`, where this manager is read-only."""
+        if self.read_only:
+            raise CheckpointPermissionError(
+                f"{what_fails}: the manager of {self._root} is read-only: set one up without read_only=True", step=step
+            )
 
     def close(self) -> None:
         """Wait, let go of everything, and raise what failed and was not made good by a later save."""

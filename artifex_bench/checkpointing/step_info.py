@@ -59,15 +59,6 @@ def is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
     return info.custom_metadata in (None, custom) and dict(info.metrics or {}) == (metadata.metrics or {})
 
 
-def committed_steps(directory: Path) -> list[int]:
-    """The steps in a directory, oldest first. Orbax gives a step its name, the plain number, when it is committed."""
-    try:
-        names = [path.name for path in directory.iterdir() if path.is_dir()]
-    except OSError:
-        return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
-
-
 def _marked_pin(step_directory: Path) -> bool:
     """The pin as Orbax's metadata has it. Raises ValueError where it was there and is not readable."""
     mark = read_mark(step_directory)

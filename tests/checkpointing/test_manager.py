@@ -41,7 +41,7 @@ def test_a_missing_directory_is_told(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="does not exist"):
         setup_checkpoint_manager(tmp_path / "no_such", read_only=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointNotFoundError, match="is a file"):
+    with pytest.raises(CheckpointNotFoundError, match="is no directory"):
         setup_checkpoint_manager(tmp_path / "file")
 
 
