@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import grp  # noqa: F401  pathlib imports it when first needed, and nobody may not read Python's own files everywhere
 import os
 import shutil
 import subprocess
@@ -32,7 +31,6 @@ from artifex_bench.checkpointing import (
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
-
 
 SAVER = """
 import sys
