@@ -73,3 +73,11 @@ def overwritten(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[3] ^= 1
     file.write_bytes(bytes(data))
+
+
+def refused(error, call, *args, **options):
+    """The message of the error that the call raises, in one line."""
+    with pytest.raises(error) as caught:
+        call(*args, **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)

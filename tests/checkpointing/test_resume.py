@@ -29,11 +29,15 @@ from artifex_bench.checkpointing.models import pure_state
 from tests.checkpointing.conftest import overwritten
 
 
+def model():
+    return nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+
 def start(**changes):
-    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    first = model()
     state = TrainingState(
-        model=model,
-        optimizer=nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param),
+        model=first,
+        optimizer=nnx.Optimizer(first, optax.adam(1e-2), wrt=nnx.Param),
         rngs={"noise": jax.random.key(5)},
         position={"epoch": 0},
     )
