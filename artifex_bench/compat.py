@@ -1,4 +1,4 @@
-"""Every use of a private or moving API of JAX, XLA and Orbax, one function or class each.
+"""Every use of a private or moving API of JAX, XLA, Orbax and Python, one function or class each.
 
 "Both ends" means tested on jax 0.10.2 (Python 3.11) and jax 0.12.0.1 (Python 3.13). Where nothing else is said there is
 no fallback: a version without the API fails with Python's own AttributeError or ImportError. Importing this module
@@ -8,10 +8,12 @@ warns once if JAX is outside the tested range.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -255,6 +257,25 @@ def commit_future(writing: Coroutine[Any, Any, None], name: str) -> Any:
     from orbax.checkpoint import future
 
     return future.CommitFutureAwaitingContractedSignals(writing, name=name)
+
+
+def settle_failed_save(manager: Any) -> None:
+    """Wait until Orbax writes nothing more of a save that failed, and forget what else failed in it (orbax 0.12.8).
+
+    Orbax raises a failure of the metadata while its threads still write the arrays, and would raise a failure of theirs
+    as that of the next save.
+    """
+    for _ in ("the arrays", "the metadata"):
+        with suppress(Exception):
+            manager._wait_for_checkpointers()
+
+
+def before_threads_stop(call: Callable[[], None]) -> None:
+    """Call at the end of the program, while pools of threads still take work: `atexit` runs after they stopped.
+
+    Python's own seam for its pools (3.11 to 3.14); `atexit` where it is missing.
+    """
+    getattr(threading, "_register_atexit", atexit.register)(call)
 
 
 # ---------------------------------------------------------------- XLA's protocol buffers

@@ -10,19 +10,21 @@ from typing import Any
 
 _WHERE = {
     "errors": (
-        "CheckpointError CheckpointNotFoundError CheckpointPermissionError CorruptCheckpointError DiskFullError "
-        "SaveFailedError StepExistsError TemplateMismatchError UnsupportedLeafError UnverifiedCheckpointWarning"
+        "CheckpointError CheckpointNotFoundError CheckpointPermissionError CorruptCheckpointError "
+        "DirectoryInUseError DiskFullError SaveFailedError StepDeletedError StepExistsError TemplateMismatchError "
+        "UnsupportedLeafError UnsupportedPathError UnverifiedCheckpointError UnverifiedCheckpointWarning"
     ),
     "faults": "FAULTS",
     "formats": "FORMATS Format",
     "frequency": "AdaptiveCheckpointing SavePlan lost_share save_plan young_daly_interval",
+    "loading": "Loaded",
     "manager": "CheckpointManager setup_checkpoint_manager",
     "models": "save_checkpoint load_checkpoint save_checkpoint_with_optimizer load_checkpoint_with_optimizer",
     "recovery": "Recovery Skipped recover recover_from_corruption set_aside",
     "resume": "TrainingState advanced save_training setup_training_from_checkpoint",
     "retention": "KEEP_ALL Retention",
     "sharding": "load_numpy load_sharded_checkpoint save_sharded_checkpoint shard_mesh shard_tree",
-    "trees": "Loaded load_items load_tree save_items save_tree",
+    "trees": "load_items load_tree save_items save_tree",
     "validation": "validate_checkpoint",
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}

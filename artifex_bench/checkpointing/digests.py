@@ -1,9 +1,9 @@
 """Digests: what each array must hash to, written beside the arrays by Orbax itself and committed with them.
 
 Each process writes `digests/process_<i>.txt` as an item of the step: one line with the XXH3 of the rest, then a JSON
-document with each leaf's kind, shape, dtype and the XXH3-128 of each region (a shard's part of the global array) that
-this process owns. Hashing reads the arrays' host buffers in place, in threads (xxhash releases the GIL), while Orbax
-writes the same buffers.
+document with the step's StepInfo (first, so that it is read without the rest), each leaf's kind, shape, dtype and the
+XXH3-128 of each region (a shard's part of the global array) that this process owns. Hashing reads the arrays' host
+buffers in place, in threads (xxhash releases the GIL), while Orbax writes the same buffers.
 
 Regions are parts of the *global* array, so that they can be checked whatever the sharding of the restored one is.
 Source: xxHash, https://xxhash.com (XXH3, 128 bits; an error-detecting hash, no defence against a forger).
@@ -23,11 +23,12 @@ import jax
 import numpy as np
 import xxhash
 
-from artifex_bench.checkpointing.errors import CorruptCheckpointError
+from artifex_bench.checkpointing.errors import CheckpointError, CorruptCheckpointError
 from artifex_bench.checkpointing.leaves import Leaf
 
 ITEM = "digests"
 VERSION = 1
+INFO = '{"info":'  # how the document of a file begins, since StepInfo is in it
 THREADS = min(8, os.cpu_count() or 1)
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) along each axis of the global array
@@ -43,6 +44,7 @@ class Entry:
     dtype: str
     stored: bool
     regions: Mapping[Region, str] = field(default_factory=dict)
+    containers: tuple[str, ...] = ()  # around the leaf, outermost first; not known of steps saved by older versions
 
 
 @dataclass(frozen=True)
@@ -83,37 +85,60 @@ def owned_buffers(leaf: Leaf) -> list[tuple[Region, np.ndarray]]:
 def read_manifest(step_directory: Path, step: int) -> Manifest | None:
     """The verified digests of a step, or None where its directory has none.
 
-    Raises CorruptCheckpointError where a file is damaged, missing, or belongs to another step.
+    Raises CorruptCheckpointError where a file is damaged, missing, or belongs to another step, and CheckpointError
+    where another version of this library wrote it.
     """
     folder = step_directory / ITEM
     if not folder.is_dir():
         return None
-
-    def corrupt(file: Path, why: str) -> CorruptCheckpointError:
-        return CorruptCheckpointError(
-            f"step {step}: {file} {why}: the step cannot be verified; load an older step",
-            step=step,
-            file=str(file),
-        )
-
     documents: list[dict[str, Any]] = []
     expected = 1
     while len(documents) < expected:
         file = folder / f"process_{len(documents)}.txt"
-        try:
-            head, _, body = file.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            raise corrupt(file, "is missing") from None
-        if head != b"xxh3_128 " + xxhash.xxh3_128_hexdigest(body).encode():
-            raise corrupt(file, "is damaged (its digest does not match)")
-        document = json.loads(body)
+        document = json.loads(_verified(file, step))
         if document["version"] != VERSION:
-            raise corrupt(file, f"has version {document['version']!r}, this library reads {VERSION}")
+            raise CheckpointError(  # no damage: its digest is right
+                f"step {step}: {file} has version {document['version']!r}, this library reads {VERSION}: "
+                "use the version that saved it"
+            )
         if document["step"] != step or document["process"] != len(documents):
-            raise corrupt(file, f"belongs to step {document['step']}, process {document['process']}")
+            raise _corrupt(file, step, f"belongs to step {document['step']}, process {document['process']}")
         documents.append(document)
         expected = document["processes"]
-    return Manifest(step, _merge(documents, lambda why: corrupt(folder, why)))
+    return Manifest(step, _merge(documents, lambda why: _corrupt(folder, step, why)))
+
+
+def read_info(step_directory: Path, step: int) -> dict[str, Any] | None:
+    """The fields of a step's StepInfo, verified, or None where it has no manifest or one of an earlier release.
+
+    Raises CorruptCheckpointError where the first process's file is damaged or missing.
+    """
+    if not (step_directory / ITEM).is_dir():
+        return None
+    text = _verified(step_directory / ITEM / "process_0.txt", step).decode()
+    if not text.startswith(INFO):
+        return None
+    info: dict[str, Any] = json.JSONDecoder().raw_decode(text, len(INFO))[0]  # the leaves may be many
+    return info
+
+
+def _verified(file: Path, step: int) -> bytes:
+    """The document in a process's file."""
+    try:
+        head, _, body = file.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        raise _corrupt(file, step, "is missing") from None
+    if head != b"xxh3_128 " + xxhash.xxh3_128_hexdigest(body).encode():
+        raise _corrupt(file, step, "is damaged (its digest does not match)")
+    return body
+
+
+def _corrupt(file: Path, step: int, why: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"step {step}: {file} {why}: the step cannot be verified; load an older step",
+        step=step,
+        file=str(file),
+    )
 
 
 def _merge(documents: Sequence[Mapping[str, Any]], corrupt: Any) -> dict[str, dict[str, Entry]]:
@@ -125,7 +150,8 @@ def _merge(documents: Sequence[Mapping[str, Any]], corrupt: Any) -> dict[str, di
             for document in documents:
                 for region, value in document["items"][item][name]["regions"]:
                     regions[tuple((start, stop) for start, stop in region)] = value
-            entry = Entry(row["path"], row["kind"], tuple(row["shape"]), row["dtype"], row["stored"], regions)
+            around = tuple(row.get("containers", ()))
+            entry = Entry(row["path"], row["kind"], tuple(row["shape"]), row["dtype"], row["stored"], regions, around)
             covered = sum(int(np.prod([stop - start for start, stop in r])) for r in regions)
             if entry.stored and covered != int(np.prod(entry.shape)):
                 raise corrupt(f"covers {covered} of the {int(np.prod(entry.shape))} elements of {entry.path}")

@@ -14,6 +14,18 @@ class CheckpointNotFoundError(CheckpointError):
     """The directory, the step or the item asked for is not there."""
 
 
+class DirectoryInUseError(CheckpointError):
+    """Another manager writes to the directory, in this process or another."""
+
+
+class StepDeletedError(CheckpointNotFoundError):
+    """The step was deleted, by the retention of a process that saves, while it was being read."""
+
+
+class UnsupportedPathError(CheckpointError, ValueError):
+    """A path that is no local directory's: a URL, an empty path, or one that Orbax or TensorStore reads otherwise."""
+
+
 class StepExistsError(CheckpointError):
     """The step is already saved, or is older than the newest saved step: saving it would replace history."""
 
@@ -40,6 +52,10 @@ class CorruptCheckpointError(CheckpointError):
         self.step, self.file, self.path = step, file, path
 
 
+class UnverifiedCheckpointError(CheckpointError):
+    """The step has no digests, because plain Orbax wrote it, and an unverified load was not allowed."""
+
+
 class UnsupportedLeafError(CheckpointError, TypeError):
     """A leaf that is no array, number, text or PRNG key, and so cannot be saved."""
 
@@ -57,7 +73,7 @@ class DiskFullError(SaveFailedError):
 
 
 class CheckpointPermissionError(SaveFailedError):
-    """The directory may not be written, or its file system is read-only."""
+    """The directory may not be read or written, its file system is read-only, or the manager is."""
 
 
 class UnverifiedCheckpointWarning(UserWarning):
@@ -66,6 +82,7 @@ class UnverifiedCheckpointWarning(UserWarning):
 
 # Orbax hands TensorStore's failures on as ValueError or RuntimeError: only the text tells what happened.
 _FULL_TEXT = ("RESOURCE_EXHAUSTED", "No space left on device", "Disk quota exceeded")
+_EXHAUSTED_TEXT = ("RESOURCE_EXHAUSTED", "Too many open files", "Cannot allocate memory", "Out of memory")
 _DENIED_TEXT = ("PERMISSION_DENIED", "Permission denied", "Read-only file system", "Operation not permitted")
 
 
@@ -89,6 +106,12 @@ def is_denied(error: BaseException) -> bool:
     return any(_matches(e, (errno.EACCES, errno.EPERM, errno.EROFS), _DENIED_TEXT) for e in chain(error))
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """True where the error, or its cause, is a lack of memory or of file handles in this process."""
+    numbers = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return any(isinstance(e, MemoryError) or _matches(e, numbers, _EXHAUSTED_TEXT) for e in chain(error))
+
+
 def _matches(error: BaseException, numbers: tuple[int, ...], texts: tuple[str, ...]) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in numbers
@@ -99,7 +122,7 @@ def save_failure(error: BaseException, step: int, directory: object) -> SaveFail
     """The documented error for a save of `step` that ended in `error`."""
     if isinstance(error, SaveFailedError):
         return error
-    cause = (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
+    cause = _first_line(error)
     if is_full(error):
         return DiskFullError(
             f"step {step} is not saved: no space left for it in {directory}; older steps are intact: "
@@ -116,6 +139,35 @@ def save_failure(error: BaseException, step: int, directory: object) -> SaveFail
         f"step {step} is not saved in {directory}; older steps are intact: {type(error).__name__}: {cause}",
         step=step,
     )
+
+
+def load_failure(error: Exception, step: int, folder: object) -> CheckpointError:
+    """The documented error for a load of `step` that ended in `error`: damage only where nothing else explains it."""
+    if isinstance(error, CheckpointError):
+        return error
+    cause = f"{type(error).__name__}: {_first_line(error)}"
+    if is_denied(error):
+        return CheckpointPermissionError(
+            f"step {step}: {folder} may not be read: grant read permission ({cause})", step=step
+        )
+    if is_exhausted(error):
+        return CheckpointError(
+            f"step {step}: {folder} could not be read, for lack of memory or file handles: "
+            f"free some, then load again ({cause})"
+        )
+    return CorruptCheckpointError(
+        f"step {step}: {folder} cannot be read: {cause}: load an older step", step=step, file=str(folder)
+    )
+
+
+def change_failure(error: OSError, what_fails: str, step: int) -> CheckpointError:
+    """The documented error for a step that could not be moved or deleted; begins with `what_fails`."""
+    message = f"{what_fails}: {error.filename or ''}: {error.strerror or error}"
+    return CheckpointPermissionError(message, step=step) if is_denied(error) else CheckpointError(message)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
 
 
 def missing_step(step: int, directory: object, steps: Sequence[int]) -> CheckpointNotFoundError:

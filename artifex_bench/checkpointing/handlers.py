@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import xxhash
 
-from artifex_bench.checkpointing.digests import THREADS, VERSION, Region, digest, owned_buffers
+from artifex_bench.checkpointing.digests import ITEM, THREADS, VERSION, Region, digest, owned_buffers
 from artifex_bench.checkpointing.formats import FORMATS, Format
 from artifex_bench.checkpointing.leaves import Leaf
+from artifex_bench.checkpointing.step_info import StepInfo
 from artifex_bench.compat import commit_future
 
 
@@ -65,10 +66,19 @@ ocp.args.register_with_handler(TreeHandler, for_save=True)(TreeSave)
 
 @dataclass
 class DigestSave(ocp.args.CheckpointArgs):
-    """What Orbax is asked to save as the digests item: the step, and each item's leaves."""
+    """What Orbax is asked to save as the digests item: the step, each item's leaves, and what its StepInfo says."""
 
     step: int
     items: Mapping[str, Sequence[Leaf]]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def with_info(args: ocp.args.Composite, step: int, info: StepInfo) -> ocp.args.Composite:
+    """The items of a step and its manifest, which holds the StepInfo whether the items have digests or not."""
+    items = dict(args.items())
+    manifest = items.get(ITEM, DigestSave(step, {}))
+    items[ITEM] = replace(manifest, info=asdict(info))
+    return ocp.args.Composite(**items)
 
 
 @dataclass
@@ -87,18 +97,14 @@ class DigestHandler(ocp.AsyncCheckpointHandler):
         held = {item: [(leaf, _hold(leaf)) for leaf in leaves] for item, leaves in args.items.items()}
 
         async def write() -> None:
-            await asyncio.to_thread(_write, Path(directory), args.step, held)
+            await asyncio.to_thread(_write, Path(directory), args, held)
 
         name = f"digests_{jax.process_index()}"
         return [commit_future(write(), name)]
 
     def save(self, directory: Any, args: DigestSave) -> None:
         """The same, waited for."""
-        _write(
-            Path(directory),
-            args.step,
-            {i: [(x, _hold(x)) for x in leaves] for i, leaves in args.items.items()},
-        )
+        _write(Path(directory), args, {i: [(x, _hold(x)) for x in leaves] for i, leaves in args.items.items()})
 
     def restore(self, directory: Any, args: DigestRestore | None = None) -> dict[str, str]:
         """The files' text by name."""
@@ -109,6 +115,17 @@ ocp.args.register_with_handler(DigestHandler, for_save=True)(DigestSave)
 ocp.args.register_with_handler(DigestHandler, for_restore=True)(DigestRestore)
 
 
+def registry() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
+    """Orbax's handlers and ours."""
+    found = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    trees, digests = TreeHandler(), DigestHandler()
+    found.add(None, TreeSave, trees)
+    found.add(None, ocp.args.PyTreeRestore, trees)
+    found.add(None, DigestSave, digests)
+    found.add(None, DigestRestore, digests)
+    return found
+
+
 def _hold(leaf: Leaf) -> list[tuple[Region, np.ndarray | str]]:
     buffers = owned_buffers(leaf)
     if isinstance(leaf.value, jax.Array):
@@ -117,7 +134,7 @@ def _hold(leaf: Leaf) -> list[tuple[Region, np.ndarray | str]]:
     return [(region, digest(buffer)) for region, buffer in buffers]
 
 
-def _write(directory: Path, step: int, held: Mapping[str, Sequence[tuple[Leaf, list[Any]]]]) -> None:
+def _write(directory: Path, args: DigestSave, held: Mapping[str, Sequence[tuple[Leaf, list[Any]]]]) -> None:
     jobs = [buffer for rows in held.values() for _, regions in rows for _, buffer in regions]
     with ThreadPoolExecutor(THREADS) as pool:
         results = iter(list(pool.map(lambda b: b if isinstance(b, str) else digest(b), jobs)))
@@ -127,6 +144,7 @@ def _write(directory: Path, step: int, held: Mapping[str, Sequence[tuple[Leaf, l
             leaf.name: {
                 "path": leaf.path,
                 "kind": leaf.kind,
+                "containers": leaf.containers,
                 "shape": leaf.shape,
                 "dtype": leaf.dtype,
                 "stored": leaf.stored,
@@ -135,8 +153,9 @@ def _write(directory: Path, step: int, held: Mapping[str, Sequence[tuple[Leaf, l
             for leaf, regions in rows
         }
     document = {
+        "info": dict(args.info),  # first: see INFO
         "version": VERSION,
-        "step": step,
+        "step": args.step,
         "process": jax.process_index(),
         "processes": jax.process_count(),
         "items": items,

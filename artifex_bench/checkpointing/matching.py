@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from artifex_bench.checkpointing import leaves
+from artifex_bench.checkpointing.digests import Entry
 from artifex_bench.checkpointing.errors import TemplateMismatchError
 from artifex_bench.checkpointing.leaves import Leaf
 
@@ -16,13 +17,13 @@ from artifex_bench.checkpointing.leaves import Leaf
 def compare(
     step: int,
     item: str,
-    saved: Mapping[str, tuple[str, str, tuple[int, ...], str]],
+    saved: Mapping[str, Entry],
     wanted: Sequence[Leaf],
     partial: bool,
 ) -> None:
     """Raise TemplateMismatchError at the first path where the template is not what was saved.
 
-    `saved` maps a leaf's name to its (path, kind, shape, dtype).
+    `saved` maps a leaf's name to what was saved. A sharding that cannot divide the array is a mismatch as well.
     """
 
     def mismatch(path: str, expected: str, found: str) -> TemplateMismatchError:
@@ -36,15 +37,35 @@ def compare(
         )
 
     for leaf in wanted:
-        if leaf.name not in saved:
+        entry = saved.get(leaf.name)
+        if entry is None:
             raise mismatch(leaf.path, leaf.describe(), "nothing there")
-        path, kind, shape, dtype = saved[leaf.name]
-        if not leaves.same_leaf(kind, shape, dtype, leaf):
-            raise mismatch(path, leaf.describe(), leaves.describe(kind, shape, dtype))
+        for level, (ours, theirs) in enumerate(zip(leaf.containers, entry.containers, strict=False)):
+            if ours != theirs:
+                raise mismatch("/".join(leaf.name.split(".")[:level]), ours, theirs)
+        if not leaves.same_leaf(entry.kind, entry.shape, entry.dtype, leaf):
+            raise mismatch(entry.path, leaf.describe(), describe(entry))
+        if (why := _unfit_sharding(leaf)) is not None:
+            raise mismatch(entry.path, f"{leaf.describe()} with a sharding that does not fit ({why})", describe(entry))
     left_over = set(saved) - {leaf.name for leaf in wanted}
-    for name, (path, kind, shape, dtype) in saved.items():
+    for name, entry in saved.items():
         if name in left_over and not partial:
-            raise mismatch(path, "nothing there", leaves.describe(kind, shape, dtype))
+            raise mismatch(entry.path, "nothing there", describe(entry))
+
+
+def describe(entry: Entry) -> str:
+    """What was saved, in words. See `leaves.describe`."""
+    return leaves.describe(entry.kind, entry.shape, entry.dtype)
+
+
+def _unfit_sharding(leaf: Leaf) -> str | None:
+    sharding = getattr(leaf.value, "sharding", None)
+    try:
+        if sharding is not None:
+            sharding.shard_shape(leaf.shape)
+    except ValueError as error:
+        return str(error).strip().splitlines()[0]
+    return None
 
 
 def restore_args(leaf: Leaf | None) -> ocp.RestoreArgs:

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from flax import nnx
 
+from artifex_bench.checkpointing.errors import UnsupportedLeafError
 from artifex_bench.checkpointing.manager import CheckpointManager
 from artifex_bench.checkpointing.trees import load_items, save_items
 
@@ -23,7 +25,14 @@ O = TypeVar("O")  # noqa: E741
 
 
 def pure_state(node: Any) -> dict[Any, Any]:
-    """The nnx state of a model, an optimizer or an nnx.Rngs as nested dicts of arrays."""
+    """The nnx state of a model, an optimizer or an nnx.Rngs as nested dicts of arrays.
+
+    Raises UnsupportedLeafError for anything without such a state: None, a number, an array.
+    """
+    if node is None or isinstance(node, (int, float, complex, str, bytes, jax.Array, np.ndarray, np.generic)):
+        raise UnsupportedLeafError(
+            f"a {type(node).__name__} has no nnx state: give an nnx model; a tree is for save_tree"
+        )
     pure: dict[Any, Any] = nnx.to_pure_dict(nnx.state(node))
     return pure
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,17 @@ import jax
 
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
-    CheckpointNotFoundError,
     CorruptCheckpointError,
-    UnverifiedCheckpointWarning,
+    StepDeletedError,
+    UnverifiedCheckpointError,
+    change_failure,
+    missing_step,
 )
+from artifex_bench.checkpointing.loading import Loaded, load_step
 from artifex_bench.checkpointing.manager import CheckpointManager, setup_checkpoint_manager
 from artifex_bench.checkpointing.models import MODEL, pure_state, with_state
-from artifex_bench.checkpointing.trees import Loaded, load_items
+from artifex_bench.checkpointing.names import whole_step
+from artifex_bench.checkpointing.trees import newest_first
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +61,8 @@ def recover_from_corruption(
 
     Every step that is passed over is logged as a warning and given to `on_skip`. Steps of plain Orbax cannot be
     verified: they are passed over unless `allow_unverified`. Nothing on disk is changed.
-    Raises CheckpointNotFoundError for a missing directory, TemplateMismatchError for a template that does not fit an
-    undamaged step.
+    Raises CheckpointNotFoundError for a missing directory, or an undamaged step that holds no model;
+    TemplateMismatchError for a template that does not fit an undamaged step; and what `recover` raises.
     """
     manager, _ = setup_checkpoint_manager(checkpoint_dir, read_only=True)
     with manager:
@@ -76,56 +80,80 @@ def recover(
     allow_unverified: bool = False,
     on_skip: Callable[[Skipped], None] | None = None,
 ) -> Recovery:
-    """The newest step whose items verify, and every newer step with the reason why it does not. See `load_items`."""
+    """The newest step whose items verify, and every newer step with the reason why it does not. See `load_items`.
+
+    The steps are listed anew before each is tried. Raises CheckpointNotFoundError for an undamaged step that lacks an
+    item, TemplateMismatchError for one that is built otherwise, CheckpointPermissionError, and StepDeletedError where
+    none is left to be tried and another process deleted one while it was read.
+    """
+    manager.wait_until_finished()
     skipped: list[Skipped] = []
-    for step in sorted(manager.all_steps(), reverse=True):
+    deleted: StepDeletedError | None = None
+    for step in newest_first(manager):
         try:
-            return Recovery(_load(manager, templates, step, allow_unverified), tuple(skipped))
-        except (CorruptCheckpointError, CheckpointNotFoundError) as error:
+            loaded = load_step(manager, templates, step, partial=False, verify=True, allow_unverified=allow_unverified)
+            return Recovery(loaded, tuple(s for s in skipped if s.step > step))
+        except StepDeletedError as error:
+            deleted = error
+        except (CorruptCheckpointError, UnverifiedCheckpointError) as error:
             passed = Skipped(step, str(error), error)
             log.warning("skipped %s", passed.reason)
             skipped.append(passed)
             if on_skip is not None:
                 on_skip(passed)
+    if deleted is not None:
+        raise deleted  # it may have been undamaged: that there is none cannot be said
     return Recovery(None, tuple(skipped))
-
-
-def _load(manager: CheckpointManager, templates: Mapping[str, Any], step: int, allow_unverified: bool) -> Loaded:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore" if not allow_unverified else "default", UnverifiedCheckpointWarning)
-        loaded = load_items(manager, templates, step)
-    assert loaded is not None
-    if not loaded.verified and not allow_unverified:
-        folder = str(manager.step_directory(step))
-        raise CorruptCheckpointError(
-            f"step {step}: {folder} has no digests (it is of plain Orbax) and cannot be verified: "
-            "pass allow_unverified=True to take it as it is",
-            step=step,
-            file=folder,
-        )
-    return loaded
 
 
 def set_aside(manager: CheckpointManager, step: int) -> Path:
     """Move a step into the folder `damaged`, so that saving can go on from an older one; gives its new place.
 
-    Nothing is deleted. Raises CheckpointNotFoundError where there is no such step.
+    Nothing is deleted. Every process calls this. Raises ValueError for a step that is no whole number,
+    CheckpointNotFoundError where there is no such step, CheckpointPermissionError where the manager is read-only or the
+    step may not be moved, DirectoryInUseError where another manager writes, and CheckpointError where it cannot be.
     """
-    source = manager.step_directory(step)
-    if not source.is_dir():
-        raise CheckpointNotFoundError(f"no step {step} in {manager.directory}: nothing to set aside")
-    folder = source.parent / SET_ASIDE
-    if jax.process_index() == 0:
-        folder.mkdir(exist_ok=True)
-        number = sum(1 for _ in folder.glob(f"{step}*"))
-        target = folder / (f"{step}-{number}" if number else str(step))
-        source.rename(target)
-    else:
-        target = folder / str(step)
-    if jax.process_count() > 1:
+    step = whole_step(step)
+    manager.check_writable(f"step {step} is not set aside", step)
+    manager.wait_until_finished()
+    try:
+        manager.claim()
+    except OSError as error:
+        raise change_failure(error, f"step {step} is not set aside", step) from error
+    several = jax.process_count() > 1
+    if several:
         from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices(f"set aside {step}")
+        multihost_utils.sync_global_devices(f"set aside {step}")  # another process may still be reading it
+    number, failure = 0, CheckpointError(f"step {step} is not set aside: the first process could not move it")
+    if jax.process_index() == 0:
+        try:
+            number = _move(manager, step)
+        except CheckpointError as error:
+            number, failure = -1, error
+    if several:
+        number = int(multihost_utils.broadcast_one_to_all(number))
+    if number < 0:
+        raise failure
     manager.reload()
+    target = _place(manager, step, number)
     log.warning("step %d is set aside as %s", step, target)
     return target
+
+
+def _move(manager: CheckpointManager, step: int) -> int:
+    """Move the step to the first free place, and give its number."""
+    if step not in (steps := manager.all_steps(read=True)):
+        raise missing_step(step, manager.directory, steps)
+    try:
+        _place(manager, step, 0).parent.mkdir(exist_ok=True)
+        number = next(n for n in itertools.count() if not os.path.lexists(_place(manager, step, n)))
+        manager.step_directory(step).rename(_place(manager, step, number))
+    except OSError as error:
+        raise change_failure(error, f"step {step} is not set aside", step) from error
+    return number
+
+
+def _place(manager: CheckpointManager, step: int, number: int) -> Path:
+    folder = manager.step_directory(step).parent / SET_ASIDE
+    return folder / (f"{step}-{number}" if number else str(step))

@@ -1,4 +1,4 @@
-"""Which steps stay on disk: a Retention says it, `policy` puts it in Orbax's preservation policies."""
+"""Which steps stay on disk: a Retention says it, `expired` applies it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orbax.checkpoint import checkpoint_managers as policies
+from artifex_bench.checkpointing.step_info import StepInfo
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Retention:
             return -math.inf
         return -value if self.mode == "min" else value
 
+    def best_of(self, metrics: Mapping[int, Mapping[str, Any] | None]) -> int | None:
+        """The step that is best by its metrics, the later one of equals, or None where no step has the metric."""
+        scored = [(self.score(found), step) for step, found in metrics.items()]
+        return max((s for s in scored if s[0] > -math.inf), default=(0.0, None))[1]
+
     def checked(self, metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
         """The metrics as numbers. Raises ValueError where one is no number, or the one that decides is missing."""
         if self.best is not None and self.metric not in (metrics or {}):
@@ -55,22 +60,24 @@ class Retention:
 KEEP_ALL = Retention(all=True)
 
 
-@dataclass
-class _Pinned(policies.PreservationPolicy):
-    is_pinned: Callable[[int], bool]
+def expired(retention: Retention, steps: Sequence[int], info: Callable[[int], StepInfo | None]) -> list[int]:
+    """Those of the committed steps (oldest first) that nothing keeps; `info` is asked where it matters.
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        return [self.is_pinned(checkpoint.step) for checkpoint in checkpoints]
-
-
-def policy(retention: Retention, is_pinned: Callable[[int], bool]) -> policies.PreservationPolicy:
-    """Orbax's preservation policy for a Retention; `is_pinned` tells whether a step was saved with `keep=True`."""
+    A step whose info is None, because it is damaged, stays: it may have been pinned, or the best.
+    """
     if retention.all:
-        return policies.LatestN(None)  # None: all of them
-    parts: list[policies.PreservationPolicy] = [policies.LatestN(retention.last or 1), _Pinned(is_pinned)]
+        return []
+    kept = set(steps[-(retention.last or 1) :])
     if retention.every is not None:
-        parts.append(policies.EveryNSteps(retention.every))
+        kept.update(step for step in steps if step % retention.every == 0)
+    candidates = steps if retention.best is not None else [step for step in steps if step not in kept]
+    known = {step: info(step) for step in candidates}
+    kept.update(step for step, found in known.items() if found is None or found.pinned)
     if retention.best is not None:
-        best = policies.BestN(get_metric_fn=retention.score, n=retention.best, keep_checkpoints_without_metrics=False)
-        parts.append(best)
-    return policies.AnyPreservationPolicy(parts)
+        scored = [
+            (retention.score(found.metrics), step)
+            for step, found in known.items()
+            if found is not None and found.metrics is not None
+        ]
+        kept.update(step for _, step in sorted(scored)[-retention.best :])
+    return [step for step in steps if step not in kept]

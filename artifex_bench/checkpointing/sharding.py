@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,9 +25,12 @@ def shard_mesh(num_shards: int | None = None, devices: Sequence[Any] | None = No
     Raises ValueError where there are fewer devices.
     """
     have = list(jax.devices() if devices is None else devices)
-    count = len(have) if num_shards is None else num_shards
-    if not 1 <= count <= len(have):
-        raise ValueError(f"num_shards {num_shards}: there are {len(have)} devices; give 1 to {len(have)}")
+    try:
+        count = len(have) if num_shards is None else operator.index(num_shards)
+    except TypeError:
+        count = 0
+    if isinstance(num_shards, bool) or not 1 <= count <= len(have):
+        raise ValueError(f"num_shards {num_shards!r}: there are {len(have)} devices; give 1 to {len(have)}")
     return Mesh(np.array(have[:count]), (SHARDS,))
 
 
@@ -44,7 +48,7 @@ def shard_tree(tree: Any, mesh: Mesh) -> Any:
     """The tree with each array laid out over the mesh by `even_sharding`."""
 
     def place(leaf: Any) -> Any:
-        if isinstance(leaf, (jax.Array, np.ndarray)) and not _is_key(leaf):
+        if isinstance(leaf, (jax.Array, np.ndarray)) and _is_numeric(leaf):
             return jax.device_put(leaf, even_sharding(mesh, leaf.shape))
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec())) if _is_key(leaf) else leaf
 
@@ -83,8 +87,11 @@ def load_sharded_checkpoint(
     """(model, step) of a step, laid out anew; (None, None) where there is no checkpoint.
 
     `onto` is a Mesh (each array by `even_sharding`), a Sharding for all arrays, or a device; None lays each array out
-    as the template's is. How it was saved does not matter. See `load_items` for the errors raised.
+    as the template's is. How it was saved does not matter. Raises ValueError for any other `onto`, or one that does not
+    fit an array, and what `load_items` raises.
     """
+    if onto is not None and not isinstance(onto, (Mesh, Sharding, jax.Device)):
+        raise ValueError(f"onto {onto!r}: must be a Mesh, a Sharding, a device or None")
     pure = pure_state(model_template)
     template = pure if onto is None else jax.tree_util.tree_map(lambda leaf: _abstract(leaf, onto), pure)
     loaded = load_items(manager, {MODEL: template}, step, verify=verify)
@@ -120,6 +127,10 @@ def _abstract(leaf: Any, onto: Any) -> Any:
 
 def _with(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _is_numeric(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool
 
 
 def _is_key(leaf: Any) -> bool:

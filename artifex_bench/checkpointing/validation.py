@@ -28,8 +28,8 @@ def validate_checkpoint(
     Raises ValueError for a negative tolerance, and what `load_checkpoint` raises for a step that is not there or a
     model that is built otherwise.
     """
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance {tolerance}: must be 0 or more")
+    if not isinstance(tolerance, (int, float, np.number)) or not tolerance >= 0:
+        raise ValueError(f"tolerance {tolerance!r}: must be 0 or more")
     try:
         restored, _ = load_checkpoint(manager, model, step)
     except CorruptCheckpointError as error:

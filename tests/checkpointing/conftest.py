@@ -66,3 +66,18 @@ def assert_same(ours: Any, theirs: Any) -> None:
     flat, _ = jax.tree_util.tree_flatten_with_path(ours)
     for (path, a), b in zip(flat, jax.tree_util.tree_leaves(theirs), strict=True):
         assert bits(a) == bits(b), jax.tree_util.keystr(path)
+
+
+def overwritten(file: Path) -> None:
+    """Turn one bit of a file over."""
+    data = bytearray(file.read_bytes())
+    data[3] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def refused(error, call, *args, **options):
+    """The message of the error that the call raises, in one line."""
+    with pytest.raises(error) as caught:
+        call(*args, **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)

@@ -141,3 +141,11 @@ def test_a_mesh_moves_nothing_of_the_caller(manager_at):
     save_sharded_checkpoint(manager_at(), model, 1, num_shards=8)
     assert model.layers[0].kernel[...].sharding == before
     assert len(shard_tree({"w": np.ones((4, 16))}, shard_mesh(8))["w"].sharding.device_set) == 8
+
+
+def test_a_sharding_that_cannot_divide_an_array_is_no_damage(manager_at):
+    manager = save_tree(manager_at(), 1, {"w": jnp.ones((3, 8))})
+    rows = NamedSharding(shard_mesh(8), PartitionSpec("shards"))
+    with pytest.raises(TemplateMismatchError) as caught:
+        load_tree(manager, {"w": jax.ShapeDtypeStruct((3, 8), jnp.float32, sharding=rows)})
+    assert caught.value.path == "tree/w" and "sharding" in caught.value.expected

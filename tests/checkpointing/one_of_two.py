@@ -16,7 +16,13 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 import numpy as np  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from artifex_bench.checkpointing import CheckpointError, load_tree, save_tree, setup_checkpoint_manager  # noqa: E402
+from artifex_bench.checkpointing import (  # noqa: E402
+    CheckpointError,
+    load_tree,
+    save_tree,
+    set_aside,
+    setup_checkpoint_manager,
+)
 
 ROWS = np.arange(64, dtype=np.float32).reshape(8, 8)
 
@@ -46,6 +52,9 @@ def main(process: int, port: str, folder: str, phase: str) -> None:
                 assert loaded[name].sharding == template[name].sharding
                 for shard in loaded[name].addressable_shards:
                     assert np.array_equal(shard.data, ROWS[shard.index]), name
+        for place in ("3", "3-1"):
+            assert set_aside(save_tree(manager, 3, tree), 3).name == place
+        assert manager.all_steps() == [1, 2]
     manager.close()
 
 

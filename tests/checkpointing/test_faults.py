@@ -136,14 +136,6 @@ def test_verification_can_be_left_out(manager_at):
     assert load_tree(manager, {"w": np.ones(3)}, verify=False)[0]["w"].tolist() == [2, 2, 2]
 
 
-def test_damaged_metrics_do_not_stop_the_others(manager_at):
-    save_tree(manager_at(), 1, {"w": np.ones(3)}, metrics={"loss": 1})
-    again = manager_at()
-    (again.step_directory(1) / "metrics" / "metrics").write_text('{"loss": ')
-    reader = manager_at(read_only=True)
-    assert reader.metrics(1) is None and load_tree(reader, {"w": np.ones(3)})[1] == 1
-
-
 def test_a_fault_is_the_same_for_the_same_seed_and_always_does_something(tmp_path):
     data = bytes(range(256)) * 40
     for name in FAULTS:

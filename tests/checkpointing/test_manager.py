@@ -41,7 +41,7 @@ def test_a_missing_directory_is_told(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="does not exist"):
         setup_checkpoint_manager(tmp_path / "no_such", read_only=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointNotFoundError, match="is a file"):
+    with pytest.raises(CheckpointNotFoundError, match="is no directory"):
         setup_checkpoint_manager(tmp_path / "file")
 
 
@@ -169,8 +169,11 @@ def test_a_read_only_manager_loads_and_does_not_save(manager_at):
     save_tree(manager_at(), 1, TREE)
     reader = manager_at(read_only=True)
     assert_same(load_tree(reader, TREE)[0], TREE)
-    with pytest.raises(CheckpointError, match="step 2 is not saved"):
+    with pytest.raises(CheckpointError):
         save_tree(reader, 2, TREE)
+    with pytest.raises(CheckpointError):
+        reader.delete(1)
+    assert reader.all_steps() == [1]
 
 
 def test_orbax_reads_what_is_saved_here(manager_at):

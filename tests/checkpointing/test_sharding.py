@@ -18,6 +18,7 @@ from artifex_bench.checkpointing import (
     load_sharded_checkpoint,
     load_tree,
     save_sharded_checkpoint,
+    save_tree,
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.models import pure_state
@@ -66,6 +67,14 @@ def test_two_processes_save_and_restore_one_state(tmp_path):
     with manager:
         tree, step = load_tree(manager)
         assert step == 2 and tree["rows"].tolist() == tree["square"].tolist() == jnp.arange(64.0).reshape(8, 8).tolist()
+
+
+def test_two_processes_are_one_writer(tmp_path, manager_at):
+    """Where another writes, both are refused, and neither waits for the other."""
+    manager = save_tree(manager_at(tmp_path), 0, {"n": 1})
+    for code, said in both(tmp_path, "save"):
+        assert code == 3 and "DirectoryInUseError" in said, said
+    assert manager.all_steps() == [0]
 
 
 def test_one_device_is_a_mesh_as_well(manager_at):

@@ -166,6 +166,9 @@ def test_items_are_loaded_apart(manager_at):
         ({"a": [np.zeros((3, 2), np.float32)]}, "tree/n", "nothing there", "int"),
         ({"a": [np.zeros((3, 2), np.float32)], "n": 1, "z": {}}, "tree/z", "empty dict", "nothing there"),
         ({"a": jax.random.key(0), "n": 1}, "tree/a", "key<fry>[]", "nothing there"),
+        ({"a": (np.zeros((3, 2), np.float32),), "n": 1}, "tree/a", "tuple", "list"),
+        ({"a": {"0": np.zeros((3, 2), np.float32)}, "n": 1}, "tree/a", "dict", "list"),
+        ([np.zeros((3, 2), np.float32), 1], "tree/0", "float32[3,2]", "nothing there"),
     ],
 )
 def test_a_mismatch_names_the_first_path_expected_and_found(manager_at, template, path, expected, found):

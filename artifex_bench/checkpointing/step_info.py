@@ -1,0 +1,82 @@
+"""What was said of a step when it was saved, and decides its fate: its pin, its metrics, the caller's metadata.
+
+It lies in the step's manifest, under the digest of the file. What cannot be verified is None, and None is kept: one
+flipped bit must neither delete a step nor change which one is best. Steps of earlier releases and of plain Orbax have
+it in Orbax's own files alone, which nothing verifies: it is believed wherever those files are whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artifex_bench.checkpointing import digests
+from artifex_bench.checkpointing.errors import CorruptCheckpointError
+from artifex_bench.checkpointing.marks import MARK, item_is_marked, read_mark
+
+log = logging.getLogger(__name__)
+
+METRICS = Path("metrics", "metrics")  # where Orbax puts them
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """Whether the step is pinned, its metrics (None: it has none), and the caller's metadata (None: unknown)."""
+
+    pinned: bool = False
+    metrics: Mapping[str, float] | None = None
+    custom_metadata: Mapping[str, Any] | None = None
+
+
+def read_info(step_directory: Path, step: int) -> StepInfo | None:
+    """The StepInfo of a committed step, or None where it is damaged and so unknown."""
+    try:
+        found = digests.read_info(step_directory, step)
+        if found is not None:
+            return StepInfo(**found)
+        return StepInfo(_marked_pin(step_directory), _orbax_metrics(step_directory))
+    except (CorruptCheckpointError, OSError, ValueError):
+        return None
+
+
+def known_info(step_directory: Path, step: int) -> StepInfo | None:
+    """As `read_info`, and a damaged one is logged."""
+    info = read_info(step_directory, step)
+    if info is None:
+        log.warning("step %d: its pin and metrics in %s are damaged: the step is kept", step, step_directory)
+    return info
+
+
+def is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
+    """True where Orbax's metadata of a step says what its StepInfo says."""
+    if info is None:
+        return False
+    custom = {name: value for name, value in (metadata.custom_metadata or {}).items() if name != MARK}
+    return info.custom_metadata in (None, custom) and dict(info.metrics or {}) == (metadata.metrics or {})
+
+
+def _marked_pin(step_directory: Path) -> bool:
+    """The pin as Orbax's metadata has it. Raises ValueError where it was there and is not readable."""
+    mark = read_mark(step_directory)
+    if mark is None:
+        raise ValueError("the step's metadata is damaged")
+    if (step_directory / digests.ITEM).is_dir():
+        if not isinstance(mark.get("pinned"), bool):
+            raise ValueError("the step's mark is damaged")
+    elif "digests" in mark or any(item_is_marked(path) for path in step_directory.iterdir() if path.is_dir()):
+        raise ValueError("the step's manifest is gone")
+    return mark.get("pinned", False) is not False
+
+
+def _orbax_metrics(step_directory: Path) -> Mapping[str, float] | None:
+    file = step_directory / METRICS
+    if not file.parent.is_dir():
+        return None
+    metrics = json.loads(file.read_text())
+    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        raise ValueError(f"{file} does not hold numbers by name")
+    return metrics
