@@ -34,12 +34,12 @@ def advise(
 ) -> list[Advice]:
     """Advice for each group of cases in a run's table (`load_run`).
 
-    remat runs: with `memory_budget` (bytes of compiled peak) the fastest strategy that fits; with `time_budget` (a
-    multiple of the step without rematerialization) the one that needs the least memory; with both, the fastest that
-    meets both. Where no step of a shape was timed, the one with the least peak stands for the fastest; a run in which
-    none was needs no budget. Cases compiled for a device that is not attached have its capacity as their budget, and an
-    estimate in the place of a time, which no `time_budget` is held against; `target` leaves out all but those of that
-    name.
+    remat runs: with `memory_budget` (bytes) the fastest strategy whose compiled and measured peaks fit; with
+    `time_budget` (a multiple of the step without rematerialization) the one that needs the least memory; with both, the
+    fastest that meets both. Where no step of a shape was timed, the one with the least peak stands for the fastest; a
+    run in which none was needs no budget. Cases compiled for a device that is not attached have its capacity as their
+    budget, and an estimate in the place of a time, which no `time_budget` is held against; `target` leaves out all but
+    those of that name.
 
     checkpoint runs: with `mtbf_seconds` (mean time between failures) the way to save that loses the least time, and
     its interval (Daly 2006).
@@ -142,9 +142,11 @@ def _unusable(rows: pd.DataFrame, timed: bool) -> Iterator[tuple[str, str]]:
 
 
 def _over(row: Any, memory: int | None, time: float | None) -> str | None:
-    peak = getattr(row, PEAK)
+    peak, measured = getattr(row, PEAK), row.measured_peak_bytes
     if memory is not None and peak > memory:
         return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} too much"
+    if memory is not None and there(measured) and measured > memory:
+        return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} too much"
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
     if time is not None and not there(ratio):
         return "its time without rematerialization was not measured"

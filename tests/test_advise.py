@@ -83,6 +83,31 @@ def test_a_budget_that_another_strategys_program_met_is_told_as_such():
     assert frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
 
 
+def with_measured_peak(mib, record):
+    others = (m for m in record.measurements if m.probe != "measured_peak_bytes")
+    return dataclasses.replace(record, measurements=(*others, taken("measured_peak_bytes", mib * MIB)))
+
+
+def test_what_is_over_a_budget_as_measured_does_not_fit():
+    small, large = (with_measured_peak(mib, visit("dots_saveable", 110, 50)) for mib in (52, 61))
+    assert one(SWEEP[0], SWEEP[1], small, memory_budget=60 * MIB).choice == "dots_saveable"
+    found = one(SWEEP[0], SWEEP[1], large, memory_budget=60 * MIB)
+    assert found.choice == "all"
+    assert "61.0 MiB, 1.00 MiB too much" in found.fell["dots_saveable"]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "measured", "told"),
+    [(50, 52, 0), (50, 49, 0), (59, 61, 1), (1000, 1040, 1), (1000, 1060, 2), (100, 115, 1), (100, 117, 2)],
+)
+def test_notes_tell_of_memory_that_no_plan_holds_and_of_budgets_that_are_not_met(compiled, measured, told):
+    """Over a budget of 60 MiB as measured; and more than 5 % and more than 16 MiB above the compiled peak."""
+    found = with_measured_peak(measured, visit("budget-60MiB", 110, compiled))
+    found = dataclasses.replace(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
+    [(_, _, notes)] = remat.grouped(frame([found]))
+    assert len([note for note in notes if "measured" in note]) == told
+
+
 def test_the_least_memory_within_a_time():
     found = one(time_budget=1.22)
     assert (found.choice, found.next_best) == ("every-2", "dots_saveable")

@@ -67,7 +67,8 @@ def _parameters(traced: Traced) -> Taken:
 
 def _budget(settled: Settled) -> Taken:
     plan = settled.plan.to_json()
-    return [settled.plan.budget_bytes], f"{settled.plan.budget}, met in {len(plan['compiled'])} compilations", plan
+    source = f"{settled.plan.budget}, met as compiled, in {len(plan['compiled'])} compilations"
+    return [settled.plan.budget_bytes], source, plan
 
 
 def tree_bytes(tree: Any) -> int:

@@ -36,6 +36,8 @@ residuals: what autodiff saves · recomputed: FLOPs done again, as a share of th
 gradients agree with strategy none within the tolerance of the dtype.
 """
 
+# A process takes 1 to 7 MiB beside its program's arrays (docs/figures.md); more than that is scratch memory of kernels.
+LARGE_SHARE, LARGE_BYTES = 0.05, 16 * 2**20
 # Taken once, from the first round that has them: they are the same in every process.
 ONCE = (
     "budget_bytes",
@@ -178,8 +180,21 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
         lines = [cells(row, row.Index in best) for row in rows.itertuples()]
         notes = of_a_mesh(rows)
         notes += [f"{row.strategy}: the program of {row.plan}" for row in rows.itertuples() if of_another(row)]
+        notes += [f"{row.strategy}: {note}" for row in rows.itertuples() for note in measured_notes(row)]
         notes += [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
         yield title, lines, notes
+
+
+def measured_notes(row: Any) -> Iterator[str]:
+    """What the measured peak says against the compiled one: a budget that is not met, memory that is in no plan."""
+    measured, compiled, budget = row.measured_peak_bytes, row.compiled_peak_bytes, getattr(row, "budget_bytes", None)
+    if not (there(measured) and there(compiled)):
+        return
+    if there(budget) and measured > budget:
+        yield f"over its budget as measured: {units.size(measured)} of {units.size(budget)}"
+    if measured - compiled > max(LARGE_SHARE * compiled, LARGE_BYTES):
+        more = measured / compiled - 1
+        yield f"the measured peak is {more:.0%} above the compiled one, which leaves out the kernels' scratch memory"
 
 
 def of_another(row: Any) -> bool:
