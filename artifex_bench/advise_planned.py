@@ -11,8 +11,9 @@ import pandas as pd
 
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
+from artifex_bench.record import REAL_STEPS
 from artifex_bench.report import units
-from artifex_bench.report.planned import REAL_STEPS, fits_larger_pool, pool_note
+from artifex_bench.report.planned import fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
 from artifex_bench.report.units import there
 from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_VARIABLE, describe, stored

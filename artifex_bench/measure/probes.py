@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from artifex_bench.record import Measurement
-from artifex_bench.targets import STEP_OVER_ESTIMATE
+from artifex_bench.record import STEP_OVER_ESTIMATE, Measurement
 
 if TYPE_CHECKING:
     from artifex_bench.measure.budget import Settled

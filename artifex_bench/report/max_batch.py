@@ -11,8 +11,9 @@ import pandas as pd
 
 from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
+from artifex_bench.record import REAL_STEPS
 from artifex_bench.report import text, units
-from artifex_bench.report.planned import REAL_STEPS, pool_note
+from artifex_bench.report.planned import pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import Record
+from artifex_bench.record import REAL_STEPS, Record
 from artifex_bench.report import units
 from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
 from artifex_bench.report.units import there
 from artifex_bench.stats import pareto_front
-from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, STEP_OVER_ESTIMATE, is_between_pools
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_pools
 
-REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)  # how much longer than an estimate a published step took
 LARGER_POOL = f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
 DIFFERS = 0.01  # of the peak: a smaller difference between kernels is not told
 TITLE = "Compiled for devices that are not attached: peak memory and estimated step time"

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.case import ATTACHED
+from artifex_bench.record import REAL_STEPS
 from artifex_bench.report import budget_plots
-from artifex_bench.report.planned import REAL_STEPS, front
+from artifex_bench.report.planned import front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels
 from artifex_bench.report.remat import SHAPE, shape_title, shapes
 

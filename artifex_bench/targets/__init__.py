@@ -20,9 +20,6 @@ from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
 POOL_VARIABLE, OLD_POOL_VARIABLE = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 DEFAULT_POOL_SHARE = 0.75  # JAX's own, where the variable is not set
 LARGEST_POOL_SHARE = 0.95  # what is advised at most: the driver and other processes need some of the memory
-# Published training steps, as a multiple of what the roofline estimates of them: Llama 3 8B on an H100 2.46 to 1.88 s,
-# MaxText 16B on v5e 10.3 to 9.50 s and 32B on v5p 8.5 to 6.63 s; all published tables that were compared lie within.
-STEP_OVER_ESTIMATE = (1.1, 1.5)
 ASKED = "cpu"  # how what is attached is asked for
 # platform -> the extra that installs its compiler, and the sets of packages of which one must be installed
 COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {

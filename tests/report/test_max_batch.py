@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from artifex_bench.record import REAL_STEPS
 from artifex_bench.report import max_batch, plots, tables
 from artifex_bench.report.frame import frame
-from artifex_bench.report.planned import REAL_STEPS
 from tests.build import case, record, taken
 
 GIB = 2**30
