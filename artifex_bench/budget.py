@@ -75,6 +75,15 @@ def remat_to_budget(
     def build(one: Callable[..., Any]) -> Built:
         return where.build(stepped(one), (*args, arrays), donated)
 
-    rates, room = where.roofline.rates(), where.capacity
-    groups, plan = meet(given, (*args, arrays), asked, rates, stepped, build, where.name, capacity=room)
+    groups, plan = meet(
+        given,
+        (*args, arrays),
+        asked,
+        where.roofline.rates(),
+        stepped,
+        build,
+        where.name,
+        capacity=where.capacity,
+        reserve=where.reserve,
+    )
     return planned(function, groups), replace(plan, compiler_options=dict(where.options))

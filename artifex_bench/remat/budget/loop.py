@@ -24,6 +24,7 @@ from artifex_bench.remat.budget.stacks import WHOLE, Fine, Groups, Plain, Stack,
 COMPILES = 6
 CLOSE = 0.01  # of the seconds between the leanest and the fastest plan: less is not worth another compilation
 MARGIN = 0.002  # of the budget, that much over it at first, and less after every miss: estimates are not quite exact
+RESERVED = 0.04  # of a budget at most, for what a process takes beside its program: 1 to 4 % in docs/figures.md
 ODD = 0.1  # what seems this much over the budget may fit all the same: a named policy at once, a plan as a last resort
 RIVALS = 2  # named policies that are compiled for their few FLOPs, whatever the rates say, where steps can be timed
 RUNS, LONG = 10, 5.0  # of each of those that fit, in turn; two will do once all of them together took so many seconds
@@ -39,13 +40,14 @@ def meet(
     target: str,
     compiles: int = COMPILES,
     capacity: float = math.inf,
+    reserve: float = 0.0,
 ) -> tuple[Mapping[str, Groups], BudgetPlan]:
     """(the choices for `stacks.planned` of the fastest found whose compiled peak is within the budget, that plan).
 
     `function(*args)` is a loss that `step(function)(*args)` differentiates; `args` are arrays, or shapes.
     `build(function)` compiles what is to be run with it; it is called `compiles` times at most. Where it can be run,
     those that fit are timed, and the one with the fastest run is taken; else it is the fastest by the rates. No budget
-    is above the `capacity` of the target.
+    is above the `capacity` of the target. Up to `reserve` of a budget's bytes are left free if that is possible.
 
     Raises BudgetError when nothing that was compiled fits; it names the least found.
     """
@@ -67,7 +69,7 @@ def meet(
     def built(plan: Candidate) -> Built:
         return build(planned(function, {**untouched, **plan.groups}))
 
-    search = _Search(candidates, built, compiles, capacity)
+    search = _Search(candidates, built, compiles, capacity, reserve)
     found = search.run(budget, leanest(candidates), without(kinds))
     plan = describe(found, search.tried, search.limit, budget, target, kinds)
     plan = replace(plan, undercut_by=search.undercutting(found))
@@ -93,6 +95,7 @@ class _Search:
     build: Callable[[Candidate], Built]
     compiles: int
     capacity: float = math.inf
+    reserve: float = 0.0
     tried: list[Tried] = field(default_factory=list)
     limit: float = 0.0
     span: float = 0.0  # seconds between the leanest and the fastest, as estimated
@@ -110,11 +113,16 @@ class _Search:
         if self.limit > self.capacity:
             self.limit = self.capacity
             allowed = f"{readable(self.limit)}, the capacity of the device, is not enough"
+        free = 0.0 if budget.bytes is None else min(self.reserve, RESERVED * self.limit)
+        self.limit -= free
         while len(self.tried) < self.compiles:
             following = self.following()
             if following is None:
                 break
             self.compile(following)
+        if self.best() is None:  # better without the reserve than not at all
+            self.limit += free
+            free = 0.0
         if self.best() is None:
             lowest = min(self.tried, key=lambda t: t.peak)
             raise BudgetError(
@@ -124,6 +132,7 @@ class _Search:
         self.race()
         best = self.best()
         assert best is not None
+        self.limit += free
         return best
 
     def compile(self, one: Candidate) -> Tried:

@@ -78,6 +78,24 @@ def test_of_those_that_fit_the_fastest_as_measured_is_taken_and_named_policies_a
     assert [bool(t.seconds) for t in search.tried] == [True, True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("asked", "reserve", "found"),
+    [
+        (Budget("", bytes=100 * MIB), 0.0, 6),
+        (Budget("", bytes=100 * MIB), 2.5 * MIB, 3),
+        (Budget("", bytes=100 * MIB), 50 * MIB, 2),  # 4 % at most
+        (Budget("", bytes=94 * MIB), 8 * MIB, 0),  # nothing fits but without it
+        (Budget("", fraction=0.6), 50 * MIB, 6),  # a fraction is of compiled peaks
+    ],
+)
+def test_some_of_a_budget_is_left_to_the_process(asked, reserve, found):
+    plans, _ = candidates(9)
+    plain = Candidate("none", {"s": ((9, None),)}, 10 * MIB, 10 * MIB, 9.0, 0.0)
+    search = _Search([*plans, plain], lambda one: Built(int(94 * MIB + one.bytes)), COMPILES, reserve=reserve)
+    assert search.run(asked, plans[0], plain).candidate is plans[found]
+    assert search.limit == (asked.bytes or 100 * MIB)
+
+
 def test_a_plan_that_another_undercuts_says_so():
     """The second plan saves more than the policy, computes more again, and is the faster by the rates alone."""
     lean, plan = (Candidate("plan", {"s": ((i, None),)}, i * MIB, i * MIB, 2.0 - i, 9.0 - i) for i in range(2))
