@@ -21,7 +21,8 @@ LONGEST = 100  # characters of a text in a plot, whose size follows from its tex
 FORMULA = ("=", "+", "-", "@")  # how a spreadsheet knows a formula (OWASP, "CSV injection")
 # what Markdown reads as more than text, wherever it stands; a star or bar between spaces or letters is none
 _MARKUP = re.compile(r"[\\`\[\]<>&#$~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|://")
-_BLOCK = re.compile(r"^(\d*)([^\w\s&\\])")  # at the beginning of a line: a list, a quote, a heading
+# at the beginning of a line: a list (12. or 12)), or any other sign: of a list, a quote, a heading
+_BLOCK = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([^\w\s&\\])")
 
 
 def plain(text: str) -> str:
@@ -49,7 +50,7 @@ def markdown(text: str) -> str:
 
 def markdown_block(text: str) -> str:
     """Text that a line of Markdown begins with."""
-    return _BLOCK.sub(lambda found: found[1] + _entities(found[2]), markdown(text).strip())
+    return _BLOCK.sub(lambda found: (found[1] or "") + _entities(found[2] or found[4]), markdown(text).strip())
 
 
 def csv(table: pd.DataFrame) -> str:

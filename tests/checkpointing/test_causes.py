@@ -139,11 +139,12 @@ def test_a_lack_of_file_handles_is_no_damage(tmp_path, manager_at):
         save_checkpoint(manager, state.model, 1)
     reader = manager_at(tmp_path, read_only=True)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = len(os.listdir("/proc/self/fd"))
+    taken = set(map(int, os.listdir("/proc/self/fd")))
+    free = [number for number in range(max(taken) + 20) if number not in taken]
     seen = set()
     try:
-        for spare in range(1, 12):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (taken + spare, hard))
+        for last in free[1:12]:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, hard))
             try:
                 load_items(reader, {"model": None})
             except CheckpointError as error:
