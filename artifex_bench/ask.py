@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import suites
 from artifex_bench import case as cases
-from artifex_bench import models, runner, savers, store, targets, versions
+from artifex_bench import models, runner, savers, store, suites, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
 from artifex_bench.environments import changed_versions

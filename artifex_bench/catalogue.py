@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import suites
+from artifex_bench import suites
 from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES

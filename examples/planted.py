@@ -91,7 +91,7 @@ def peaks_of(run: Path) -> dict[str, int]:
 
 
 def copy(tree: Path) -> Path:
-    for part in ("artifex_bench", "suites"):
+    for part in ("artifex_bench",):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
     return tree
 
@@ -126,7 +126,7 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
 def in_turn(runs: dict[str, Path], workers: dict[str, Template], rounds: int) -> None:
     """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
     from artifex_bench import ask, runner, store
-    from suites import remat
+    from artifex_bench.suites import remat
 
     visits = {}
     for name, folder in runs.items():

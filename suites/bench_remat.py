@@ -10,7 +10,7 @@ import pytest
 
 from artifex_bench.case import as_list
 from artifex_bench.report.units import there
-from suites.remat import PRESETS
+from artifex_bench.suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row, measured
 
 CLOCK = Clock()

@@ -94,8 +94,7 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
     one list a process, without those that were contended where enough others are left.
     """
-    import suites
-    from artifex_bench import ask, benchmark
+    from artifex_bench import ask, benchmark, suites
     from artifex_bench.report.frame import by_case, calmed, frame, groups
     from artifex_bench.runner import Request
 

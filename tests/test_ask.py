@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import suites
-from artifex_bench import ask, cli, runner, store, targets
+from artifex_bench import ask, cli, runner, store, suites, targets
 from artifex_bench import case as cases
 from artifex_bench.case import CaseError
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import suites
-from artifex_bench import ask, catalogue, models, targets
+from artifex_bench import ask, catalogue, models, suites, targets
 from artifex_bench import case as cases
 from artifex_bench.execution import BACKENDS
 from artifex_bench.measure.probes import PROBES

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import suites
-from artifex_bench import catalogue, models, runner, store, targets
+from artifex_bench import catalogue, models, runner, store, suites, targets
 from artifex_bench.cli import main
 from artifex_bench.remat.strategies import POLICIES, names
 from artifex_bench.store import RECORDS

@@ -19,7 +19,7 @@ from tests.test_views import OUTSIDE, ROOT
 
 # the suite's own views, of two cases instead of all
 SMALL = """
-from suites import remat
+from artifex_bench.suites import remat
 GRID = {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 64, "batch": 4, "sequence": 32}
 remat.PRESETS["asv"], remat.SETTINGS["asv"] = (GRID,), {"rounds": 6, "steps": 10}
 """

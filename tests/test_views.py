@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import suites
-from artifex_bench import ask, benchmark
+from artifex_bench import ask, benchmark, suites
+from artifex_bench.suites.remat import PRESETS
 from suites import views
 from suites.bench_remat import TOLD
-from suites.remat import PRESETS, Transformer
+from suites.remat import Transformer
 from suites.views import AXES, Clock, asv_view
 from tests.build import measured, record, taken
 

@@ -26,6 +26,7 @@ from artifex_bench.record import Agreement, Measurement, Verdict
 from artifex_bench.report.asv_results import TRACKED
 from artifex_bench.runner import Request
 from artifex_bench.stats import summarize
+from artifex_bench.suites import remat
 from suites import views
 from tests.build import measured, record, taken
 from tests.test_views import OUTSIDE, ROOT
@@ -71,7 +72,7 @@ def sweep(request):
 
 @pytest.fixture(scope="module")
 def records():
-    return sweep(Request("remat", ask.grid(suites.remat, "asv", {}), **suites.remat.SETTINGS["asv"]))
+    return sweep(Request("remat", ask.grid(remat, "asv", {}), **remat.SETTINGS["asv"]))
 
 
 @pytest.fixture(scope="module")

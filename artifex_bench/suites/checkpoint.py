@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from suites.remat import Grids
+from artifex_bench.suites.remat import Grids
 
 MIB = 2**20
 OURS = ("auto", "ocdbt", "zarr3", "zarr2-zstd")

@@ -5,7 +5,7 @@ Compile only. A deep, narrow model: what is kept at each segment's edge weighs a
 
 from __future__ import annotations
 
-from suites.remat import Grids
+from artifex_bench.suites.remat import Grids
 
 LENGTHS = (4, 8, 16, 32, 64)
 STRATEGIES = ("none", "all", *(f"segments-{n}" for n in LENGTHS), *(f"nested-{n}" for n in LENGTHS))

@@ -7,7 +7,7 @@ that their difference is one layer. Chen et al. 2016 (arXiv:1604.06174): a chain
 
 from __future__ import annotations
 
-from suites.remat import Grids
+from artifex_bench.suites.remat import Grids
 
 SELECTIVE = "save_any_names_but_these:scores+probs"
 COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"

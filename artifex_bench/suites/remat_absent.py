@@ -6,7 +6,7 @@ v5e.
 
 from __future__ import annotations
 
-from suites.remat import CORE, Grids
+from artifex_bench.suites.remat import CORE, Grids
 
 TARGETS = ("gpu:h100", "tpu:v5e", "tpu:v5p")
 LARGE = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from suites.remat import Grids
+from artifex_bench.suites.remat import Grids
 
 FORMATS = (
     "auto",
