@@ -36,7 +36,7 @@ ESTIMATE = Rank(
     "estimated_step_seconds",
     "the shortest estimated step",
     lambda row: f"an estimated {units.seconds(row.estimated_step_seconds)} a step",
-    f"its time is an estimate (published steps took {REAL_STEPS} as long)",
+    f"its time is an estimate (published steps: {REAL_STEPS})",
     "its time cannot be estimated",
 )
 AGAIN = Rank(

@@ -27,7 +27,7 @@ PLOTS = "artifex_bench.report.max_batch_plots"
 LEGEND = f"""
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
 device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement (published steps took {REAL_STEPS} as long); none with offloading, or of an attached
+an estimate and no measurement (published steps: {REAL_STEPS}); none with offloading, or of an attached
 device · monotone: no larger batch had a lower peak than a smaller one · compiled: batches that were compiled.
 """
 MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share

@@ -47,6 +47,6 @@ def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
     legend_below(
         figure,
         looks,
-        f"filled: the largest that fits; open: smaller ones. Estimates: published steps took {REAL_STEPS} as long.",
+        f"filled: the largest that fits; open: smaller ones. Estimates: published steps: {REAL_STEPS}.",
     )
     return figure

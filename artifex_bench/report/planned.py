@@ -29,7 +29,7 @@ LEGEND = f"""
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory
 · on host: offloaded, not in the peak · estimated step: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement (published steps took {REAL_STEPS} as long), none with offloading or a mesh · residuals:
+an estimate and no measurement (published steps: {REAL_STEPS}), none with offloading or a mesh · residuals:
 what autodiff saves · recomputed: FLOPs done again, as a share of the model's.
 """
 

@@ -126,7 +126,7 @@ class BudgetPlan:
             f"  taken: {self.plan}, with {self.extra_flops / 1e9:.3g} GFLOP a step computed again; "
             f"{len(self.compiled)} compilations, the least peak {readable(self.least_peak)}; estimates are of "
             "computing again, and of writing and reading what is saved "
-            f"(published steps took {REAL_STEPS} as long as estimated)",
+            f"(published steps: {REAL_STEPS} of an estimate)",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
         if self.undercut_by:
