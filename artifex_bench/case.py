@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from artifex_bench.convert import ConvertError, convert, shown
+from artifex_bench.convert import ConvertError, choices, convert, shown
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
 LAYERS = ("scan", "unroll")
@@ -198,7 +198,7 @@ def _check_positive(axis: str, value: Any, optional: bool) -> None:
 def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
     """Raise CaseError, naming the valid choices, unless `value` is one of them."""
     if isinstance(value, (list, dict)) or value not in valid:  # what has no hash is in no mapping
-        raise CaseError(f"unknown {what} {shown(value)}: valid are {', '.join(valid)}")
+        raise CaseError(f"unknown {what} {shown(value)}: {choices(value, list(valid))}")
 
 
 Case = RematCase | CheckpointCase | FaultCase

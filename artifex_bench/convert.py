@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Union
 
 SCALARS = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}
+NEAR = 0.8  # of all letters are the same in both, in order: one or two wrong ones in a word of ten
 UNITED = (Union, types.UnionType)
 
 
@@ -72,6 +75,17 @@ def shown(value: Any) -> str:
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 
+def choices(value: Any, valid: Collection[str]) -> str:
+    """The way out of a value that is not among the valid ones: the nearest of them, or all if none is near.
+
+    Another number is no typing error: of tpu:v9 and tpu:v4 nobody means the other.
+    """
+    text = str(value)
+    alike = [one for one in valid if re.findall(r"\d+", one) == re.findall(r"\d+", text) and one != text]
+    near = difflib.get_close_matches(text, alike, 1, NEAR)
+    return f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(valid)}"
+
+
 def _scalar(data: Any, kind: type, place: str) -> Any:
     whole = isinstance(data, int) and not isinstance(data, bool)
     fits = whole if kind is int else whole or isinstance(data, float) if kind is float else isinstance(data, kind)
@@ -117,7 +131,7 @@ def _made(data: Mapping[str, Any], kind: Any, place: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in data:
         if name not in fields:
-            raise ConvertError(f"{_joined(place, name)}: unknown field: valid are {', '.join(fields)}")
+            raise ConvertError(f"{_joined(place, name)}: unknown field: {choices(name, fields)}")
     for name, field in fields.items():
         if name not in data and field.default is field.default_factory is dataclasses.MISSING:
             raise ConvertError(f"{_joined(place, name)}: is missing")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import case as cases
 from artifex_bench.case import CaseError, RematCase
+from artifex_bench.convert import choices
 from tests import strategies as made
 
 AXES = cases.axes(RematCase)
@@ -201,3 +202,19 @@ def test_every_case_is_led_by_its_reference(several):
     for case in several:
         assert cases.reference(case).strategy == "none"
         assert found.index(cases.reference(case)) <= found.index(case)
+
+
+@pytest.mark.parametrize(
+    ("value", "near"),
+    [
+        ("dots_savable", "dots_saveable"),
+        ("offload_dot_with_no_batch_dim", "offload_dot_with_no_batch_dims"),
+        ("speed", None),
+        ("tpu:v9", None),  # another number is another thing
+        ("tpv:v4", "tpu:v4"),
+        (3, None),
+    ],
+)
+def test_typing_errors_get_the_nearest_choice_and_others_all_of_them(value, near):
+    valid = ["dots_saveable", "nothing_saveable", "offload_dot_with_no_batch_dims", "tpu:v4", "all"]
+    assert choices(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")

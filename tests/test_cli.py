@@ -59,7 +59,7 @@ WRONG = [
     (("run",), f"name a suite to run: {', '.join(suites.SUITES)}"),
     (("run", "speed"), f"unknown suite 'speed': valid are {', '.join(suites.SUITES)}"),
     (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, asv, full"),
-    (("--model", "gpt"), f"unknown model 'gpt': valid are {', '.join(models.MODELS)}, or package.module:attribute"),
+    (("--model", "gpt"), f"unknown model 'gpt': valid are {', '.join(models.MODELS)}, package.module:attribute"),
     (("--model", "no_such_module:Model"), "model 'no_such_module:Model': cannot import 'no_such_module'"),
     (("--strategy", "some"), f"unknown strategy 'some': valid are {', '.join(names())}"),
     (("--strategy", "every-0"), "'0' after 'every-' must be a whole number of 1 or more"),

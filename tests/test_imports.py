@@ -67,10 +67,10 @@ MAY_IMPORT = {
     "versions": set(),
     "compat": {"versions"},
     "store": {"case", "convert", "record"},
-    "models": {"case", "compat"},
-    "remat": {"case", "compat", "record", "models", "options"},
+    "models": {"case", "convert", "compat"},
+    "remat": {"case", "convert", "compat", "record", "models", "options"},
     "targets": {"case", "compat", "record"},
-    "savers": {"case", "checkpointing"},
+    "savers": {"case", "convert", "checkpointing"},
     "checkpointing": {"compat"},
     "measure": {*BASE, "compat", "models", "remat", "targets", "savers", "checkpointing"},
     "execution": {*BASE, "measure"},  # of which only what speaks to its processes

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.case import CaseError, RematCase, mesh_axes
+from artifex_bench.convert import choices
 
 VOCABULARY = 256  # of the transformer, bytes: keeps the head small, so that the layers decide
 
@@ -100,7 +101,7 @@ def entry(model: str) -> ModelEntry:
         return MODELS[model]
     if ":" in model:
         return ModelEntry(model, "a model of your own", sequential=True, parts=None, tags=None)
-    raise CaseError(f"unknown model {model!r}: valid are {', '.join(MODELS)}, or package.module:attribute")
+    raise CaseError(f"unknown model {model!r}: {choices(model, [*MODELS, 'package.module:attribute'])}")
 
 
 def load(model: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from artifex_bench.case import CaseError, RematCase
+from artifex_bench.convert import choices
 from artifex_bench.models import entry
 from artifex_bench.remat.budget.size import Budget, BudgetError, budget
 
@@ -134,7 +135,7 @@ def _structure(strategy: str, structure: str, depth: int) -> Plan:
     head, _, argument = structure.rpartition("-")
     found = STRATEGIES.get(structure) or STRATEGIES.get(f"{head}-<n>")
     if found is None or structure.endswith("-<n>"):
-        raise CaseError(f"unknown strategy {strategy!r}: valid are {', '.join(names())}")
+        raise CaseError(f"unknown strategy {strategy!r}: {choices(strategy, list(names()))}")
     if structure in STRATEGIES:
         return found.plan(1)
     if argument == "sqrt" and found.sqrt:
@@ -158,7 +159,7 @@ def _budget(strategy: str) -> Budget:
 def _policy(strategy: str, text: str) -> Policy:
     name, colon, rest = text.partition(":")
     if name not in POLICIES:
-        raise CaseError(f"strategy {strategy!r}: unknown policy {name!r}: valid are {', '.join(POLICIES)}")
+        raise CaseError(f"strategy {strategy!r}: unknown policy {name!r}: {choices(name, POLICIES)}")
     kind = POLICIES[name].arguments
     usage = f"strategy {strategy!r}: write {name}{ARGUMENTS[kind]}"
     if kind == "none":

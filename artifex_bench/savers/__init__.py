@@ -18,6 +18,7 @@ from typing import Any
 
 from artifex_bench.case import Case, CaseError, CheckpointCase, FaultCase, RematCase
 from artifex_bench.checkpointing.formats import FORMATS
+from artifex_bench.convert import choices
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def check(case: Case) -> None:
     """Raise CaseError, in one line, where the format is unknown or cannot do what the case asks for."""
     assert not isinstance(case, RematCase)
     if case.format not in SAVERS:
-        raise CaseError(f"unknown format {case.format!r}: valid are {', '.join(SAVERS)}")
+        raise CaseError(f"unknown format {case.format!r}: {choices(case.format, SAVERS)}")
     if isinstance(case, FaultCase):
         from artifex_bench.checkpointing.faults import FAULTS
 
         if case.fault not in FAULTS:
-            raise CaseError(f"unknown fault {case.fault!r}: valid are {', '.join(FAULTS)}")
+            raise CaseError(f"unknown fault {case.fault!r}: {choices(case.fault, FAULTS)}")
         return
     entry = SAVERS[case.format]
     able = {

@@ -103,7 +103,7 @@ def test_tracing_initial_weights_gives_their_shape():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mpl", "unknown model 'mpl': valid are mlp, transformer, vae, or package.module:attribute"),
+        ("mpl", "unknown model 'mpl': valid are mlp, transformer, vae, package.module:attribute"),
         ("nowhere_at_all:Model", "cannot import 'nowhere_at_all'"),
         ("examples.gated:Grated", "module 'examples.gated' has no attribute 'Grated'"),
         ("examples.gated:Layer", r"needs a class with loss\(batch, run\) and batch\(case, key\)"),

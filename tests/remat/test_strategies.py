@@ -114,7 +114,7 @@ def test_garbage_is_refused_in_one_line_with_the_valid_choices(text, depth):
         said = str(error)
         assert said.splitlines() == [said]
         assert repr(text) in said
-        remedies = ("valid are", "must be", "write ", "takes no policy", "cannot join")
+        remedies = ("valid are", "did you mean", "must be", "write ", "takes no policy", "cannot join")
         assert any(word in said for word in remedies)
     else:
         assert len(plan.layers) == plan.period <= depth
@@ -201,7 +201,7 @@ def test_the_names_that_a_policy_mentions():
     [
         (
             {"model": "gpt"},
-            "unknown model 'gpt': valid are mlp, transformer, vae, or package.module:attribute",
+            "unknown model 'gpt': valid are mlp, transformer, vae, package.module:attribute",
         ),
         ({"width": 30, "heads": 4}, "transformer: width 30 is not divisible by heads 4: choose a multiple"),
         ({"heads": None}, "transformer: width 32 is not divisible by heads None: choose a multiple"),
