@@ -11,7 +11,8 @@ import numpy as np
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase
-from artifex_bench.measure import phases
+from artifex_bench.measure import phases, results
+from artifex_bench.measure.compile import compile_step
 from artifex_bench.measure.program import Program, build
 from artifex_bench.record import Record
 from tests.evaluate import evaluate
@@ -24,19 +25,19 @@ def case(model: str = "mlp", strategy: str = "none", **fields: Any) -> RematCase
 
 
 @functools.cache
-def traced(case: RematCase) -> phases.Traced:
+def traced(case: RematCase) -> results.Traced:
     return phases.trace(program(case))
 
 
-def plain(case: RematCase) -> phases.Traced:
+def plain(case: RematCase) -> results.Traced:
     """The same without rematerialization."""
     return traced(dataclasses.replace(case, strategy="none"))
 
 
 @functools.cache
-def compiled(case: RematCase) -> phases.Compiled:
+def compiled(case: RematCase) -> results.Compiled:
     """The case compiled as the worker compiles it."""
-    return phases.compile_step(program(case), targets.find(case.target))
+    return compile_step(program(case), targets.find(case.target))
 
 
 @functools.cache

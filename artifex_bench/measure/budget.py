@@ -8,23 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from artifex_bench import targets
 from artifex_bench.case import ATTACHED, CaseError
+from artifex_bench.measure.compile import compile_step
 from artifex_bench.measure.program import Program
 from artifex_bench.measure.rates import Roofline, roofline
+from artifex_bench.measure.results import Settled
 from artifex_bench.remat.budget import kept
 from artifex_bench.remat.budget.loop import meet
-from artifex_bench.remat.budget.plan import BudgetPlan, Built
+from artifex_bench.remat.budget.plan import Built
 from artifex_bench.remat.budget.stacks import planned
 from artifex_bench.targets import attached
-
-if TYPE_CHECKING:
-    from artifex_bench.measure.phases import Compiled
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,8 @@ def _runs(step: Callable[..., Any], args: Callable[[], Sequence[Any]], donated: 
     return run
 
 
-@dataclass(frozen=True)
-class Settled:
-    """A program whose budget has become a plan."""
-
-    program: Program
-    plan: BudgetPlan
-
-
-def settle(
-    program: Program, compiled: Callable[[Program], Compiled], device: targets.Target, timed: bool, place: Path | None
-) -> Settled:
-    """The case's budget met: `compiled(program)` compiles what the case measures; what is chosen is kept at `place`.
+def settle(program: Program, device: targets.Target, timed: bool, place: Path | None) -> Settled:
+    """The case's budget met on the device; what is chosen is kept at `place`.
 
     With `timed`, those that fit are run where the device is attached, and the fastest is chosen by that. Raises
     BudgetError when nothing fits.
@@ -116,7 +105,7 @@ def settle(
     arrays = functools.cache(program.initialize)
 
     def build(loss: Callable[..., Any]) -> Built:
-        found = compiled(replace(program, loss=loss))
+        found = compile_step(replace(program, loss=loss), device)
         if found.step is None or not timed or device.description is not None:
             return Built(found.peak, refused=found.refused)
         return Built(found.peak, _runs(found.step, arrays, program.donated))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,13 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.case import RematCase, case_id
-from artifex_bench.compat import TracedProgram, set_remat3
-from artifex_bench.measure import budget, jaxprs, remembered
-from artifex_bench.measure.mesh import per_device_bytes
+from artifex_bench.compat import set_remat3
+from artifex_bench.measure import budget, jaxprs
+from artifex_bench.measure.compile import compile_step
 from artifex_bench.measure.probes import absent, take, tree_bytes
 from artifex_bench.measure.program import Program, build, check_tags
-from artifex_bench.measure.roofline import Estimate, estimate
+from artifex_bench.measure.results import Compiled, Planned, Ran, Settled, Split, Traced
+from artifex_bench.measure.roofline import estimate
 from artifex_bench.measure.sketch import sketch
 from artifex_bench.measure.skip import Skip
 from artifex_bench.measure.timing import CpuShare, time_steps, warm_up
@@ -70,7 +69,7 @@ def compile_without_triton(program: Program, target: Target) -> Iterator[Measure
         yield from absent("cublas", " ".join(str(error).split())[:300])
 
 
-def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | None]:
+def prepare(visit: Visit, target: Target) -> tuple[Program, Settled | None]:
     """The program that is measured. Where the strategy is a budget, with the plan that meets it; a later round, and
     what follows a search of its own, take what that chose.
     """
@@ -86,7 +85,7 @@ def prepare(visit: Visit, target: Target) -> tuple[Program, budget.Settled | Non
     if before is not None:
         return before, None
     timed = visit.steps > 0 and visit.profile is None
-    settled = budget.settle(program, lambda one: compile_step(one, target), target, timed, place)
+    settled = budget.settle(program, target, timed, place)
     return settled.program, settled
 
 
@@ -97,16 +96,6 @@ def refuse_offload(program: Program, platform: str) -> None:
         raise Skip(why)
 
 
-@dataclass(frozen=True)
-class Traced:
-    """The program as autodiff left it, before any compiler, and before it is partitioned over its `devices`."""
-
-    state: Any
-    gradient: TracedProgram
-    residual_bytes: int
-    devices: int
-
-
 def trace(program: Program) -> Traced:
     """Trace the gradient. Raises CaseError when the strategy's policy mentions a name that is never attached."""
     state, batch = program.abstract()
@@ -114,80 +103,6 @@ def trace(program: Program) -> Traced:
     check_tags(program)
     saved = jaxprs.residual_bytes(program.loss, state["params"], state["rest"], batch)
     return Traced(state, gradient, saved, program.case.devices)
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """The step (or the gradient, where the case asks for that alone) compiled for its target.
-
-    `step` is None where the compiler refused the program for its memory (`peak` is what it asked for then), and where
-    a device that is not there has been compiled for before (`from_cache`). Of a program over several `devices`,
-    figures are those of one of them.
-    """
-
-    step: Any | None
-    trace_seconds: float
-    compile_seconds: float
-    from_cache: bool
-    options: dict[str, str | bool]
-    peak: int
-    parts: dict[str, Any]
-    flops: float | None
-    devices: int
-
-    @property
-    def refused(self) -> bool:
-        """Whether the compiler gave no program, for want of memory, now or when it was compiled before."""
-        return self.parts.get("formula") == attached.REFUSED
-
-
-def compile_step(program: Program, target: Target, options: dict[str, Any] | None = None) -> Compiled:
-    """Trace, lower and compile what will be timed, from shapes alone, with the target's options or with these."""
-    options = target.options(program.case.compiler) if options is None else options
-    devices = program.case.devices
-    shapes, jitted = program.abstract(), program.jitted()
-    start = time.perf_counter()
-    lowered = jitted.lower(*target.place(shapes))
-    lower_seconds = time.perf_counter() - start
-    kept = remembered.path(lowered.as_text(), target.description, options) if target.description else None
-    if kept is not None and (figures := remembered.read(kept)):
-        return Compiled(None, lower_seconds, 0.0, True, options, **figures, devices=devices)
-    with _CacheHits() as cache:
-        start = time.perf_counter()
-        step, peak, parts = attached.compile_for(target, lowered, options)
-        compile_seconds = time.perf_counter() - start
-    if target.platform == "cpu" and any(map(attached.widens, program.narrow_dtypes())):
-        parts = {**parts, "computed_in": "float32"}
-    if step is None:
-        flops, parts = None, {"argument_bytes": per_device_bytes(shapes), **parts}
-    else:
-        flops = (step.cost_analysis() or {}).get("flops")
-    if kept is not None:
-        remembered.write(kept, {"peak": peak, "parts": parts, "flops": flops})
-    return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops, devices)
-
-
-class _CacheHits:
-    """Whether anything compiled inside came from the persistent compile cache."""
-
-    def __enter__(self) -> _CacheHits:
-        self.hit = False
-        jax.monitoring.register_event_listener(self._listen)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_listener(self._listen)
-
-    def _listen(self, event: str, **_: Any) -> None:
-        self.hit = self.hit or event == "/jax/compilation_cache/cache_hits"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is said of a device that is not there, and an estimate of the step by it, or why there is none."""
-
-    description: Description
-    estimate: Estimate | str
 
 
 def plan(program: Program, traced: Traced, description: Description) -> Planned:
@@ -203,20 +118,6 @@ def plan(program: Program, traced: Traced, description: Description) -> Planned:
     state = {name: traced.state[name] for name in ("params", "optimizer")}
     updated = 2 * tree_bytes(state) if program.case.step == "train" else 0
     return Planned(description, estimate(traced.gradient, updated, description.peak_flops, description.bandwidth))
-
-
-@dataclass(frozen=True)
-class Ran:
-    """The compiled step on real arrays: seconds of the first and of the following steps, the peak while these ran,
-    and what the first gave: loss and a sketch of the gradients (None where they were not asked for).
-    """
-
-    first_seconds: float
-    seconds: list[float]
-    peak: int | None
-    peak_source: str
-    others_share: float | None
-    first_result: tuple[float, dict[str, Any]] | None
 
 
 def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) -> Ran:
@@ -256,13 +157,6 @@ def _first_result(program: Program, result: Any) -> tuple[float, dict[str, Any]]
     if not math.isfinite(loss):
         raise ValueError(f"the loss of the first step is {float(loss)}: there is nothing to compare")
     return float(loss), sketch(gradients)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Seconds of the forward pass alone, which every strategy shares."""
-
-    forward_seconds: list[float]
 
 
 def time_forward(program: Program, options: dict[str, str | bool], steps: int) -> Split:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from artifex_bench.record import STEP_OVER_ESTIMATE, Measurement
 
 if TYPE_CHECKING:
-    from artifex_bench.measure.budget import Settled
-    from artifex_bench.measure.phases import Compiled, Planned, Ran, Traced
+    from artifex_bench.measure.results import Compiled, Planned, Ran, Settled, Traced
 
 Taken = tuple[list[float], str, dict[str, Any]]  # values, source (or why there are none), detail
 

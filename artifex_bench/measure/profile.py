@@ -15,8 +15,9 @@ from artifex_bench.compat import buffer_assignment, operation_name, scopes, sour
 from artifex_bench.measure import jaxprs
 from artifex_bench.measure.assignment import Allocation, Assignment, Slice, read
 from artifex_bench.measure.attribution import UNKNOWN, Origin, Origins, line, split
+from artifex_bench.measure.compile import compile_step
 from artifex_bench.measure.liveness import Timeline, held, live_bytes, timeline
-from artifex_bench.measure.phases import compile_step, prepare, trace
+from artifex_bench.measure.phases import prepare, trace
 from artifex_bench.measure.probes import take
 from artifex_bench.measure.program import Program
 from artifex_bench.record import Measurement

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from artifex_bench import targets
 from artifex_bench.case import CaseError, RematCase
-from artifex_bench.measure import phases
+from artifex_bench.measure.compile import compile_step
 from artifex_bench.measure.mesh import per_device_bytes
 from artifex_bench.measure.program import build
 from tests.programs import by_parameter
@@ -53,7 +53,7 @@ def stepped(case):
     """(compiled, loss, gradients, what the step took, what it returned) of a first step."""
     target = targets.find("attached")
     program = build(case, target.devices)
-    compiled = phases.compile_step(program, target)
+    compiled = compile_step(program, target)
     state, batch = program.initialize()
     lie = jax.tree.map(lambda leaf: leaf.sharding, state)
     result = compiled.step(state, batch)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.measure import sketch as sketches
-from artifex_bench.measure.phases import Ran
 from artifex_bench.measure.probes import take
 from artifex_bench.measure.program import build
+from artifex_bench.measure.results import Ran
 from artifex_bench.measure.sketch import PROJECTIONS, sketch
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import agreement
