@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,26 @@ def test_imports_follow_the_data(part):
         found = set(imports(path))
         assert parts(found) - {part} <= MAY_IMPORT[part], name
         assert not any(one.split(".")[0] == "suites" for one in found), name
+
+
+def module(name):
+    """The module of the project that a name is in; an empty string for others."""
+    while name and name not in SOURCES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def folder(name):
+    return ".".join(name.split(".")[:2])
+
+
+@pytest.mark.parametrize("level", [str, folder], ids=["modules", "folders"])
+def test_no_import_leads_in_a_circle(level):
+    graph = {}
+    for name, path in SOURCES.items():
+        found = {level(one) for one in map(module, imports(path)) if one}
+        graph.setdefault(level(name), set()).update(found - {level(name), "artifex_bench"})
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 PRIVATE = re.compile(
