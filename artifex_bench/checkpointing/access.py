@@ -43,7 +43,7 @@ class Access:
             yield
 
     def claim(self) -> None:
-        """Become the directory's one writer, and delete what killed writers left in it.
+        """Become the directory's one writer, and delete what killed writers left in it, where locks tell them apart.
 
         Every process of a job calls this; the primary one holds the lock.
         Raises DirectoryInUseError where another manager writes there, CheckpointError for a manager that may not write,
@@ -57,7 +57,8 @@ class Access:
         if jax.process_index() == 0:
             try:
                 self._lock.acquire()
-                remove_leftovers(self._directory)
+                if self._lock.enforced:  # else another process may be at work on them
+                    remove_leftovers(self._directory)
             except (CheckpointError, OSError) as error:
                 refused = error
         if not primary_says(refused is None):
