@@ -186,6 +186,10 @@ class CheckpointManager(ocp.CheckpointManager):
         """Make the manager's other threads wait meanwhile. Raises CheckpointError in a process that was forked."""
         return self._access.exclusive()
 
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        """As `exclusive`, around a save, a move or a deletion. Raises CheckpointError inside another one."""
+        return self._access.changing()
+
     def claim(self) -> None:
         """Become the directory's one writer until closed, as saving and deleting do by themselves.
 
@@ -206,7 +210,7 @@ class CheckpointManager(ocp.CheckpointManager):
         """
         step = whole_step(step)
         self.check_writable(f"step {step} is not saved", step)
-        with self.exclusive():
+        with self.changing():
             self.wait_until_finished()
             try:
                 self.claim()
@@ -235,8 +239,6 @@ class CheckpointManager(ocp.CheckpointManager):
         self._orbax_options.best_fn = self.retention.score if metrics is not None else None
         try:
             done = super().save(step, *args, **kwargs)
-        except (CheckpointError, TypeError):
-            raise
         except Exception as error:
             raise self._failed(step, error) from error
         if not done:
@@ -259,7 +261,8 @@ class CheckpointManager(ocp.CheckpointManager):
 
     def is_saving_in_progress(self) -> bool:
         """True until the step is committed and what follows is done."""
-        return self._pending is not None and not self._pending.done()
+        pending = self._pending  # another thread may take it away
+        return pending is not None and not pending.done()
 
     def wait_until_finished(self) -> None:
         """Return once nothing is being saved, and what was saved outlives a power failure.
@@ -277,7 +280,8 @@ class CheckpointManager(ocp.CheckpointManager):
     def check_for_errors(self) -> None:
         """Raise the failure of a background save that ended; returns at once while one is being written."""
         # Orbax's thread calls this while another one waits for it.
-        if self._pending is not None and self._pending.done():
+        pending = self._pending  # another thread may take it away
+        if pending is not None and pending.done():
             self.wait_until_finished()
 
     def restore(self, step: int | None, *args: Any, **kwargs: Any) -> Any:
@@ -293,7 +297,7 @@ class CheckpointManager(ocp.CheckpointManager):
         """
         step = whole_step(step)
         self.check_writable(f"step {step} is not deleted", step)
-        with self.exclusive():
+        with self.changing():
             self.wait_until_finished()
             try:
                 self.claim()

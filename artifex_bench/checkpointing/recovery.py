@@ -115,11 +115,19 @@ def set_aside(manager: CheckpointManager, step: int) -> Path:
     """
     step = whole_step(step)
     manager.check_writable(f"step {step} is not set aside", step)
-    manager.wait_until_finished()
-    try:
-        manager.claim()
-    except OSError as error:
-        raise change_failure(error, f"step {step} is not set aside", step) from error
+    with manager.changing():
+        manager.wait_until_finished()
+        try:
+            manager.claim()
+        except OSError as error:
+            raise change_failure(error, f"step {step} is not set aside", step) from error
+        target = _move_in_every_process(manager, step)
+    log.warning("step %d is set aside as %s", step, target)
+    return target
+
+
+def _move_in_every_process(manager: CheckpointManager, step: int) -> Path:
+    """Let the primary process move the step, and give its new place in every process."""
     several = jax.process_count() > 1
     if several:
         from jax.experimental import multihost_utils
@@ -136,9 +144,7 @@ def set_aside(manager: CheckpointManager, step: int) -> Path:
     if number < 0:
         raise failure
     manager.reload()
-    target = _place(manager, step, number)
-    log.warning("step %d is set aside as %s", step, target)
-    return target
+    return _place(manager, step, number)
 
 
 def _move(manager: CheckpointManager, step: int) -> int:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from artifex_bench.checkpointing import (
     Retention,
     StepExistsError,
     directory_lock,
+    handlers,
     load_tree,
     recover,
     save_tree,
@@ -31,6 +33,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.directory_lock import LOCK
+from tests.checkpointing.conftest import refused
 
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -90,6 +93,38 @@ def test_a_step_is_not_deleted_while_another_thread_loads_it(manager_at):
             save_tree(manager, step, tree(step))
         done.set()
         assert loads.result()
+
+
+@pytest.mark.parametrize("change", ["save", "delete", "set aside"])
+def test_a_signal_handler_does_not_change_what_a_save_is_changing(manager_at, monkeypatch, change):
+    """Orbax would wait in the handler for the save that the handler interrupts."""
+    manager = save_tree(manager_at(), 1, tree(1))
+    changes = {
+        "save": lambda: save_tree(manager, 3, tree(3)),
+        "delete": lambda: manager.delete(1),
+        "set aside": lambda: set_aside(manager, 1),
+    }
+    refusals: list[str] = []
+
+    def handle(*_) -> None:
+        refusals.append(refused(CheckpointError, changes[change]))
+
+    def write_and_signal(*arguments) -> None:
+        monkeypatch.setattr(handlers, "_write", write)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not refusals:
+            time.sleep(0.01)
+        write(*arguments)
+
+    write = handlers._write
+    monkeypatch.setattr(handlers, "_write", write_and_signal)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        save_tree(manager, 2, tree(2))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "signal" in refusals[0] and manager.all_steps() == [1, 2]
+    assert holds(manager, 2) and holds(save_tree(manager, 3, tree(3)), 3)
 
 
 def test_one_manager_at_a_time_writes(manager_at):
