@@ -44,7 +44,7 @@ from artifex_bench.checkpointing.marks import MARK
 from artifex_bench.checkpointing.names import Names, list_steps, whole_step
 from artifex_bench.checkpointing.paths import open_directory
 from artifex_bench.checkpointing.retention import Retention
-from artifex_bench.checkpointing.step_info import StepInfo, is_as_saved, known_info, read_info
+from artifex_bench.checkpointing.step_info import StepInfo, checked_metadata, is_as_saved, known_info, read_info
 from artifex_bench.compat import before_threads_stop, settle_failed_save
 
 log = logging.getLogger(__name__)
@@ -205,8 +205,9 @@ class CheckpointManager(ocp.CheckpointManager):
 
         A step that is committed is saved: an older step that cannot be deleted is logged, and deleted by a later save.
         Raises the failure of an earlier background save, StepExistsError for an existing or older step, ValueError
-        for metrics that are not numbers or are missing, DirectoryInUseError where another manager writes, and
-        DiskFullError, CheckpointPermissionError or SaveFailedError for a save that did not commit.
+        for metrics that are not numbers or are missing and for custom metadata that JSON does not hold,
+        DirectoryInUseError where another manager writes, and DiskFullError, CheckpointPermissionError or
+        SaveFailedError for a save that did not commit.
         """
         step = whole_step(step)
         self.check_writable(f"step {step} is not saved", step)
@@ -227,7 +228,7 @@ class CheckpointManager(ocp.CheckpointManager):
 
     def _save(self, step: int, *args: Any, keep: bool, mark: Any = None, **kwargs: Any) -> None:
         kwargs["metrics"] = metrics = self.retention.checked(kwargs.get("metrics"))
-        info = StepInfo(keep, metrics, kwargs.get("custom_metadata") or {})
+        info = StepInfo(keep, metrics, checked_metadata(kwargs.get("custom_metadata")))
         if isinstance(kwargs.get("args"), ocp.args.Composite):
             kwargs["args"] = with_info(kwargs["args"], step, info)
         elif info != StepInfo(custom_metadata={}):

@@ -37,9 +37,9 @@ def read_info(step_directory: Path, step: int) -> StepInfo | None:
     try:
         found = digests.read_info(step_directory, step)
         if found is not None:
-            return StepInfo(**found)
+            return StepInfo(**found)  # a TypeError where a later release says more of a step
         return StepInfo(_marked_pin(step_directory), _orbax_metrics(step_directory))
-    except (CorruptCheckpointError, OSError, ValueError):
+    except (CorruptCheckpointError, OSError, ValueError, TypeError):
         return None
 
 
@@ -56,7 +56,25 @@ def is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
     if info is None:
         return False
     custom = {name: value for name, value in (metadata.custom_metadata or {}).items() if name != MARK}
-    return info.custom_metadata in (None, custom) and dict(info.metrics or {}) == (metadata.metrics or {})
+    saved = custom if info.custom_metadata is None else info.custom_metadata
+    pairs = ((saved, custom), (info.metrics or {}, metadata.metrics or {}))
+    return all(json.dumps(dict(ours), sort_keys=True) == json.dumps(theirs, sort_keys=True) for ours, theirs in pairs)
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's metadata as it comes back from JSON. Raises ValueError for what JSON does not hold."""
+    if metadata is None:
+        return {}
+    rule = f"must be a dict from texts other than {MARK!r} to what JSON holds"
+    if not isinstance(metadata, Mapping) or any(not isinstance(k, str) or k == MARK for k in metadata):
+        raise ValueError(f"custom_metadata {metadata!r}: {rule}")
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False)
+        text.encode()  # not for half a surrogate pair
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"custom_metadata {metadata!r}: {rule} ({error})") from error
+    as_json: dict[str, Any] = json.loads(text)
+    return as_json
 
 
 def _marked_pin(step_directory: Path) -> bool:
