@@ -219,7 +219,7 @@ def _check_plain(folder: Path, step: int) -> None:
     items = [metadata.parent for metadata in folder.glob(f"*/{TREE_METADATA}")]
     if mark is None or "digests" in mark or any(map(item_is_marked, items)):
         file = folder / digests.ITEM
-        why = f"its digests in {file} are gone, though it was saved with them"
+        why = f"its digests in {file} are gone, or its metadata is damaged"
     elif not items and not (folder / STEP_METADATA).exists():
         file = folder
         why = f"{file} is left in parts: it has neither digests nor metadata"

@@ -27,13 +27,15 @@ _NOT_TOLD_APART = {("list", "tuple"), ("list", "node"), ("dict", "node")}
 
 
 def item_directory(step_directory: Path, step: int, item: str, only: bool) -> Path:
-    """Where plain Orbax put the tree: the item of that name; else, if it is the `only` one asked for, the unnamed item
-    or the only one there is.
+    """Where plain Orbax put the tree: the item of that name; else, if it is the `only` one asked for and no item has
+    that name, the unnamed item or the only one there is.
 
     Raises CheckpointNotFoundError where none of them is there.
     """
     found = sorted(f.parent for f in step_directory.glob(f"*/{TREE_METADATA}"))
     named = {folder.name: folder for folder in found}
+    # An item of that name may hold no tree, but JSON.
+    only = only and item not in {path.name for path in step_directory.iterdir()}
     for name in (item, _DEFAULT) if only else (item,):
         if name in named:
             return named[name]

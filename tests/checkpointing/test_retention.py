@@ -215,3 +215,13 @@ def test_what_is_left_of_a_step_that_is_half_deleted_is_no_step(manager_at, unde
     undeletable.undo()
     assert save_tree(manager_at(retention=Retention(last=1)), 3, TREE).all_steps() == [3]
     assert not list(Path(manager.directory).glob("*orbax-checkpoint-tmp*"))
+
+
+def test_a_step_that_is_a_link_leaves_with_what_it_leads_to_untouched(manager_at, tmp_path, caplog):
+    manager = save_tree(manager_at(retention=Retention(last=1)), 1, TREE)
+    shutil.move(manager.step_directory(1), tmp_path / "elsewhere")
+    manager.step_directory(1).symlink_to(tmp_path / "elsewhere")
+    assert save_tree(manager, 2, TREE).all_steps() == [2]
+    assert not list(Path(manager.directory).glob("*orbax-checkpoint-tmp*"))
+    assert (tmp_path / "elsewhere" / MANIFEST).is_file()
+    assert not [r for r in caplog.records if r.name.startswith("artifex_bench")]
