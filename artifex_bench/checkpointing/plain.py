@@ -19,6 +19,7 @@ from artifex_bench.checkpointing.errors import CheckpointNotFoundError
 from artifex_bench.checkpointing.leaves import Leaf
 from artifex_bench.checkpointing.marks import TREE_METADATA
 from artifex_bench.checkpointing.matching import compare, restore_args
+from artifex_bench.compat import finish_reads_of
 
 _DEFAULT = "default"  # Orbax's name for the only item of a step saved without a name
 _NUMPY = {"array": np.ndarray}
@@ -54,7 +55,7 @@ def load(step_directory: Path, step: int, item: str, template: Any, *, partial: 
     Raises CheckpointNotFoundError and TemplateMismatchError.
     """
     folder = item_directory(step_directory, step, item, only)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with ocp.Checkpointer(finish_reads_of(ocp.PyTreeCheckpointHandler())) as checkpointer:
         tree = checkpointer.metadata(folder).item_metadata.tree
         saved = _entries(tree)
         if template is None:

@@ -27,9 +27,6 @@ from artifex_bench.checkpointing import (
     set_aside,
 )
 
-# Orbax leaves coroutines behind where a read fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
 
 SAVER = """
