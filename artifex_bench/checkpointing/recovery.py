@@ -21,9 +21,10 @@ from artifex_bench.checkpointing.errors import (
     missing_step,
 )
 from artifex_bench.checkpointing.loading import Loaded, load_step
-from artifex_bench.checkpointing.manager import CheckpointManager, setup_checkpoint_manager
+from artifex_bench.checkpointing.manager import CheckpointManager
 from artifex_bench.checkpointing.models import MODEL, pure_state, with_state
 from artifex_bench.checkpointing.names import whole_step
+from artifex_bench.checkpointing.setup_manager import setup_checkpoint_manager
 from artifex_bench.checkpointing.trees import newest_first
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,20 @@ def known_info(step_directory: Path, step: int) -> StepInfo | None:
     return info
 
 
-def is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
+def verified_metadata(step_directory: Path, step: int, read: Callable[[], Any]) -> Any:
+    """Orbax's metadata of a step, from `read`. Raises CorruptCheckpointError where its StepInfo says otherwise."""
+    try:
+        found = read()
+        if _is_as_saved(read_info(step_directory, step), found):
+            return found
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise CorruptCheckpointError(
+        f"step {step}: the metadata in {step_directory} is not what was saved", step=step, file=str(step_directory)
+    )
+
+
+def _is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
     """True where Orbax's metadata of a step says what its StepInfo says."""
     if info is None:
         return False
