@@ -103,6 +103,8 @@ class CheckpointManager(ocp.CheckpointManager):
 
     def is_pinned(self, step: int) -> bool:
         """True for a step saved with `keep=True`, and, to be safe, for one whose manifest is damaged."""
+        if not self.step_directory(step).is_dir():
+            return False
         info = known_info(self.step_directory(step), step)
         return info is None or info.pinned
 

@@ -154,6 +154,7 @@ def save_arguments(step: int, retention: Retention, keep: bool, mark: Any, given
 
     Raises ValueError for metrics and custom metadata that cannot be kept.
     """
+    keep = bool(keep)  # `loss < best` of NumPy or JAX, which JSON does not hold
     metrics = retention.checked(given.get("metrics"))
     info = StepInfo(keep, metrics, checked_metadata(given.get("custom_metadata")))
     arguments = {**given, "metrics": metrics}
