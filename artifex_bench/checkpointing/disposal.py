@@ -68,7 +68,7 @@ class Deleter:
         self._stuck: dict[int, str] = {}
 
     def forget(self, step: int) -> None:
-        """The step is not what it was: it is deleted, or saved anew."""
+        """The step is not what it was: it is deleted, or saved again."""
         self._infos.pop(step, None)
         self._stuck.pop(step, None)
 

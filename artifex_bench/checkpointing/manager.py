@@ -1,4 +1,4 @@
-"""The manager: Orbax's CheckpointManager, made to tell what it does not tell by itself.
+"""The manager: Orbax's CheckpointManager, made to report what it does not report by itself.
 
 A save that failed in the background is raised at the next call and at the end; a step is reported once it is committed,
 never before; saving an existing or older step, and metrics that nobody would read, are errors or kept, never dropped.
@@ -77,7 +77,7 @@ class CheckpointManager(ocp.CheckpointManager):
         return self._root / str(step)
 
     def all_steps(self, read: bool = False) -> list[int]:
-        """The committed steps, oldest first, listed anew: a step in the background's hands is not among them."""
+        """The committed steps, oldest first, from a new listing; without a step that is still being saved."""
         return list_steps(self._root)
 
     def latest_step(self) -> int | None:
@@ -173,7 +173,7 @@ class CheckpointManager(ocp.CheckpointManager):
     def wait_until_finished(self) -> None:
         """Return once nothing is being saved, and what was saved outlives a power failure.
 
-        Raises the failure of a background save that was not told yet.
+        Raises the failure of a background save that was not raised yet.
         """
         with self.exclusive():
             self._saver.wait()
@@ -210,7 +210,7 @@ class CheckpointManager(ocp.CheckpointManager):
             )
 
     def close(self) -> None:
-        """Wait, let go of everything, and raise what failed and was not made good by a later save."""
+        """Wait, let go of everything, and raise the last failure unless a later save succeeded."""
         if self._access.forked:
             return  # what is in flight is the parent's
         with self.exclusive():

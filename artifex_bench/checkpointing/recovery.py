@@ -83,7 +83,7 @@ def recover(
 ) -> Recovery:
     """The newest step whose items verify, and every newer step with the reason why it does not. See `load_items`.
 
-    The steps are listed anew before each is tried. Raises CheckpointNotFoundError for an undamaged step that lacks an
+    The steps are listed again before each is tried. Raises CheckpointNotFoundError for an undamaged step that lacks an
     item, TemplateMismatchError for one that is built otherwise, CheckpointPermissionError, and StepDeletedError where
     none is left to be tried and another process deleted one while it was read.
     """

@@ -61,7 +61,7 @@ class Saver:
         self._asynchronous = asynchronous
         self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: futures.Future[None] | None = None
-        self.lost: SaveFailedError | None = None  # a failure that no later save made good
+        self.lost: SaveFailedError | None = None  # the last failure, until a later save succeeds
         before_threads_stop(functools.partial(_let_finish, weakref.ref(self)))
         atexit.register(_raise_last_failure, weakref.ref(self))
 
