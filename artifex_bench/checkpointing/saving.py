@@ -140,7 +140,9 @@ class Saver:
             if jax.process_index() == 0:
                 remove_step(self._directory / str(step))
         except OSError as error:
-            raise change_failure(error, f"step {step} is not deleted", step) from error
+            whole = (self._directory / str(step)).exists()
+            what = f"step {step} is not deleted" if whole else f"step {step} is deleted, but some of its files are left"
+            raise change_failure(error, what, step) from error
         primary_says(True)  # the others wait
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from artifex_bench.checkpointing import (
 )
 from artifex_bench.checkpointing.retention import expired
 from artifex_bench.checkpointing.step_info import StepInfo, read_info
+from tests.checkpointing.conftest import refused
 
 TREE = {"w": np.arange(3.0)}
 BEST = Retention(last=1, best=1, metric="loss")
@@ -215,6 +216,14 @@ def test_what_is_left_of_a_step_that_is_half_deleted_is_no_step(manager_at, unde
     undeletable.undo()
     assert save_tree(manager_at(retention=Retention(last=1)), 3, TREE).all_steps() == [3]
     assert not list(Path(manager.directory).glob("*orbax-checkpoint-tmp*"))
+
+
+@pytest.mark.parametrize(("part", "message"), [("", "step 1 is not deleted"), ("tree", "step 1 is deleted, but some")])
+def test_a_deletion_that_fails_says_whether_the_step_is_still_there(manager_at, undeletable, part, message):
+    manager = save_tree(save_tree(manager_at(), 1, TREE), 2, TREE)
+    undeletable(manager.step_directory(1) / part)
+    assert refused(CheckpointError, manager.delete, 1).startswith(message)
+    assert manager.all_steps() == ([2] if part else [1, 2])
 
 
 def test_a_step_that_is_a_link_leaves_with_what_it_leads_to_untouched(manager_at, tmp_path, caplog):
