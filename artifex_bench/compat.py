@@ -28,6 +28,7 @@ if (_untested := untested_jax()) is not None:
     warnings.warn(_untested, stacklevel=1)
 
 T = TypeVar("T")
+H = TypeVar("H")
 
 # ---------------------------------------------------------------- programs: jaxprs and their equations
 
@@ -278,9 +279,6 @@ def before_threads_stop(call: Callable[[], None]) -> None:
     getattr(threading, "_register_atexit", atexit.register)(call)
 
 
-# ---------------------------------------------------------------- XLA's protocol buffers
-
-
 @functools.cache
 def finish_failed_reads() -> None:
     """From now on let a failed Orbax call in this process end only when the reads are done that it had under way.
@@ -294,6 +292,19 @@ def finish_failed_reads() -> None:
     run_sync = getattr(asyncio_utils, "run_sync", None)
     if run_sync is not None:
         asyncio_utils.run_sync = lambda coroutine: run_sync(_to_the_end(coroutine))
+
+
+def finish_reads_of(handler: H) -> H:
+    """As `finish_failed_reads`, for one Orbax handler of trees alone; gives the handler.
+
+    `_handler_impl` reads the arrays by `_maybe_deserialize`; tested on orbax 0.12.8. A version without them is left as
+    it is.
+    """
+    reader = getattr(handler, "_handler_impl", None)
+    read = getattr(reader, "_maybe_deserialize", None)
+    if read is not None:
+        vars(reader)["_maybe_deserialize"] = lambda *arguments: _to_the_end(read(*arguments))
+    return handler
 
 
 async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -313,6 +324,9 @@ async def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
         for task in tasks:
             task.cancelled() or task.exception()  # else asyncio prints those that nobody asked for
         raise
+
+
+# ---------------------------------------------------------------- XLA's protocol buffers
 
 
 def buffer_assignment(compiled: Any) -> tuple[bytes, bytes] | None:

@@ -24,6 +24,7 @@ class Access:
         self._turn = threading.RLock()
         self._process = os.getpid()
         self._lock = DirectoryLock(directory)
+        self._changing = False
         self.claimed = False
 
     @property
@@ -42,8 +43,26 @@ class Access:
         with self._turn:
             yield
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """As `exclusive`, for a save, a move or a deletion. Raises CheckpointError inside another one of this thread.
+
+        Only a signal handler gets there. Orbax would wait for the save that the handler interrupts, for ever.
+        """
+        with self.exclusive():
+            if self._changing:
+                raise CheckpointError(
+                    f"this manager of {self._directory} is in the middle of a change that a signal interrupted: "
+                    "let the signal handler set a flag, and save in the training loop"
+                )
+            self._changing = True
+            try:
+                yield
+            finally:
+                self._changing = False
+
     def claim(self) -> None:
-        """Become the directory's one writer, and delete what killed writers left in it.
+        """Become the directory's one writer, and delete what killed writers left in it, where locks tell them apart.
 
         Every process of a job calls this; the primary one holds the lock.
         Raises DirectoryInUseError where another manager writes there, CheckpointError for a manager that may not write,
@@ -57,7 +76,8 @@ class Access:
         if jax.process_index() == 0:
             try:
                 self._lock.acquire()
-                remove_leftovers(self._directory)
+                if self._lock.enforced:  # else another process may be at work on them
+                    remove_leftovers(self._directory)
             except (CheckpointError, OSError) as error:
                 refused = error
         if not primary_says(refused is None):

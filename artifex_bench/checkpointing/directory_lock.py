@@ -30,23 +30,23 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file: int | None = None
+        self.enforced = False  # False as well on a file system without locks, where there may be other writers
 
     def acquire(self) -> None:
         """Take the lock, or go on if it is held by this object already.
 
         Raises DirectoryInUseError where another writer has it, and OSError where the directory cannot be written. A
-        file system without locks (some network ones) is written without one, which is logged.
+        file system without locks (some network ones) is written without one, which is logged: see `enforced`.
         """
         if self._file is not None:
             return
         path = self._directory / LOCK
-        file = _locked(path)
-        if file is None:
+        if (opened := _open_locked(path)) is None:
             gc.collect()  # a manager that nobody can reach any more may still have it
-            file = _locked(path)
-        if file is None:
+            opened = _open_locked(path)
+        if opened is None:
             raise DirectoryInUseError(_in_use(self._directory))
-        self._file = file
+        self._file, self.enforced = opened
         _held.add(self)
         with contextlib.suppress(OSError):  # a full disk: the name is for messages alone
             path.write_text(f"{os.getpid()} {socket.gethostname()}".ljust(80))  # the same size whoever writes
@@ -69,8 +69,11 @@ class DirectoryLock:
             close(self._file)  # at the end of Python, when modules are gone
 
 
-def _locked(path: Path) -> int | None:
-    """The locked file, or None where another has it. It is open for reading: the disk can be remounted read-only."""
+def _open_locked(path: Path) -> tuple[int, bool] | None:
+    """(the open file, whether it is locked), or None where another writer has it locked.
+
+    The file is open for reading: the disk can be remounted read-only.
+    """
     file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     refused = _flock(file)
     if refused == errno.EBADF:  # NFS locks only what is open for writing
@@ -82,7 +85,7 @@ def _locked(path: Path) -> int | None:
         return None
     if refused:
         log.warning("%s cannot be locked (%s): let one process write at a time", path, os.strerror(refused))
-    return file
+    return file, not refused
 
 
 def _flock(file: int) -> int:

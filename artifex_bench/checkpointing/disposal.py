@@ -28,7 +28,7 @@ def remove_step(step_directory: Path) -> None:
         number += 1
         target = step_directory.with_name(f"{step_directory.name}{DISCARDED}-{number}")
     step_directory.rename(target)
-    shutil.rmtree(target)
+    _remove(target)
 
 
 def remove_unfinished(directory: Path, step: int) -> None:
@@ -44,10 +44,18 @@ def remove_leftovers(directory: Path) -> None:
     """
     for path in sorted(directory.glob(f"*{TEMPORARY}*")):
         try:
-            shutil.rmtree(path)
+            _remove(path)
             log.warning("removed %s, a save or deletion that was left unfinished", path)
         except OSError as error:
             log.warning("cannot remove %s, a save or deletion that was left unfinished: %s", path, error)
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder, or a link to one: where it leads is not this directory's."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 class Deleter:
@@ -60,8 +68,9 @@ class Deleter:
         self._stuck: dict[int, str] = {}
 
     def forget(self, step: int) -> None:
-        """The step is not what it was: it is saved anew."""
+        """The step is not what it was: it is deleted, or saved again."""
         self._infos.pop(step, None)
+        self._stuck.pop(step, None)
 
     def delete_expired(self) -> None:
         """Delete what nothing keeps. A step that cannot be deleted is logged, and is tried again the next time."""
@@ -77,6 +86,8 @@ class Deleter:
                 if self._stuck.get(step) != str(error):  # once, not each time
                     log.warning("step %d is to be deleted by its Retention, but cannot be: %s", step, error)
                 self._stuck[step] = str(error)
+            else:
+                self.forget(step)
 
     def _info(self, step: int) -> StepInfo | None:
         if step not in self._infos:

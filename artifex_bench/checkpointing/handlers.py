@@ -20,7 +20,7 @@ from artifex_bench.checkpointing.digests import ITEM, THREADS, VERSION, Region, 
 from artifex_bench.checkpointing.formats import FORMATS, Format
 from artifex_bench.checkpointing.leaves import Leaf
 from artifex_bench.checkpointing.step_info import StepInfo
-from artifex_bench.compat import commit_future
+from artifex_bench.compat import commit_future, finish_reads_of
 
 
 def handler(format: Format) -> ocp.PyTreeCheckpointHandler:
@@ -118,7 +118,7 @@ ocp.args.register_with_handler(DigestHandler, for_restore=True)(DigestRestore)
 def registry() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
     """Orbax's handlers and ours."""
     found = ocp.handlers.DefaultCheckpointHandlerRegistry()
-    trees, digests = TreeHandler(), DigestHandler()
+    trees, digests = finish_reads_of(TreeHandler()), DigestHandler()
     found.add(None, TreeSave, trees)
     found.add(None, ocp.args.PyTreeRestore, trees)
     found.add(None, DigestSave, digests)

@@ -1,6 +1,6 @@
 """One step restored: its digests, the templates compared with them, the arrays read by Orbax and verified.
 
-Nothing is given back before all of it is verified. What cannot be read is told by its cause: a step that was deleted
+Nothing is returned before all of it is verified. What cannot be read is reported by its cause: a step that was deleted
 meanwhile, a missing permission, a lack of memory; damage is what is left when nothing else explains it.
 """
 
@@ -69,8 +69,8 @@ def load_step(
     except Exception as error:
         if _is_deleted(folder, step < max(manager.all_steps(read=True), default=-1)):
             raise StepDeletedError(
-                f"step {step}: {folder} was deleted while it was read, as the retention of the process that saves "
-                "says: load a newer step, or let that process keep more"
+                f"step {step}: {folder} was deleted while it was read: load a newer step, or let the Retention "
+                "of the process that saves keep more"
             ) from error
         if (path := _unreadable(folder)) is not None:
             raise CheckpointPermissionError(
@@ -122,7 +122,7 @@ def _load(
         if not allow_unverified:
             raise UnverifiedCheckpointError(
                 f"{what}, and cannot be verified: load it with load_items, or with "
-                "recover_from_corruption(…, allow_unverified=True), and save it anew"
+                "recover_from_corruption(…, allow_unverified=True), and save it again"
             )
         warnings.warn(f"{what}: it is loaded unverified", UnverifiedCheckpointWarning, stacklevel=5)
         only = len(templates) == 1
@@ -219,7 +219,7 @@ def _check_plain(folder: Path, step: int) -> None:
     items = [metadata.parent for metadata in folder.glob(f"*/{TREE_METADATA}")]
     if mark is None or "digests" in mark or any(map(item_is_marked, items)):
         file = folder / digests.ITEM
-        why = f"its digests in {file} are gone, though it was saved with them"
+        why = f"its digests in {file} are gone, or its metadata is damaged"
     elif not items and not (folder / STEP_METADATA).exists():
         file = folder
         why = f"{file} is left in parts: it has neither digests nor metadata"

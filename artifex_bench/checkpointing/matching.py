@@ -1,4 +1,4 @@
-"""A template held against what was saved, and what it asks Orbax to restore."""
+"""A template compared with what was saved, and what it asks Orbax to restore."""
 
 from __future__ import annotations
 

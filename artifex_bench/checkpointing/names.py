@@ -63,7 +63,8 @@ def list_steps(directory: Path) -> list[int]:
 
 def _list_once(directory: Path) -> list[int]:
     with os.scandir(directory) as entries:
-        return sorted(int(entry.name) for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir())
+        numbers = (int(entry.name) for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir())
+        return sorted(number for number in numbers if number <= LAST_STEP)
 
 
 class Step(steps.Metadata):

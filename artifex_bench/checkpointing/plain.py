@@ -19,6 +19,7 @@ from artifex_bench.checkpointing.errors import CheckpointNotFoundError
 from artifex_bench.checkpointing.leaves import Leaf
 from artifex_bench.checkpointing.marks import TREE_METADATA
 from artifex_bench.checkpointing.matching import compare, restore_args
+from artifex_bench.compat import finish_reads_of
 
 _DEFAULT = "default"  # Orbax's name for the only item of a step saved without a name
 _NUMPY = {"array": np.ndarray}
@@ -27,13 +28,15 @@ _NOT_TOLD_APART = {("list", "tuple"), ("list", "node"), ("dict", "node")}
 
 
 def item_directory(step_directory: Path, step: int, item: str, only: bool) -> Path:
-    """Where plain Orbax put the tree: the item of that name; else, if it is the `only` one asked for, the unnamed item
-    or the only one there is.
+    """Where plain Orbax put the tree: the item of that name; else, if it is the `only` one asked for and no item has
+    that name, the unnamed item or the only one there is.
 
     Raises CheckpointNotFoundError where none of them is there.
     """
     found = sorted(f.parent for f in step_directory.glob(f"*/{TREE_METADATA}"))
     named = {folder.name: folder for folder in found}
+    # An item of that name may hold no tree, but JSON.
+    only = only and item not in {path.name for path in step_directory.iterdir()}
     for name in (item, _DEFAULT) if only else (item,):
         if name in named:
             return named[name]
@@ -52,7 +55,7 @@ def load(step_directory: Path, step: int, item: str, template: Any, *, partial: 
     Raises CheckpointNotFoundError and TemplateMismatchError.
     """
     folder = item_directory(step_directory, step, item, only)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with ocp.Checkpointer(finish_reads_of(ocp.PyTreeCheckpointHandler())) as checkpointer:
         tree = checkpointer.metadata(folder).item_metadata.tree
         saved = _entries(tree)
         if template is None:

@@ -21,9 +21,10 @@ from artifex_bench.checkpointing.errors import (
     missing_step,
 )
 from artifex_bench.checkpointing.loading import Loaded, load_step
-from artifex_bench.checkpointing.manager import CheckpointManager, setup_checkpoint_manager
+from artifex_bench.checkpointing.manager import CheckpointManager
 from artifex_bench.checkpointing.models import MODEL, pure_state, with_state
 from artifex_bench.checkpointing.names import whole_step
+from artifex_bench.checkpointing.setup_manager import setup_checkpoint_manager
 from artifex_bench.checkpointing.trees import newest_first
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def recover(
 ) -> Recovery:
     """The newest step whose items verify, and every newer step with the reason why it does not. See `load_items`.
 
-    The steps are listed anew before each is tried. Raises CheckpointNotFoundError for an undamaged step that lacks an
+    The steps are listed again before each is tried. Raises CheckpointNotFoundError for an undamaged step that lacks an
     item, TemplateMismatchError for one that is built otherwise, CheckpointPermissionError, and StepDeletedError where
     none is left to be tried and another process deleted one while it was read.
     """
@@ -115,11 +116,19 @@ def set_aside(manager: CheckpointManager, step: int) -> Path:
     """
     step = whole_step(step)
     manager.check_writable(f"step {step} is not set aside", step)
-    manager.wait_until_finished()
-    try:
-        manager.claim()
-    except OSError as error:
-        raise change_failure(error, f"step {step} is not set aside", step) from error
+    with manager.changing():
+        manager.wait_until_finished()
+        try:
+            manager.claim()
+        except OSError as error:
+            raise change_failure(error, f"step {step} is not set aside", step) from error
+        target = _move_in_every_process(manager, step)
+    log.warning("step %d is set aside as %s", step, target)
+    return target
+
+
+def _move_in_every_process(manager: CheckpointManager, step: int) -> Path:
+    """Let the primary process move the step, and give its new place in every process."""
     several = jax.process_count() > 1
     if several:
         from jax.experimental import multihost_utils
@@ -136,9 +145,7 @@ def set_aside(manager: CheckpointManager, step: int) -> Path:
     if number < 0:
         raise failure
     manager.reload()
-    target = _place(manager, step, number)
-    log.warning("step %d is set aside as %s", step, target)
-    return target
+    return _place(manager, step, number)
 
 
 def _move(manager: CheckpointManager, step: int) -> int:

@@ -15,10 +15,11 @@ from flax import nnx
 from artifex_bench.checkpointing.errors import TemplateMismatchError, UnverifiedCheckpointError
 from artifex_bench.checkpointing.formats import Format
 from artifex_bench.checkpointing.loading import Loaded
-from artifex_bench.checkpointing.manager import CheckpointManager, setup_checkpoint_manager
+from artifex_bench.checkpointing.manager import CheckpointManager
 from artifex_bench.checkpointing.models import MODEL, OPTIMIZER, pure_state, with_state
 from artifex_bench.checkpointing.recovery import Recovery, recover, set_aside
 from artifex_bench.checkpointing.retention import Retention
+from artifex_bench.checkpointing.setup_manager import setup_checkpoint_manager
 from artifex_bench.checkpointing.trees import save_items
 
 log = logging.getLogger(__name__)

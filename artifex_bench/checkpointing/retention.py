@@ -49,6 +49,8 @@ class Retention:
 
     def checked(self, metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
         """The metrics as numbers. Raises ValueError where one is no number, or the one that decides is missing."""
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise ValueError(f"metrics of type {type(metrics).__name__}: must be a dict from names to numbers")
         if self.best is not None and self.metric not in (metrics or {}):
             raise ValueError(f"Retention keeps the best by {self.metric!r}: pass metrics={{{self.metric!r}: …}}")
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ def read_info(step_directory: Path, step: int) -> StepInfo | None:
     try:
         found = digests.read_info(step_directory, step)
         if found is not None:
-            return StepInfo(**found)
+            return StepInfo(**found)  # a TypeError where a later release says more of a step
         return StepInfo(_marked_pin(step_directory), _orbax_metrics(step_directory))
-    except (CorruptCheckpointError, OSError, ValueError):
+    except (CorruptCheckpointError, OSError, ValueError, TypeError):
         return None
 
 
@@ -51,12 +51,43 @@ def known_info(step_directory: Path, step: int) -> StepInfo | None:
     return info
 
 
-def is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
+def verified_metadata(step_directory: Path, step: int, read: Callable[[], Any]) -> Any:
+    """Orbax's metadata of a step, from `read`. Raises CorruptCheckpointError where its StepInfo says otherwise."""
+    try:
+        found = read()
+        if _is_as_saved(read_info(step_directory, step), found):
+            return found
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise CorruptCheckpointError(
+        f"step {step}: the metadata in {step_directory} is not what was saved", step=step, file=str(step_directory)
+    )
+
+
+def _is_as_saved(info: StepInfo | None, metadata: Any) -> bool:
     """True where Orbax's metadata of a step says what its StepInfo says."""
     if info is None:
         return False
     custom = {name: value for name, value in (metadata.custom_metadata or {}).items() if name != MARK}
-    return info.custom_metadata in (None, custom) and dict(info.metrics or {}) == (metadata.metrics or {})
+    saved = custom if info.custom_metadata is None else info.custom_metadata
+    pairs = ((saved, custom), (info.metrics or {}, metadata.metrics or {}))
+    return all(json.dumps(dict(ours), sort_keys=True) == json.dumps(theirs, sort_keys=True) for ours, theirs in pairs)
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's metadata as it comes back from JSON. Raises ValueError for what JSON does not hold."""
+    if metadata is None:
+        return {}
+    rule = f"must be a dict from texts other than {MARK!r} to what JSON holds"
+    if not isinstance(metadata, Mapping) or any(not isinstance(k, str) or k == MARK for k in metadata):
+        raise ValueError(f"custom_metadata {metadata!r}: {rule}")
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False)
+        text.encode()  # not for half a surrogate pair
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"custom_metadata {metadata!r}: {rule} ({error})") from error
+    as_json: dict[str, Any] = json.loads(text)
+    return as_json
 
 
 def _marked_pin(step_directory: Path) -> bool:

@@ -107,8 +107,8 @@ def load_items(
     Items that were saved and not asked for are left alone. Every process calls this with the same templates.
 
     Checkpoints of plain Orbax have no digests: they load with an UnverifiedCheckpointWarning, or not at all with
-    `allow_unverified=False`. The steps are listed anew, and where the latest one is deleted by another process while it
-    is read, the then latest is loaded.
+    `allow_unverified=False`. The steps are listed at each call. If another process deletes the
+    latest one while it is read, the one that is then the latest is loaded.
     Raises ValueError for a step that is no whole number or templates without names, CheckpointNotFoundError (no such
     directory, step or item), StepDeletedError, TemplateMismatchError, UnsupportedLeafError, CorruptCheckpointError,
     UnverifiedCheckpointError, CheckpointPermissionError, and the failure of an earlier background save.
@@ -133,7 +133,7 @@ def load_items(
 
 
 def newest_first(manager: CheckpointManager) -> Iterator[int]:
-    """The committed steps from the newest on, listed anew before each: another process may save and delete meanwhile.
+    """The committed steps from the newest on, listed again before each: another process may save and delete meanwhile.
 
     Raises StepDeletedError if steps go on being saved faster than they are read.
     """

@@ -6,10 +6,12 @@ None of these is damage, and none of them hides a good step.
 from __future__ import annotations
 
 import contextlib
+import gc
 import grp  # noqa: F401  pathlib imports it when first needed, and nobody may not read Python's own files everywhere
 import os
 import resource
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -17,8 +19,10 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
+from orbax.checkpoint._src import asyncio_utils
 
 from artifex_bench.checkpointing import (
     CheckpointError,
@@ -40,9 +44,6 @@ from artifex_bench.checkpointing import (
 )
 from tests.checkpointing.conftest import assert_same, overwritten
 from tests.checkpointing.test_resume import start
-
-# Orbax leaves coroutines behind where a read fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
 NOBODY = 65534
@@ -229,3 +230,26 @@ def test_damage_is_still_damage(manager_at):
         overwritten(manager.step_directory(step) / "tree/w/0")
         with pytest.raises(CorruptCheckpointError, match=f"step {step}"):
             load_tree(manager, TREE, step)
+
+
+@pytest.mark.parametrize("format", ["zarr2", "ocdbt", "plain"])
+def test_a_read_that_fails_prints_nothing_and_changes_nothing_of_orbax(manager_at, monkeypatch, format):
+    """Orbax closes its event loop while TensorStore still reads the other arrays, whose ends then find it closed."""
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(str(unraisable.exc_value)))
+    tree = {f"w{i}": jnp.ones((64, 64)) for i in range(16)}
+    manager = manager_at(format=format if format != "plain" else "auto")
+    if format == "plain":
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as plain:
+            plain.save(manager.step_directory(1) / "tree", tree)
+    else:
+        save_tree(manager, 1, tree)
+    for file in sorted((manager.step_directory(1) / "tree").rglob("*")):
+        if file.is_file() and file.parent.name in ("d", "w3", "w9") and file.name != ".zarray":
+            file.write_bytes(file.read_bytes()[:100])
+    for _ in range(5):
+        with pytest.raises(CorruptCheckpointError):
+            load_tree(manager, tree)
+    gc.collect()
+    assert seen == []
+    assert asyncio_utils.run_sync.__module__ == asyncio_utils.__name__

@@ -28,9 +28,6 @@ from artifex_bench.checkpointing import (
 from artifex_bench.checkpointing.faults import FAULTS, files, inject, trials
 from tests.checkpointing.conftest import bits
 
-# Orbax leaves coroutines behind where a read fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 TRIALS = int(os.environ.get("CHECKPOINT_FAULTS", "3"))
 EVERY = list(FORMATS) if os.environ.get("CHECKPOINT_FORMATS") == "all" else ["zarr2", "zarr3", "ocdbt"]
 

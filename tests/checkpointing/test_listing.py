@@ -27,9 +27,6 @@ from artifex_bench.checkpointing import (
     set_aside,
 )
 
-# Orbax leaves coroutines behind where a read fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
 
 SAVER = """
@@ -129,3 +126,11 @@ def test_steps_are_set_aside_beside_each_other(manager_at):
     (Path(manager.directory) / "damaged").write_text("a file")
     with pytest.raises(CheckpointError, match="step 2 is not set aside"):
         set_aside(manager, 2)
+
+
+def test_folders_whose_numbers_no_step_can_have_are_no_steps(manager_at):
+    manager = save_tree(manager_at(), 1, TREE)
+    for name in (str(2**63), "9" * 200, "-3", "07", "\u0663", "1.5"):
+        (manager.directory / name).mkdir()
+    assert manager.all_steps() == [1] and load_tree(manager, TREE)[1] == 1
+    assert save_tree(manager, 2, TREE).all_steps() == [1, 2]

@@ -97,3 +97,14 @@ def test_an_item_is_not_loaded_in_the_place_of_another(tmp_path, manager_at):
         load_items(manager, {"model": None, "optimizer": None})
     with pytest.raises(UnverifiedCheckpointError):
         load_items(manager, {"model": None}, allow_unverified=False)
+
+
+def test_an_item_without_a_tree_is_not_taken_for_the_tree_beside_it(tmp_path, manager_at):
+    with ocp.CheckpointManager(tmp_path / "plain") as manager:
+        config = ocp.args.JsonSave({"width": 2})
+        manager.save(1, args=ocp.args.Composite(tree=ocp.args.PyTreeSave({"w": np.ones(2)}), config=config))
+    manager = manager_at(tmp_path / "plain")
+    with pytest.raises(CheckpointNotFoundError, match="no 'config': it has tree"):
+        load_items(manager, {"config": None})
+    for name in ("tree", "a\0", "../1", 3):
+        assert load_items(manager, {name: None}).items[name]["w"].tolist() == [1, 1]

@@ -21,24 +21,6 @@ from artifex_bench.checkpointing import (
 )
 from tests.checkpointing.conftest import assert_same
 
-DTYPES = [
-    "float32",
-    "float16",
-    "bfloat16",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "int4",
-    "int8",
-    "uint8",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "bool",
-    "complex64",
-]
-
-
 EMPTY = [{}, [], (), None, optax.EmptyState()]
 
 
