@@ -26,8 +26,12 @@ class Leaf:
     norm: Amount
     projections: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.projections:
+            raise RecordError("projections (): must be one number or more")
 
-# What reports read of an environment, and of the details of a measurement, where JSON could say anything: a type, the
+
+# What is read of an environment, and of the details of a measurement, where JSON could say anything: a type, the
 # keys of an object that needs them all, or a list with the keys of each of its objects.
 ENVIRONMENT: dict[str, Any] = {
     "versions": Mapping[str, str | None],
@@ -38,9 +42,11 @@ ENVIRONMENT: dict[str, Any] = {
 DETAILS: dict[str, dict[str, Any]] = {
     "budget_bytes": {"plan": str | None},
     "parameter_bytes": {"dtypes": tuple[str, ...]},
-    "compiled_peak_bytes": dict.fromkeys(
-        ("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"), Amount | None
-    ),
+    "gradient_flops": {"counting_loops_once": Amount},
+    "compiled_peak_bytes": {
+        "computed_in": str,
+        **dict.fromkeys(("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"), Amount | None),
+    },
     "gradient_sketch": {"loss": float, "leaves": Mapping[str, Leaf]},
     "live_bytes": {
         "moment": int,
@@ -172,7 +178,10 @@ def from_json(data: Any) -> Record:
         _check(record.environment, ENVIRONMENT, "environment")
         for number, one in enumerate(record.measurements):
             needed = one.probe in NEEDED and bool(one.values)
-            _check(one.detail, DETAILS.get(one.probe, {}), f"measurements[{number}].detail", needed)
+            place = f"measurements[{number}].detail"
+            _check(one.detail, DETAILS.get(one.probe, {}), place, needed)
+            if one.probe == "live_bytes" and needed:
+                _check_curve(one, place)
     except ValueError as error:
         raise RecordError(f"damaged record: {error}") from error
     return record
@@ -188,7 +197,22 @@ def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], place: str, need
         elif isinstance(kind, list):
             for number, row in enumerate(convert(values[name], tuple[Mapping[str, Any], ...], here)):
                 _check(row, kind[0], f"{here}[{number}]", needed=True)
+                if unknown := row.keys() - kind[0].keys():
+                    raise RecordError(
+                        f"{here}[{number}]: unknown field {shown(min(unknown))}: valid are {', '.join(kind[0])}"
+                    )
         elif isinstance(kind, dict):
             _check(convert(values[name], Mapping[str, Any], here), kind, here, needed=True)
         else:
             convert(values[name], kind, here)
+
+
+def _check_curve(live: Measurement, place: str) -> None:
+    """Raise RecordError unless the peak is at one of the curve's moments, and each of them has its phase."""
+    moment, phases = live.detail["moment"], live.detail["phases"]
+    if not 0 <= moment < len(live.values):
+        raise RecordError(f"{place}.moment {moment}: must be from 0 to {len(live.values) - 1}")
+    if len(phases) != len(live.values):
+        raise RecordError(
+            f"{place}.phases: has {len(phases)} entries: must have {len(live.values)}, one for each value"
+        )

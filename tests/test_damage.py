@@ -93,6 +93,17 @@ def test_a_sample_that_is_no_amount_is_refused_by_its_place(value):
         Measurement("step_seconds", "seconds", (0.1, value))
 
 
+def test_details_that_titles_and_verdicts_are_made_of_are_checked():
+    for probe, detail in (
+        ("compiled_peak_bytes", {"computed_in": ["float32"]}),
+        ("gradient_flops", {"counting_loops_once": {}}),
+        ("gradient_sketch", {"loss": 1.0, "leaves": {"a": {"norm": 1.0, "projections": []}}}),
+    ):
+        found = Measurement(probe, "bytes", (9.0,), detail=detail)
+        with pytest.raises(RecordError, match=r"damaged record: measurements\[0\]\.detail\."):
+            records.from_json(json.loads(json.dumps(records.to_json(record(measurements=(found,))))))
+
+
 def test_a_difference_may_be_negative():
     assert Measurement("lost_seconds", "seconds", (-0.1,)).values == (-0.1,)
 
