@@ -14,7 +14,8 @@ from artifex_bench.convert import Within, convert, shown
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
 OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
-LARGEST = 1e30  # of any number: no step, state or device comes near, and sums and ratios of such numbers stay finite
+LARGEST = 1e30  # of any number: no step, state or device comes near, and sums of such numbers stay finite
+MOST_TRIALS = 10**9  # in whole numbers: Fisher's test counts in 64 bits
 SIGNED = ("lost_seconds", "peak_buffers")  # differences, which may be less than zero: all others are 0 or more
 Amount = Annotated[float, Within(0, LARGEST)]
 
@@ -91,10 +92,12 @@ class Measurement:
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values and not self.note:
             raise RecordError(f"measurement {self.probe!r} has neither values nor a note saying why")
-        least = -LARGEST if self.probe in SIGNED else 0
+        counted = self.probe.endswith("_trials")
+        least, most = -LARGEST if self.probe in SIGNED else 0, MOST_TRIALS if counted else LARGEST
         for value in self.values:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= LARGEST:
-                rule = f"a number from {least:g} to {LARGEST:g}"
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not least <= value <= most or (counted and value % 1):
+                rule = f"a {'whole ' if counted else ''}number from {least:g} to {most:g}"
                 raise RecordError(f"measurement {shown(self.probe)} has the value {shown(value)}: must be {rule}")
 
 

@@ -18,6 +18,7 @@ from artifex_bench.record import Agreement, Measurement, Record, RecordError, Ve
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.tables import markdown
+from artifex_bench.report.text import json_rows
 from artifex_bench.runner import Request
 from tests.build import case, measured, record, sketch, taken
 from tests.damage import changed
@@ -112,6 +113,27 @@ def test_a_time_of_zero_gives_no_ratio():
     records = [record("none", measurements=measured((0.0, 0.0))), record("all", measurements=measured((0.1, 0.2)))]
     table = frame(records).set_index("strategy")
     assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
+
+
+def test_ratios_to_next_to_nothing_are_absent():
+    least = 5e-324  # the smallest float
+    records = [
+        record("none", measurements=measured((least,), peak=least)),
+        record("all", measurements=measured((1e9,))),
+    ]
+    table = frame(records).set_index("strategy")
+    assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
+    assert json.loads(json_rows(table))[1]["compiled_peak_ratio"] is None
+    saved = [
+        Record(CheckpointCase(), 0, "ok", measurements=(taken("restore_seconds", value),)) for value in (least, 1e9)
+    ]
+    assert json.loads(json_rows(compare(saved[:1], saved[1:])))[0]["ratio"] is None
+
+
+@pytest.mark.parametrize("count", [1e10, 1.5, -1])
+def test_trials_are_counted_in_whole_numbers(count):
+    with pytest.raises(RecordError, match=r"must be a whole number from 0 to 1e\+09"):
+        Measurement("silent_trials", "trials", (count,), "count")
 
 
 REQUESTS = [
