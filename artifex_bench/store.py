@@ -92,18 +92,32 @@ def locked(folder: Path) -> Iterator[None]:
 def repair(folder: Path) -> int:
     """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
 
-    Makes the file where a run has none, as one that was killed at its very beginning. Raises StoreError.
+    A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
+    as one that was killed at its very beginning. Raises StoreError.
     """
     path = folder / RECORDS
     try:
         path.touch()
         data = path.read_bytes()
         torn = len(data) - (data.rfind(b"\n") + 1)
+        if torn and _is_json(data[-torn:]):
+            with path.open("ab") as file:
+                file.write(b"\n")
+            return 0
         if torn:
             os.truncate(path, len(data) - torn)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
     return torn
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is whole JSON: no object that was torn off is."""
+    try:
+        parsed(line)
+    except ValueError:
+        return False
+    return True
 
 
 def append(folder: Path, record: Record) -> None:
@@ -141,7 +155,8 @@ def load(folder: Path) -> list[Record]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     found: dict[tuple[str, int], Record] = {}
     kind = None
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+    *lines, last = data.split(b"\n")
+    for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
             record = records.from_json(parsed(line))
             kind = kind or record.case.kind
