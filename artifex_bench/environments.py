@@ -51,13 +51,15 @@ def _way(record: Record) -> tuple[Any, ...]:
 
 
 def changed_versions(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """The versions that records were measured with and that are other ones now: {package: (then, now)}."""
-    then: dict[str, str] = {}
+    """The versions that any record was measured with and that are other ones now: {package: (then, now)}."""
+    then: dict[str, set[str]] = {}
     for record in records:
         told = {"python": record.environment.get("python"), **record.environment.get("versions", {})}
-        then |= {name: str(version) for name, version in told.items() if version is not None}
+        for name, version in told.items():
+            if version is not None:
+                then.setdefault(name, set()).add(str(version))
     now = {name: _installed(name) for name in then}
-    return {name: (then[name], now[name]) for name in then if then[name] != now[name]}
+    return {name: (", ".join(sorted(seen)), now[name]) for name, seen in then.items() if seen != {now[name]}}
 
 
 def _installed(package: str) -> str:
