@@ -12,6 +12,7 @@ from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
+from artifex_bench.convert import shown
 from artifex_bench.environments import changed_versions
 from artifex_bench.execution import BACKENDS
 from artifex_bench.remat import strategies
@@ -85,6 +86,9 @@ def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
     name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = (options["out"] or Path("results")) / name
+    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
+        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
@@ -93,7 +97,6 @@ def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
         runner.from_json(runner.to_json(request))
     except ValueError as error:  # which the run could not be gone on with
         raise CaseError(str(error)) from None
-    folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
     return folder
 
