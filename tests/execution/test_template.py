@@ -146,6 +146,16 @@ def test_a_child_in_a_session_of_its_own_dies_with_its_worker(measure, end, stat
 
 
 @linux
+@pytest.mark.parametrize("child", ["", "os.execvp('sleep', ['sleep', '600'])"], ids=["forked", "executed"])
+def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, child):
+    daemon = DAEMON.replace("    time.sleep(600)", f"    {child or 'time.sleep(600)'}")
+    found = measure(f"{daemon}os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert gone(found.environment["pid"])
+    assert measure(DONE).status == "ok"
+
+
+@linux
 def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(template, measure):
     stop = threading.Timer(1.5, template.kill)
     stop.start()
