@@ -16,11 +16,10 @@ from artifex_bench.convert import shown
 from artifex_bench.environments import changed_versions
 from artifex_bench.execution import BACKENDS
 from artifex_bench.remat import strategies
-from artifex_bench.runner import MAX_BATCH, Request
+from artifex_bench.runner import MAX_BATCH, PROFILE, Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
-PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:

@@ -25,7 +25,8 @@ from artifex_bench.visit import Visit
 Measure = Callable[[Visit, Path], Record]
 Show = Callable[[Visit, Record | None], None]  # before a visit (None) and after it
 CACHE, SCRATCH = "compile-cache", "scratch"
-MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
+MAX_BATCH, PROFILE = "max-batch", "profile"  # what stands for a suite in the folders of those commands
+OF_REMAT = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Request:
         kinds = dict.fromkeys(case.kind for case in self.cases)
         if len(kinds) != 1:
             raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
+        if self.suite in OF_REMAT and kinds.keys() != {"remat"}:
+            raise CaseError(f"suite {self.suite!r}: has remat cases alone, no {', '.join(kinds)} cases")
         if (self.suite == MAX_BATCH) != (self.search is not None):
             raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
 

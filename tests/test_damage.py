@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from artifex_bench import case as cases
 from artifex_bench import record as records
 from artifex_bench import runner, stats, store
 from artifex_bench.advise import advise, words
@@ -175,6 +176,13 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
         ),
         ({"colour": 1}, "colour: unknown field: valid are suite, cases, rounds"),
         ({"cases": []}, "cases of 0 kinds"),
+        *(
+            (
+                {"suite": suite, "cases": [cases.to_json(CheckpointCase())]},
+                f"suite {suite!r}: has remat cases alone, no checkpoint cases",
+            )
+            for suite in ("chen", "papers", "profile", "max-batch")
+        ),
     ):
         with pytest.raises(ValueError) as refused:
             runner.from_json({**data, **change})
