@@ -44,10 +44,12 @@ class Template:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._errors: IO[bytes] | None = None
+        self._worker: Forked | None = None  # the last
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
         """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
-        if self._process is None or self._process.poll() is not None:
+        unheard = self._worker is not None and self._worker.returncode is None  # what waited for it was interrupted
+        if self._process is None or self._process.poll() is not None or unheard:
             self._start()
         assert self._socket is not None
         with contextlib.suppress(BrokenPipeError):  # it has only just ended: it will not answer
@@ -59,7 +61,8 @@ class Template:
                 "the process that workers are forked from ended before it could fork one"
                 + (f": {said}" if said else "")
             )
-        return Forked(self, pid)
+        self._worker = Forked(self, pid)
+        return self._worker
 
     def answer(self) -> int | None:
         """The next number from the template; None where it is gone."""
@@ -106,7 +109,7 @@ class Template:
                 self._kill_all()
         if self._errors is not None:
             self._errors.close()
-        self._process = self._socket = self._errors = None
+        self._process = self._socket = self._errors = self._worker = None
 
     def _start(self) -> None:
         self.close()

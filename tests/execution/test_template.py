@@ -98,6 +98,15 @@ def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
             assert worker.wait() == -signal.SIGKILL
 
 
+def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(template):
+    """Interrupted twice, a visit does not hear how its worker ended. The next would kill a group by that code."""
+    with open(os.devnull, "r+b") as null:
+        streams = [null.fileno()] * 3
+        template.fork(*streams)
+        worker = template.fork(*streams)
+    assert worker.pid > 1 and worker.wait() == 1  # for want of a visit
+
+
 def test_a_template_that_was_killed_is_started_again(measure):
     template = measure(DONE).environment["template"]
     os.kill(template, signal.SIGKILL)
