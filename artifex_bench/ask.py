@@ -124,7 +124,7 @@ def _check_versions(request: Request, folder: Path) -> None:
     changed = changed_versions(records) if runner.left(request, folder, records) else {}
     if changed:
         told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
-        way_out = "install these, begin a new run, or mix both by --across"
+        way_out = f"install these, begin a new run, or mix both with --resume {folder} --across"
         raise CaseError(f"{folder} was measured with {told}: {way_out}")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
-from artifex_bench.environments import different, settings
+from artifex_bench.environments import differing_settings, recorded_settings
 from artifex_bench.record import Record
 from artifex_bench.report import tables, units
 from artifex_bench.report.fault import OUTCOMES
@@ -52,7 +52,7 @@ QUANTITIES = {
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """What differs between the environments of two runs, as far as both have a case: {name: (base's, new's)}."""
     shared = {record.case for record in base} & {record.case for record in new}
-    return different(*(settings([r for r in records if r.case in shared]) for records in (base, new)))
+    return differing_settings(*(recorded_settings([r for r in records if r.case in shared]) for records in (base, new)))
 
 
 def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:

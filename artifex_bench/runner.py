@@ -17,7 +17,7 @@ from artifex_bench import case as cases
 from artifex_bench.batches import Search
 from artifex_bench.case import Case, CaseError
 from artifex_bench.convert import Within, convert
-from artifex_bench.environments import mixed
+from artifex_bench.environments import changed_settings
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
 from artifex_bench.visit import Visit
@@ -109,8 +109,8 @@ def sweep(
     made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
     at once, and `stop` ends those that are under way; timed ones are alone.
 
-    Raises StoreError where the folder cannot be written, or a run goes on in another environment than its records are
-    from (other versions, another machine): rounds would be told as one. With `across` they are.
+    Raises StoreError where the folder cannot be written, and CaseError where a run goes on in another environment than
+    its records are from (other versions, another machine): one median would be of both. With `across` it is.
     """
     with store.locked(folder):
         store.repair(folder)
@@ -155,7 +155,7 @@ def search(
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
     record made so far is on disk, and the same call goes on where it was; `stop` ends the visits that are under way.
 
-    Raises StoreError as `sweep` does.
+    Raises StoreError and CaseError as `sweep` does.
     """
     asked = request.search or Search()
     with store.locked(folder):
@@ -186,11 +186,11 @@ def search(
 
 
 def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) -> None:
-    """Store a record. Raises StoreError where it must not be mixed with those that its run had before it went on."""
-    if not across and (found := mixed(before, record)):
+    """Store a record. Raises CaseError where it must not be mixed with those that its run had before it went on."""
+    if not across and (found := changed_settings(before, record)):
         name, (then, now) = next(iter(found.items()))
         told = f"{folder} was measured with {name} {then}, and now it is {now}"
-        raise store.StoreError(f"{told}: begin a new run, or mix both by --across")
+        raise CaseError(f"{told}: begin a new run, or mix both with --resume {folder} --across")
     store.append(folder, record)
 
 

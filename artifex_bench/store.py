@@ -56,22 +56,24 @@ def suite(folder: Path) -> str | None:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = parsed(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {path}: it is no JSON: {error}") from error
+        raise StoreError(f"cannot read {path}: {error}") from error
     if not isinstance(found, dict):
         raise StoreError(f"cannot read {path}: it is no JSON object")
     return found
 
 
-def parsed(text: str | bytes) -> Any:
-    """What JSON text says. Raises ValueError; of what is nested without end as well, which is no file of ours."""
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON text holds. Raises ValueError, also for text that is nested too deeply for Python."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("it is no JSON of a run: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
 
 
 @contextlib.contextmanager
@@ -114,7 +116,7 @@ def repair(folder: Path) -> int:
 def _is_json(line: bytes) -> bool:
     """Whether a line is whole JSON: no object that was torn off is."""
     try:
-        parsed(line)
+        parse_json(line)
     except ValueError:
         return False
     return True
@@ -158,7 +160,7 @@ def load(folder: Path) -> list[Record]:
     *lines, last = data.split(b"\n")
     for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
-            record = records.from_json(parsed(line))
+            record = records.from_json(parse_json(line))
             kind = kind or record.case.kind
             if record.case.kind != kind:
                 raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")

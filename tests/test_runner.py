@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import case as cases
 from artifex_bench import runner, store
+from artifex_bench.case import CaseError
 from artifex_bench.environments import changed_versions
 from artifex_bench.report.frame import load_run
 from artifex_bench.runner import CACHE, Request, left, sweep
@@ -325,7 +326,7 @@ def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder
     with pytest.raises(KeyboardInterrupt):
         sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
     before = store.load(folder)
-    with pytest.raises(StoreError, match="begin a new run, or mix both by --across") as refused:
+    with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
         sweep(REQUEST, folder, under(*other), ignore)
     assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
     assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6

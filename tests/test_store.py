@@ -275,3 +275,8 @@ def test_a_folder_in_the_place_of_the_records_is_named(folder):
     (folder / RECORDS).mkdir()
     for action in (store.load, store.repair):
         assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)
+
+
+def test_a_manifest_that_an_editor_began_with_a_byte_order_mark_is_read(folder):
+    (folder / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (folder / MANIFEST).read_bytes())
+    assert runner.requested(folder) == REQUEST
