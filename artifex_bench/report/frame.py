@@ -57,7 +57,8 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
     """The table with NaN for ratios that no float holds: next to nothing was measured below."""
     floats = table.select_dtypes("float")
-    return table.assign(**floats.where(np.isfinite(floats)))
+    endless = floats.columns[np.isinf(floats.to_numpy()).any(axis=0)]
+    return table.assign(**table[endless].where(np.isfinite(table[endless])))
 
 
 def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
