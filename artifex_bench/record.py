@@ -172,7 +172,7 @@ def from_json(data: Any) -> Record:
     field, its value and the rule.
     """
     if not isinstance(data, Mapping):
-        raise RecordError(f"damaged record: {shown(data)} is no record")
+        raise RecordError(f"damaged record: {shown(data)}: must be an object")
     found = data.get("schema")
     if found != SCHEMA or isinstance(found, bool):
         raise SchemaError(f"record has schema {shown(found)}: this version reads schema {SCHEMA}")
