@@ -11,14 +11,14 @@ from artifex_bench import case as cases
 from artifex_bench import models, runner, savers, store, suites, targets, versions
 from artifex_bench.batches import Search
 from artifex_bench.case import ATTACHED, Case, CaseError, RematCase
+from artifex_bench.convert import shown
 from artifex_bench.environments import changed_versions
 from artifex_bench.execution import BACKENDS
 from artifex_bench.remat import strategies
-from artifex_bench.runner import MAX_BATCH, Request
+from artifex_bench.runner import MAX_BATCH, PROFILE, Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
-PROFILE = "profile"  # what stands for a suite in the folder of a profile
 
 
 def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
@@ -84,6 +84,9 @@ def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
 
 def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
     name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = (options["out"] or Path("results")) / name
+    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
+        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
@@ -92,7 +95,6 @@ def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
         runner.from_json(runner.to_json(request))
     except ValueError as error:  # which the run could not be gone on with
         raise CaseError(str(error)) from None
-    folder = (options["out"] or Path("results")) / name
     store.create(folder, runner.to_json(request))
     return folder
 
@@ -121,7 +123,7 @@ def _check_versions(request: Request, folder: Path) -> None:
     changed = changed_versions(records) if runner.left(request, folder, records) else {}
     if changed:
         told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
-        way_out = "install these, begin a new run, or mix both by --across"
+        way_out = f"install these, begin a new run, or mix both with --resume {folder} --across"
         raise CaseError(f"{folder} was measured with {told}: {way_out}")
 
 

@@ -169,11 +169,11 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
 
 
 def _check_name(axis: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip() or not _is_encodable(value):
+    if not isinstance(value, str) or not value.strip() or not is_encodable(value):
         raise CaseError(f"{axis} {shown(value)}: must be a name; `artifex-bench list` shows them")
 
 
-def _is_encodable(name: str) -> bool:
+def is_encodable(name: str) -> bool:
     """Whether a name is text that a file may hold: half of a surrogate pair is none."""
     try:
         return bool(name.encode())

@@ -114,11 +114,11 @@ def run(**options: Any) -> None:
     Every visit is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
     preset; every combination is a case.
     """
-    from artifex_bench import ask, progress
+    from artifex_bench import ask, progress, runner
 
     warn_if_untested()
     folder, request = ask.resume(options) if options["resume"] else ask.new(options)
-    if request.suite == ask.PROFILE:
+    if request.suite == runner.PROFILE:
         from artifex_bench import profiling
 
         sys.exit(profiling.run(request, folder, options["across"]))

@@ -11,11 +11,11 @@ import pandas as pd
 
 from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
-from artifex_bench.environments import different, settings
+from artifex_bench.environments import differing_settings, recorded_settings
 from artifex_bench.record import Record
 from artifex_bench.report import tables, units
 from artifex_bench.report.fault import OUTCOMES
-from artifex_bench.report.frame import ENOUGH, by_case, calm, groups
+from artifex_bench.report.frame import ENOUGH, by_case, calm, groups, without_infinities
 from artifex_bench.report.text import encodable
 from artifex_bench.report.units import there
 from artifex_bench.stats import bootstrap_ratios, least_ratio, pooled_median
@@ -52,7 +52,7 @@ QUANTITIES = {
 def differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """What differs between the environments of two runs, as far as both have a case: {name: (base's, new's)}."""
     shared = {record.case for record in base} & {record.case for record in new}
-    return different(*(settings([r for r in records if r.case in shared]) for records in (base, new)))
+    return differing_settings(*(recorded_settings([r for r in records if r.case in shared]) for records in (base, new)))
 
 
 def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
@@ -96,7 +96,7 @@ def compare(
         raise CaseError("the runs share cases, but no figure of them was taken in both")
     _judge(rows)
     table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in rows])
-    return table.drop(columns="contended")
+    return without_infinities(table.drop(columns="contended"))
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,11 @@ STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
 STEP_OVER_ESTIMATE = (1.1, 1.5)
 REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)
 OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
-LARGEST = 1e30  # of any number: no step, state or device comes near, and sums and ratios of such numbers stay finite
-SIGNED = ("lost_seconds", "peak_buffers")  # differences, which may be less than zero: all others are 0 or more
+LARGEST = 1e30  # of any number: no step, state or device comes near, and sums of such numbers stay finite
+MOST_TRIALS = 10**9  # in whole numbers: Fisher's test counts in 64 bits
+# Differences, which may be less than zero, and XLA's count of FLOPs, which was once -1 where it knew none. All others are
+# 0 or more.
+SIGNED = ("lost_seconds", "peak_buffers", "compiled_flops")
 Amount = Annotated[float, Within(0, LARGEST)]
 
 
@@ -30,8 +33,12 @@ class Leaf:
     norm: Amount
     projections: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.projections:
+            raise RecordError("projections (): must be one number or more")
 
-# What reports read of an environment, and of the details of a measurement, where JSON could say anything: a type, the
+
+# What is read of an environment, and of the details of a measurement, where JSON could say anything: a type, the
 # keys of an object that needs them all, or a list with the keys of each of its objects.
 ENVIRONMENT: dict[str, Any] = {
     "versions": Mapping[str, str | None],
@@ -42,9 +49,11 @@ ENVIRONMENT: dict[str, Any] = {
 DETAILS: dict[str, dict[str, Any]] = {
     "budget_bytes": {"plan": str | None},
     "parameter_bytes": {"dtypes": tuple[str, ...]},
-    "compiled_peak_bytes": dict.fromkeys(
-        ("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"), Amount | None
-    ),
+    "gradient_flops": {"counting_loops_once": Amount},
+    "compiled_peak_bytes": {
+        "computed_in": str,
+        **dict.fromkeys(("argument_bytes", "output_bytes", "temp_bytes", "host_temp_bytes"), Amount | None),
+    },
     "gradient_sketch": {"loss": float, "leaves": Mapping[str, Leaf]},
     "live_bytes": {
         "moment": int,
@@ -89,10 +98,12 @@ class Measurement:
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values and not self.note:
             raise RecordError(f"measurement {self.probe!r} has neither values nor a note saying why")
-        least = -LARGEST if self.probe in SIGNED else 0
+        counted = self.probe.endswith("_trials")
+        least, most = -LARGEST if self.probe in SIGNED else 0, MOST_TRIALS if counted else LARGEST
         for value in self.values:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= LARGEST:
-                rule = f"a number from {least:g} to {LARGEST:g}"
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not least <= value <= most or (counted and value % 1):
+                rule = f"a {'whole ' if counted else ''}number from {least:g} to {most:g}"
                 raise RecordError(f"measurement {shown(self.probe)} has the value {shown(value)}: must be {rule}")
 
 
@@ -167,7 +178,7 @@ def from_json(data: Any) -> Record:
     field, its value and the rule.
     """
     if not isinstance(data, Mapping):
-        raise RecordError(f"damaged record: {shown(data)} is no record")
+        raise RecordError(f"damaged record: {shown(data)}: must be an object")
     found = data.get("schema")
     if found != SCHEMA or isinstance(found, bool):
         raise SchemaError(f"record has schema {shown(found)}: this version reads schema {SCHEMA}")
@@ -176,7 +187,10 @@ def from_json(data: Any) -> Record:
         _check(record.environment, ENVIRONMENT, "environment")
         for number, one in enumerate(record.measurements):
             needed = one.probe in NEEDED and bool(one.values)
-            _check(one.detail, DETAILS.get(one.probe, {}), f"measurements[{number}].detail", needed)
+            place = f"measurements[{number}].detail"
+            _check(one.detail, DETAILS.get(one.probe, {}), place, needed)
+            if one.probe == "live_bytes" and needed:
+                _check_curve(one, place)
     except ValueError as error:
         raise RecordError(f"damaged record: {error}") from error
     return record
@@ -192,7 +206,22 @@ def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], place: str, need
         elif isinstance(kind, list):
             for number, row in enumerate(convert(values[name], tuple[Mapping[str, Any], ...], here)):
                 _check(row, kind[0], f"{here}[{number}]", needed=True)
+                if unknown := row.keys() - kind[0].keys():
+                    raise RecordError(
+                        f"{here}[{number}]: unknown field {shown(min(unknown))}: valid are {', '.join(kind[0])}"
+                    )
         elif isinstance(kind, dict):
             _check(convert(values[name], Mapping[str, Any], here), kind, here, needed=True)
         else:
             convert(values[name], kind, here)
+
+
+def _check_curve(live: Measurement, place: str) -> None:
+    """Raise RecordError unless the peak is at one of the curve's moments, and each of them has its phase."""
+    moment, phases = live.detail["moment"], live.detail["phases"]
+    if not 0 <= moment < len(live.values):
+        raise RecordError(f"{place}.moment {moment}: must be from 0 to {len(live.values) - 1}")
+    if len(phases) != len(live.values):
+        raise RecordError(
+            f"{place}.phases: has {len(phases)} entries: must have {len(live.values)}, one for each value"
+        )

@@ -17,7 +17,7 @@ from artifex_bench import case as cases
 from artifex_bench.batches import Search
 from artifex_bench.case import Case, CaseError
 from artifex_bench.convert import Within, convert
-from artifex_bench.environments import mixed
+from artifex_bench.environments import changed_settings
 from artifex_bench.record import Record
 from artifex_bench.remat.effect import judge
 from artifex_bench.visit import Visit
@@ -25,7 +25,8 @@ from artifex_bench.visit import Visit
 Measure = Callable[[Visit, Path], Record]
 Show = Callable[[Visit, Record | None], None]  # before a visit (None) and after it
 CACHE, SCRATCH = "compile-cache", "scratch"
-MAX_BATCH = "max-batch"  # what stands for a suite in the folder of searches for the largest batch
+MAX_BATCH, PROFILE = "max-batch", "profile"  # what stands for a suite in the folders of those commands
+OF_REMAT = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Request:
         kinds = dict.fromkeys(case.kind for case in self.cases)
         if len(kinds) != 1:
             raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
+        if self.suite in OF_REMAT and kinds.keys() != {"remat"}:
+            raise CaseError(f"suite {self.suite!r}: has remat cases alone, no {', '.join(kinds)} cases")
         if (self.suite == MAX_BATCH) != (self.search is not None):
             raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
 
@@ -106,8 +109,8 @@ def sweep(
     made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
     at once, and `stop` ends those that are under way; timed ones are alone.
 
-    Raises StoreError where the folder cannot be written, or a run goes on in another environment than its records are
-    from (other versions, another machine): rounds would be told as one. With `across` they are.
+    Raises StoreError where the folder cannot be written, and CaseError where a run goes on in another environment than
+    its records are from (other versions, another machine): one median would be of both. With `across` it is.
     """
     with store.locked(folder):
         store.repair(folder)
@@ -152,7 +155,7 @@ def search(
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
     record made so far is on disk, and the same call goes on where it was; `stop` ends the visits that are under way.
 
-    Raises StoreError as `sweep` does.
+    Raises StoreError and CaseError as `sweep` does.
     """
     asked = request.search or Search()
     with store.locked(folder):
@@ -183,11 +186,11 @@ def search(
 
 
 def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) -> None:
-    """Store a record. Raises StoreError where it must not be mixed with those that its run had before it went on."""
-    if not across and (found := mixed(before, record)):
+    """Store a record. Raises CaseError where it must not be mixed with those that its run had before it went on."""
+    if not across and (found := changed_settings(before, record)):
         name, (then, now) = next(iter(found.items()))
         told = f"{folder} was measured with {name} {then}, and now it is {now}"
-        raise store.StoreError(f"{told}: begin a new run, or mix both by --across")
+        raise CaseError(f"{told}: begin a new run, or mix both with --resume {folder} --across")
     store.append(folder, record)
 
 

@@ -56,22 +56,24 @@ def suite(folder: Path) -> str | None:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = parsed(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {path}: it is no JSON: {error}") from error
+        raise StoreError(f"cannot read {path}: {error}") from error
     if not isinstance(found, dict):
         raise StoreError(f"cannot read {path}: it is no JSON object")
     return found
 
 
-def parsed(text: str | bytes) -> Any:
-    """What JSON text says. Raises ValueError; of what is nested without end as well, which is no file of ours."""
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON text holds. Raises ValueError, also for text that is nested too deeply for Python."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("it is no JSON of a run: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
 
 
 @contextlib.contextmanager
@@ -92,18 +94,32 @@ def locked(folder: Path) -> Iterator[None]:
 def repair(folder: Path) -> int:
     """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
 
-    Makes the file where a run has none, as one that was killed at its very beginning. Raises StoreError.
+    A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
+    as one that was killed at its very beginning. Raises StoreError.
     """
     path = folder / RECORDS
     try:
         path.touch()
         data = path.read_bytes()
         torn = len(data) - (data.rfind(b"\n") + 1)
+        if torn and _is_json(data[-torn:]):
+            with path.open("ab") as file:
+                file.write(b"\n")
+            return 0
         if torn:
             os.truncate(path, len(data) - torn)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
     return torn
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is whole JSON: no object that was torn off is."""
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 def append(folder: Path, record: Record) -> None:
@@ -141,9 +157,10 @@ def load(folder: Path) -> list[Record]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     found: dict[tuple[str, int], Record] = {}
     kind = None
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+    *lines, last = data.split(b"\n")
+    for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
-            record = records.from_json(parsed(line))
+            record = records.from_json(parse_json(line))
             kind = kind or record.case.kind
             if record.case.kind != kind:
                 raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")

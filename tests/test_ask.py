@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -144,6 +145,15 @@ def test_a_name_is_the_name_of_a_folder(tmp_path, name):
         CaseError, match="must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
     ):
         ask.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path / "out", "name": name})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [{"name": "a\udcff"}, {"name": "run", "out": "a\udcff"}])
+def test_a_folder_that_is_no_text_is_refused(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    where |= {"out": Path(where["out"])} if "out" in where else {}
+    with pytest.raises(CaseError, match=r"folder '.*a\\udcff.*': must be text in UTF-8"):
+        ask.new({**NOTHING, "suite": "remat", "preset": "smoke", **where})
     assert list(tmp_path.iterdir()) == []
 
 

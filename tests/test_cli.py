@@ -232,6 +232,28 @@ def test_a_finished_run_is_gone_on_with_at_once(fake, tmp_path):
     assert done.stderr.startswith("0 visits (2 cases, 1 rounds)")
 
 
+def test_a_run_of_another_machine_names_the_command_that_goes_on(fake, tmp_path):
+    def on(cpu):
+        def measure(visit, path):
+            path.write_text("")
+            return record(visit.case, round=visit.round, environment={"cpu": cpu})
+
+        return measure
+
+    fake(measure=on("one"))
+    call(*SMOKE, "--out", tmp_path)
+    folder = tmp_path / "run"
+    lines = (folder / RECORDS).read_bytes().splitlines(keepends=True)
+    (folder / RECORDS).write_bytes(lines[0])
+    fake(measure=on("other"))
+    done = call("run", "--resume", folder)
+    assert (done.exit_code, (folder / RECORDS).read_bytes()) == (2, lines[0])
+    _, error = done.stderr.splitlines()  # after how many visits are left
+    assert error.startswith(f"Error: {folder} was measured with cpu one, and now it is other: ")
+    assert error.endswith(f"mix both with --resume {folder} --across")
+    assert call("run", "--resume", folder, "--across").exit_code == 0
+
+
 def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
     def measure(visit, path):
         path.write_text("")

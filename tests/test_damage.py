@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from artifex_bench import case as cases
 from artifex_bench import record as records
 from artifex_bench import runner, stats, store
 from artifex_bench.advise import advise, words
@@ -18,6 +19,7 @@ from artifex_bench.record import Agreement, Measurement, Record, RecordError, Ve
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.tables import markdown
+from artifex_bench.report.text import json_rows
 from artifex_bench.runner import Request
 from tests.build import case, measured, record, sketch, taken
 from tests.damage import changed
@@ -93,6 +95,17 @@ def test_a_sample_that_is_no_amount_is_refused_by_its_place(value):
         Measurement("step_seconds", "seconds", (0.1, value))
 
 
+def test_details_that_titles_and_verdicts_are_made_of_are_checked():
+    for probe, detail in (
+        ("compiled_peak_bytes", {"computed_in": ["float32"]}),
+        ("gradient_flops", {"counting_loops_once": {}}),
+        ("gradient_sketch", {"loss": 1.0, "leaves": {"a": {"norm": 1.0, "projections": []}}}),
+    ):
+        found = Measurement(probe, "bytes", (9.0,), detail=detail)
+        with pytest.raises(RecordError, match=r"damaged record: measurements\[0\]\.detail\."):
+            records.from_json(json.loads(json.dumps(records.to_json(record(measurements=(found,))))))
+
+
 def test_a_difference_may_be_negative():
     assert Measurement("lost_seconds", "seconds", (-0.1,)).values == (-0.1,)
 
@@ -101,6 +114,27 @@ def test_a_time_of_zero_gives_no_ratio():
     records = [record("none", measurements=measured((0.0, 0.0))), record("all", measurements=measured((0.1, 0.2)))]
     table = frame(records).set_index("strategy")
     assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
+
+
+def test_ratios_to_next_to_nothing_are_absent():
+    least = 5e-324  # the smallest float
+    records = [
+        record("none", measurements=measured((least,), peak=least)),
+        record("all", measurements=measured((1e9,))),
+    ]
+    table = frame(records).set_index("strategy")
+    assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
+    assert json.loads(json_rows(table))[1]["compiled_peak_ratio"] is None
+    saved = [
+        Record(CheckpointCase(), 0, "ok", measurements=(taken("restore_seconds", value),)) for value in (least, 1e9)
+    ]
+    assert json.loads(json_rows(compare(saved[:1], saved[1:])))[0]["ratio"] is None
+
+
+@pytest.mark.parametrize("count", [1e10, 1.5, -1])
+def test_trials_are_counted_in_whole_numbers(count):
+    with pytest.raises(RecordError, match=r"must be a whole number from 0 to 1e\+09"):
+        Measurement("silent_trials", "trials", (count,), "count")
 
 
 REQUESTS = [
@@ -142,6 +176,13 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
         ),
         ({"colour": 1}, "colour: unknown field: valid are suite, cases, rounds"),
         ({"cases": []}, "cases of 0 kinds"),
+        *(
+            (
+                {"suite": suite, "cases": [cases.to_json(CheckpointCase())]},
+                f"suite {suite!r}: has remat cases alone, no checkpoint cases",
+            )
+            for suite in ("chen", "papers", "profile", "max-batch")
+        ),
     ):
         with pytest.raises(ValueError) as refused:
             runner.from_json({**data, **change})

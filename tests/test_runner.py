@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import itertools
 import os
 import signal
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from artifex_bench import case as cases
 from artifex_bench import runner, store
+from artifex_bench.case import CaseError
+from artifex_bench.environments import changed_versions
 from artifex_bench.report.frame import load_run
 from artifex_bench.runner import CACHE, Request, left, sweep
 from artifex_bench.store import RECORDS, StoreError
@@ -323,12 +326,20 @@ def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder
     with pytest.raises(KeyboardInterrupt):
         sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
     before = store.load(folder)
-    with pytest.raises(StoreError, match="begin a new run, or mix both by --across") as refused:
+    with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
         sweep(REQUEST, folder, under(*other), ignore)
     assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
     assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
     jax = set(load_run(folder).jax)
     assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
+
+
+def test_versions_of_any_record_are_held_against_those_installed():
+    versions = [importlib.metadata.version("jax"), "0.0.1"]
+    found = [record(environment={"versions": {"jax": version, "numpy": None}}) for version in versions]
+    for order in (found, found[::-1]):  # a run that went on across versions is of both
+        assert changed_versions(order) == {"jax": (", ".join(sorted(versions)), versions[0])}
+    assert changed_versions(found[:1]) == {}
 
 
 def test_what_fell_says_nothing_of_another_environment(folder):

@@ -117,12 +117,22 @@ def test_a_torn_last_line_is_left_out_and_repaired_wherever_it_was_torn(tmp_path
     kept = (folder / RECORDS).stat().st_size
     fill(folder, record("none", round=1))
     size = (folder / RECORDS).stat().st_size
-    cut = data.draw(st.integers(kept, size - 1))
+    cut = data.draw(st.integers(kept, size - 2))
     os.truncate(folder / RECORDS, cut)
     assert store.load(folder) == whole
     assert store.repair(folder) == cut - kept
     assert (folder / RECORDS).stat().st_size == kept
     assert store.load(folder) + fill(folder, record("all", round=1)) == store.load(folder)
+
+
+def test_a_last_line_without_its_line_break_is_a_record(folder):
+    """Editors may leave it so, where a damaged line was deleted as the message says."""
+    found = fill(folder, record("none"), record("all"))
+    os.truncate(folder / RECORDS, (folder / RECORDS).stat().st_size - 1)
+    assert store.load(folder) == found
+    assert store.repair(folder) == 0
+    assert store.load(folder) == found
+    assert [*found, *fill(folder, record("none", round=1))] == store.load(folder)
 
 
 def test_a_file_that_is_one_torn_line_is_emptied(folder):
@@ -265,3 +275,8 @@ def test_a_folder_in_the_place_of_the_records_is_named(folder):
     (folder / RECORDS).mkdir()
     for action in (store.load, store.repair):
         assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)
+
+
+def test_a_manifest_that_an_editor_began_with_a_byte_order_mark_is_read(folder):
+    (folder / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (folder / MANIFEST).read_bytes())
+    assert runner.requested(folder) == REQUEST

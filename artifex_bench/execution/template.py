@@ -5,16 +5,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 from artifex_bench.measure.template import NUMBER, PARENT
 
+MARK = "ARTIFEX_BENCH_TEMPLATE"  # in the environment of a template, and so of all that it starts: which one it is
 PATIENCE = 10.0  # seconds for a template to end and kill what it has started
 
 
@@ -37,14 +40,16 @@ class Template:
     """The parent's side. Starts the template process when it is first needed, or needed again."""
 
     def __init__(self, environment: Mapping[str, str]):
-        self._environment = dict(environment)
+        self._environment = {**environment, MARK: secrets.token_hex(16)}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._errors: IO[bytes] | None = None
+        self._worker: Forked | None = None  # the last
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
         """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
-        if self._process is None or self._process.poll() is not None:
+        unheard = self._worker is not None and self._worker.returncode is None  # what waited for it was interrupted
+        if self._process is None or self._process.poll() is not None or unheard:
             self._start()
         assert self._socket is not None
         with contextlib.suppress(BrokenPipeError):  # it has only just ended: it will not answer
@@ -56,7 +61,8 @@ class Template:
                 "the process that workers are forked from ended before it could fork one"
                 + (f": {said}" if said else "")
             )
-        return Forked(self, pid)
+        self._worker = Forked(self, pid)
+        return self._worker
 
     def answer(self) -> int | None:
         """The next number from the template; None where it is gone."""
@@ -65,7 +71,17 @@ class Template:
             data = self._socket.recv(NUMBER.size, socket.MSG_WAITALL)
             if len(data) == NUMBER.size:
                 return int(NUMBER.unpack(data)[0])
+        self._kill_all()
         return None
+
+    def _kill_all(self) -> None:
+        """Kill the template and all that it has started, in whatever session: one that was killed could not (Linux)."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and (found := list(_marked(self._environment[MARK]))):
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)  # until they are gone, and what they have forked meanwhile is seen
 
     def _last_line(self) -> str:
         """The last that the template printed: importing JAX prints much that concerns nobody."""
@@ -90,9 +106,10 @@ class Template:
             except subprocess.TimeoutExpired:  # in an import that does not return
                 self._process.kill()
                 self._process.wait()
+                self._kill_all()
         if self._errors is not None:
             self._errors.close()
-        self._process = self._socket = self._errors = None
+        self._process = self._socket = self._errors = self._worker = None
 
     def _start(self) -> None:
         self.close()
@@ -108,3 +125,12 @@ class Template:
             )
         self._socket = ours
         atexit.register(self.close)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """The processes of that template, by the environment they began with; on other systems than Linux none."""
+    wanted = f"{MARK}={mark}".encode()
+    for name in filter(str.isdigit, os.listdir("/proc") if sys.platform == "linux" else ()):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+            if wanted in file.read().split(b"\0"):
+                yield int(name)

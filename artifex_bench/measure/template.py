@@ -7,7 +7,8 @@ The parent holds the other end of the socket on standard input. Each message bri
 streams as file descriptors; the answers are the worker's process id, then its exit code (negative: the signal).
 
 Nothing that a worker starts outlives it. On Linux the template adopts what a worker leaves behind, in whatever session
-or group it is, and kills it before it answers; elsewhere only the worker's own group is killed, by the parent.
+or group it is, and kills it before it answers; elsewhere only the worker's own group is killed, by the parent. Should
+the template itself be killed, the parent finds what it leaves by its environment (Linux).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from artifex_bench.case import RematCase
-from artifex_bench.record import Agreement, Record, Verdict
+from artifex_bench.record import LARGEST, Agreement, Record, Verdict
 
 # Relative to the reference, by dtype. Recomputation repeats the same operations, but a compiler may fuse and round
 # them differently: float32 was seen within 4e-6, bfloat16 (8 bits of mantissa) within 1e-2.
@@ -45,6 +45,9 @@ def agreement(record: Record, reference: Record | None) -> Agreement | None:
     loss, expected = mine.detail["loss"], theirs.detail["loss"]
     if set(mine.detail["leaves"]) != set(theirs.detail["leaves"]):
         return Agreement(False, "the parameters are not the same")
+    counts = ({len(leaf["projections"]) for leaf in one.detail["leaves"].values()} for one in (mine, theirs))
+    if len(set.union(*counts)) > 1:
+        return Agreement(None, "not compared: the sketches of the gradients differ in their number of projections")
     loss_error = _relative(abs(loss - expected), abs(expected))
     least = SMALLEST * theirs.values[0]
     errors = {
@@ -62,7 +65,8 @@ def agreement(record: Record, reference: Record | None) -> Agreement | None:
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    """The value, or None where it is larger than a record may hold."""
+    return value if value <= LARGEST else None
 
 
 def _relative(distance: float, norm: float) -> float:
@@ -73,8 +77,7 @@ def _relative(distance: float, norm: float) -> float:
 
 def _distance(mine: dict, theirs: dict) -> float:
     """The norm of the difference, estimated from random sign projections: E (r·d)^2 = |d|^2."""
-    pairs = list(zip(mine["projections"], theirs["projections"], strict=True))
-    return math.sqrt(sum((a - b) ** 2 for a, b in pairs) / len(pairs))
+    return math.dist(mine["projections"], theirs["projections"]) / math.sqrt(len(mine["projections"]))
 
 
 def verdict(record: Record, reference: Record | None) -> Verdict | None:
@@ -105,9 +108,8 @@ def verdict(record: Record, reference: Record | None) -> Verdict | None:
 def _activations(record: Record | None) -> float | None:
     """Compiled peak less the arguments (parameters, optimizer, batch), which no strategy changes."""
     found = record.get("compiled_peak_bytes") if record else None
-    if found is None or not found.values:
-        return None
-    return found.values[0] - found.detail["argument_bytes"]
+    arguments = found.detail.get("argument_bytes") if found else None
+    return found.values[0] - arguments if found and found.values and arguments is not None else None
 
 
 def _more(record: Record, reference: Record | None, probe: str) -> float | None:
@@ -126,6 +128,9 @@ def _kept_recomputation(record: Record, reference: Record | None) -> float | Non
     mine, plain = record.get("gradient_flops"), reference.get("gradient_flops") if reference else None
     if kept is None or mine is None or plain is None:
         return None
+    once, plain_once = (one.detail.get("counting_loops_once") for one in (mine, plain))
+    if once is None or plain_once is None:
+        return None
     devices = record.case.devices if isinstance(record.case, RematCase) else 1
-    planned = mine.detail["counting_loops_once"] - plain.detail["counting_loops_once"]
+    planned = once - plain_once
     return max(0.0, kept * devices / planned) if planned > 0 else None

@@ -17,8 +17,8 @@ from artifex_bench import case as cases
 from artifex_bench.case import Case, CaseError
 from artifex_bench.convert import convert
 from artifex_bench.record import Measurement
-from artifex_bench.report.exchange import Count, Stored, blamed, table_of, unit_of
-from artifex_bench.store import StoreError, parsed, read_object
+from artifex_bench.report.exchange import Count, Stored, blame_file, table_of, unit_of
+from artifex_bench.store import StoreError, parse_json, read_object
 
 ASV_VERSION = 2  # of asv's results files
 # what the suites' classes track -> probe; a test holds both to each other
@@ -70,7 +70,7 @@ def load_asv(
         raise StoreError(f"{folder} is no folder of asv results: `asv run` makes one where asv.conf.json says")
     benchmarks = read_object(folder / "benchmarks.json")
     stored = _chosen(folder, machine, commit, environment)
-    with blamed(folder):
+    with blame_file(folder):
         found = list(_of_asv(stored, benchmarks))
         table = table_of(found, "asv")
     if not found:
@@ -100,7 +100,7 @@ def _of_asv(stored: _Results, benchmarks: Mapping[str, Any]) -> Iterator[Stored]
 def _fixed(version: Any) -> dict[str, Any] | None:
     """The axes that a benchmark's version tells; None where it is not of these suites."""
     with contextlib.suppress(TypeError, ValueError):
-        told = parsed(version)
+        told = parse_json(version)
         return told if isinstance(told, dict) and "kind" in told else None
     return None
 

@@ -64,7 +64,7 @@ def load_pytest_benchmark(path: str | Path) -> pd.DataFrame:
     benchmarks = read_object(path).get("benchmarks")
     if not isinstance(benchmarks, list):
         raise StoreError(f"{path} is no file of pytest-benchmark: it has no list of benchmarks")
-    with blamed(path):
+    with blame_file(path):
         found = {one.case: one for entry in benchmarks if (one := _of_test(entry))}
         table = table_of(list(found.values()), "pytest-benchmark")
     if not found:
@@ -125,7 +125,7 @@ def unit_of(probe: str) -> str:
 
 
 @contextlib.contextmanager
-def blamed(path: Path) -> Iterator[None]:
+def blame_file(path: Path) -> Iterator[None]:
     """Turn what is missing from a file, or wrong in it, into one line that names it."""
     try:
         yield

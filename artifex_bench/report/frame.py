@@ -50,7 +50,15 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     rows = view(records[0].case.kind).rows(by_case(records)) if records else []
     table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in rows])
     empty = [name for name in table if table[name].isna().all()]
-    return table.astype(dict.fromkeys(empty, float))  # NaN where nothing was measured, which arithmetic goes through
+    # NaN where nothing was measured, which arithmetic goes through
+    return without_infinities(table.astype(dict.fromkeys(empty, float)))
+
+
+def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with NaN for ratios that no float holds: next to nothing was measured below."""
+    floats = table.select_dtypes("float")
+    endless = floats.columns[np.isinf(floats.to_numpy()).any(axis=0)]
+    return table.assign(**table[endless].where(np.isfinite(table[endless])))
 
 
 def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:

@@ -13,6 +13,7 @@ from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
 from artifex_bench.record import REAL_STEPS
 from artifex_bench.report import text, units
+from artifex_bench.report.frame import without_infinities
 from artifex_bench.report.planned import pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
 from artifex_bench.report.units import there
@@ -44,6 +45,7 @@ def searches(table: pd.DataFrame) -> pd.DataFrame:
     """
     groups = table.groupby(list(SEARCH), sort=False, dropna=False)
     found = pd.DataFrame([{**dict(zip(SEARCH, key, strict=True)), **_figures(rows)} for key, rows in groups])
+    found = without_infinities(found)
     order = {"target": True, "estimated_samples_per_second": False, "largest_batch": False, "strategy": True}
     return found.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
@@ -69,7 +71,7 @@ def _figures(rows: pd.DataFrame) -> dict[str, Any]:
         "failing_batch": fails.batch if fails else math.nan,
         "failing_peak_bytes": fails.peak if fails else math.nan,
         "estimated_step_seconds": step,
-        "estimated_samples_per_second": fits.batch / step if fits else math.nan,
+        "estimated_samples_per_second": fits.batch / step if fits and step else math.nan,
         "monotone": not any(disorder(points)),
         "compiled": len(compiled),
         "status": fell.status.iloc[0] if len(fell) else "ok",

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 LONGEST = 100  # characters of a text in a plot, whose size follows from its texts
 FORMULA = ("=", "+", "-", "@")  # how a spreadsheet knows a formula (OWASP, "CSV injection")
 # what Markdown reads as more than text, wherever it stands; a star or bar between spaces or letters is none
-_MARKUP = re.compile(r"[\\`\[\]<>&#$~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|://")
+_MARKUP = re.compile(r"[\\`\[\]<>&#$~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|://|(?<=www)\.")
+# What GitHub reads in the text that markup has become, where no entity helps: emoji, people, issues. An empty character
+# (zero-width space) behind the sign does, as bots that quote release notes use it.
+_SIGN = re.compile(r":(?=[\w+-]+:)|@(?=\w)|#(?=\d)")
+_EMPTY = "\u200b"
 # at the beginning of a line: a list (12. or 12)), or any other sign: of a list, a quote, a heading
 _BLOCK = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([^\w\s&\\])")
 
@@ -44,8 +48,12 @@ def captions(texts: Iterable[Any]) -> list[str]:
 
 
 def markdown(text: str) -> str:
-    """Text within a line or a cell of a table: nothing in it is markup, HTML, a link, or the border of a cell."""
-    return _MARKUP.sub(lambda found: _entities(found[0]), plain(text)).replace("|", "\\|")
+    """Text within a line or a cell of a table: nothing in it is markup, HTML, a link, an emoji, the name of a person,
+    or the border of a cell.
+    """
+    apart = _SIGN.sub(lambda found: found[0] + _EMPTY, plain(text))
+    escaped = _MARKUP.sub(lambda found: _entities(found[0]), apart).replace(_EMPTY, _entities(_EMPTY))
+    return escaped.replace("|", "\\|")
 
 
 def markdown_block(text: str) -> str:

@@ -98,6 +98,15 @@ def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
             assert worker.wait() == -signal.SIGKILL
 
 
+def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(template):
+    """Interrupted twice, a visit does not hear how its worker ended. The next would kill a group by that code."""
+    with open(os.devnull, "r+b") as null:
+        streams = [null.fileno()] * 3
+        template.fork(*streams)
+        worker = template.fork(*streams)
+    assert worker.pid > 1 and worker.wait() == 1  # for want of a visit
+
+
 def test_a_template_that_was_killed_is_started_again(measure):
     template = measure(DONE).environment["template"]
     os.kill(template, signal.SIGKILL)
@@ -141,6 +150,16 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system give
 def test_a_child_in_a_session_of_its_own_dies_with_its_worker(measure, end, status):
     found = measure(DAEMON + end, timeout=3.0)
     assert found.status == status
+    assert gone(found.environment["pid"])
+    assert measure(DONE).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("child", ["", "os.execvp('sleep', ['sleep', '600'])"], ids=["forked", "executed"])
+def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, child):
+    daemon = DAEMON.replace("    time.sleep(600)", f"    {child or 'time.sleep(600)'}")
+    found = measure(f"{daemon}os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
     assert gone(found.environment["pid"])
     assert measure(DONE).status == "ok"
 

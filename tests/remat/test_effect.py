@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
+from artifex_bench import record as records
 from artifex_bench.record import Measurement, RecordError, Verdict
 from artifex_bench.remat.effect import TOLERANCES, agreement, judge, verdict
 from tests.build import case, measured, record, sketch
 
 PLAIN = record("none", measurements=(*measured(), sketch()))
+PAID = "the program recomputes and needs no fewer activation bytes"
 
 
 def other(*more, status="ok", **figures):
@@ -42,7 +45,7 @@ def other(*more, status="ok", **figures):
         (
             {"recomputed": 300, "flops": 1200, "residual": 500},
             "paid for nothing",
-            "the program recomputes and needs no fewer activation bytes",
+            PAID,
         ),
         (
             {"recomputed": 300, "flops": 1200, "residual": 500, "peak": 9000},
@@ -52,7 +55,7 @@ def other(*more, status="ok", **figures):
         (
             {"recomputed": 300, "flops": 1200, "residual": 500, "peak": 4970},  # 0.75 % saved is no saving
             "paid for nothing",
-            "the program recomputes and needs no fewer activation bytes",
+            PAID,
         ),
     ],
 )
@@ -132,6 +135,37 @@ def test_a_zero_reference_agrees_with_zero_alone():
     plain = record("none", measurements=(sketch(0.0, {"a": (0.0, 0.0)}),))
     assert agreement(record("all", measurements=(sketch(0.0, {"a": (0.0, 0.0)}),)), plain).ok is True
     assert agreement(record("all", measurements=(sketch(1e-9, {"a": (0.0, 0.0)}),)), plain).ok is False
+
+
+def test_sketches_of_differing_projections_are_not_compared():
+    found = judge(other(sketch(leaves={"up.kernel": (3.0, -4.0, 5.0)})), PLAIN)
+    assert (found.status, found.agreement.ok) == ("ok", None)
+    assert found.agreement.reason.endswith("differ in their number of projections")
+
+
+@pytest.mark.parametrize("value", [1e-40, 1e300])
+def test_a_record_of_any_mismatch_can_be_read_again(value):
+    """Errors are relative, and more than a record may hold where the reference is next to nothing."""
+    plain = record("none", measurements=(sketch(1e-40, {"up.kernel": (1e-40, 1e-40)}),))
+    gradient = Measurement(
+        **{
+            **vars(sketch()),
+            "detail": {"loss": 1.5, "leaves": {"up.kernel": {"norm": 5.0, "projections": (value, 3.0)}}},
+        }
+    )
+    found = judge(record("all", measurements=(gradient,)), plain)
+    assert (found.status, found.agreement.loss_error, found.agreement.gradient_error) == ("failed", None, None)
+    assert records.from_json(json.loads(json.dumps(records.to_json(found)))).agreement == found.agreement
+
+
+@pytest.mark.parametrize("probe", ["compiled_peak_bytes", "gradient_flops"])
+@pytest.mark.parametrize("detail", [{}, {"argument_bytes": None}])
+def test_no_verdict_without_the_details_of_its_figures(probe, detail):
+    damaged = tuple(
+        dataclasses.replace(one, detail=detail) if one.probe == probe else one for one in PLAIN.measurements
+    )
+    found = verdict(other(recomputed=300, residual=500), dataclasses.replace(PLAIN, measurements=damaged))
+    assert found == (None if probe == "compiled_peak_bytes" else Verdict("paid for nothing", PAID))
 
 
 def test_what_was_not_compared_says_why():

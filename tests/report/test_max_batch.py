@@ -11,6 +11,7 @@ from tests.build import case, record, taken
 
 GIB = 2**30
 SUITE = "max-batch"
+FIGURES = ("compiled_peak_bytes", "capacity_bytes", "estimated_step_seconds")
 
 
 def compiled(batch, peak, seconds=0.1, strategy="none", target="tpu:v5e", **fields):
@@ -73,6 +74,16 @@ def test_what_has_no_estimate_has_no_throughput(tmp_path):
     _, lines, _ = told(records)
     assert (lines["none"][f"estimated step ({REAL_STEPS})"], lines["none"]["estimated throughput"]) == ("–", "–")
     assert plots.write(frame(records), tmp_path / "plots", SUITE) == []
+
+
+def test_an_estimate_of_no_time_has_no_throughput(tmp_path):
+    zero = record(
+        case(target="tpu:v5e"),
+        measurements=[taken(name, 0.0 if "seconds" in name else 1.0) for name in FIGURES],
+    )
+    max_batch.write(frame([zero]), tmp_path)
+    (row,) = json.loads((tmp_path / "max_batch.json").read_text())
+    assert (row["estimated_step_seconds"], row["estimated_samples_per_second"]) == (0.0, None)
 
 
 def test_shapes_are_told_apart_and_targets_stand_in_one_table():

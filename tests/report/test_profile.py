@@ -185,3 +185,19 @@ def test_a_record_of_a_profile_with_one_value_changed_is_refused_or_told():
             continue
         list(profile.tables(found))
         profile.comparison(found, whole)
+
+
+@pytest.mark.parametrize(
+    ("probe", "change", "message"),
+    [
+        ("live_bytes", {"moment": 3}, r"detail\.moment 3: must be from 0 to 2"),
+        ("live_bytes", {"moment": -1}, r"detail\.moment -1: must be from 0 to 2"),
+        ("live_bytes", {"phases": ["forward"]}, r"detail\.phases: has 1 entries: must have 3"),
+        ("peak_buffers", {"rows": [{**row(9), "=a": [1]}]}, r"rows\[0\]: unknown field '=a': valid are bytes, scope"),
+    ],
+)
+def test_details_that_do_not_fit_each_other_are_refused(probe, change, message):
+    data = json.loads(json.dumps(records.to_json(profiled())))
+    next(one for one in data["measurements"] if one["probe"] == probe)["detail"] |= change
+    with pytest.raises(records.RecordError, match=message):
+        records.from_json(data)

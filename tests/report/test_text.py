@@ -204,6 +204,12 @@ def test_a_name_that_is_no_text_is_refused():
         ("[a](http://b)", "&#91;a&#93;(http&#58;&#47;&#47;b)"),
         ("a\\|b", r"a&#92;\|b"),
         ("a\nb", "a&#92;nb"),
+        ("umlp:M: depth 2", "umlp:&#8203;M: depth 2"),
+        ("a:b:+1:", "a:&#8203;b:&#8203;+1:"),
+        ("package.module:attribute, 12:30", "package.module:attribute, 12:30"),
+        ("@name a@b.c @ 5", "@&#8203;name a@&#8203;b.c @ 5"),
+        ("#12, # 3", "&#35;&#8203;12, &#35; 3"),
+        ("www.a.b", "www&#46;a.b"),
     ],
 )
 def test_markdown_is_escaped(given_, told):
