@@ -197,6 +197,11 @@ def set_remat3(on: bool) -> None:
     jax.config.update("jax_remat3", on)
 
 
+def jax_settings() -> dict[str, Any]:
+    """All of JAX's settings by name, such as ``jax_enable_x64``. `jax.config.values` is not documented. Both ends."""
+    return dict(jax.config.values)
+
+
 def remat3_is_on() -> bool:
     """Whether this process uses JAX's new implementation of `jax.checkpoint`."""
     return bool(getattr(jax.config, "jax_remat3", False))

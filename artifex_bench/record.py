@@ -20,8 +20,7 @@ REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)
 OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
 LARGEST = 1e30  # of any number: no step, state or device comes near, and sums of such numbers stay finite
 MOST_TRIALS = 10**9  # in whole numbers: Fisher's test counts in 64 bits
-# Differences, which may be less than zero, and XLA's count of FLOPs, which was once -1 where it knew none. All others are
-# 0 or more.
+# Differences may be less than zero, and so was XLA's count of FLOPs where it knew none. All others are 0 or more.
 SIGNED = ("lost_seconds", "peak_buffers", "compiled_flops")
 Amount = Annotated[float, Within(0, LARGEST)]
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from artifex_bench.compat import jax_settings
+
 _PACKAGES = ("artifex-bench", "jax", "jaxlib", "flax", "optax", "numpy")
 # Every setting of JAX and XLA may change a program. JAX_REMAT3 is an axis of cases; places name a person or a machine.
 _FLAGS = re.compile(
@@ -54,14 +56,14 @@ def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _value(name: str, text: str) -> str:
     """A switch of JAX reads the same however it was written: JAX_ENABLE_X64 as 1, or as true."""
-    if not text.strip() or not isinstance(jax.config.values.get(name.lower()), bool):
+    if not text.strip() or not isinstance(jax_settings().get(name.lower()), bool):
         return text
     return str(text.strip().lower() in ("y", "yes", "t", "true", "on", "1"))
 
 
 def settings() -> dict[str, str]:
     """JAX's settings as they are, as the variables that would set them. A model's own module may change some."""
-    return program_flags({name.upper(): str(value) for name, value in jax.config.values.items() if value is not None})
+    return program_flags({name.upper(): str(value) for name, value in jax_settings().items() if value is not None})
 
 
 def _cpu() -> str:
