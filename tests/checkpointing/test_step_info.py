@@ -72,7 +72,7 @@ def test_a_pin_of_which_a_later_release_says_more_is_kept(manager_at):
     assert save_tree(manager_at(retention=Retention(last=1)), 2, TREE).all_steps() == [1, 2]
 
 
-@pytest.mark.parametrize("kind", [bool, np.bool_, jnp.asarray], ids=str)
+@pytest.mark.parametrize("kind", [bool, np.bool_, jnp.asarray], ids=["bool", "numpy", "jax"])
 def test_what_numpy_and_jax_compare_pins_a_step(manager_at, kind):
     manager = save_tree(save_tree(manager_at(), 1, TREE, keep=kind(True)), 2, TREE, keep=kind(False))
     assert [manager.is_pinned(step) for step in (1, 2, 3)] == [True, False, False]
