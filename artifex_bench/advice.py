@@ -37,6 +37,7 @@ def choose(cases: str, question: str, ranked: Sequence[tuple[str, str]], how_sur
 def nothing(cases: str, question: str, known: pd.DataFrame, fell: dict[str, str], nearest: str = "") -> Advice:
     """Nothing meets it. What comes `nearest` says what would: the least peak, unless other words are given."""
     if not nearest:
-        least = known.loc[known[PEAK].idxmin()] if len(known) else None
-        nearest = f"the least is {least.strategy} with {units.size(least[PEAK])}" if least is not None else "all fell"
+        peaks = known[[PEAK, "measured_peak_bytes"]].max(axis=1)
+        least = known.loc[peaks.idxmin()] if len(known) else None
+        nearest = f"the least is {least.strategy} with {units.size(peaks.min())}" if least is not None else "all fell"
     return Advice(cases, question, None, nearest, None, "", "", fell)

@@ -125,7 +125,7 @@ def _fastest(rows: pd.DataFrame) -> str:
 def _wanted(memory: int | None, time: float | None, fastest: bool) -> Iterator[str]:
     yield "the fastest" if fastest else "the least memory"
     if memory is not None:
-        yield f"with a compiled peak of {units.size(memory)} at most"
+        yield f"with a peak of {units.size(memory)} at most, compiled and measured"
     if time is not None:
         yield f"with a step of {units.ratio(time)} that of none at most"
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.advice import PEAK, Advice, choose, nothing
 from artifex_bench.case import ATTACHED, CaseError
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.record import PUBLISHED_STEPS
 from artifex_bench.report import units
 from artifex_bench.report.planned import fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
@@ -36,7 +36,7 @@ ESTIMATE = Rank(
     "estimated_step_seconds",
     "the shortest estimated step",
     lambda row: f"an estimated {units.seconds(row.estimated_step_seconds)} a step",
-    f"its time is an estimate (published steps: {REAL_STEPS})",
+    f"its time is an estimate ({PUBLISHED_STEPS})",
     "its time cannot be estimated",
 )
 AGAIN = Rank(

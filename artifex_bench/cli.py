@@ -264,7 +264,9 @@ def compare(
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--memory-budget", type=Bytes(BARE), help="Of the compiled peak, e.g. 8GiB: the fastest strategy that fits."
+    "--memory-budget",
+    type=Bytes(BARE),
+    help="Limit of the compiled and measured peak, e.g. 8GiB.",
 )
 @click.option("--time-budget", type=MULTIPLE, help="E.g. 1.1x the step of none: what needs the least memory within it.")
 @click.option(

@@ -17,6 +17,7 @@ STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
 # MaxText 16B on v5e 10.3 to 9.50 s and 32B on v5p 8.5 to 6.63 s; all published tables that were compared lie within.
 STEP_OVER_ESTIMATE = (1.1, 1.5)
 REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)
+PUBLISHED_STEPS = "published steps took {} to {} times their estimate".format(*STEP_OVER_ESTIMATE)
 OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
 LARGEST = 1e30  # of any number: no step, state or device comes near, and sums of such numbers stay finite
 MOST_TRIALS = 10**9  # in whole numbers: Fisher's test counts in 64 bits

@@ -52,7 +52,7 @@ def one(*records, **budget):
 def test_the_fastest_that_fits_and_why_each_other_fell():
     found = one(memory_budget=60 * MIB)
     assert (found.choice, found.next_best, found.how_sure) == ("dots_saveable", "every-2", CERTAIN)
-    assert found.question == "the fastest with a compiled peak of 60.0 MiB at most"
+    assert found.question == "the fastest with a peak of 60.0 MiB at most, compiled and measured"
     assert found.cost.startswith("110 ms a step (1.10x none; 95 %: 1.0")
     assert found.cost.endswith("compiled peak 60.0 MiB, 0 B to spare")
     assert found.fell == {
@@ -94,6 +94,7 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
     found = one(SWEEP[0], SWEEP[1], large, memory_budget=60 * MIB)
     assert found.choice == "all"
     assert "61.0 MiB, 1.00 MiB too much" in found.fell["dots_saveable"]
+    assert one(SWEEP[0], large, memory_budget=60 * MIB).cost == "the least is dots_saveable with 61.0 MiB"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_both_budgets_are_kept():
     found = one(memory_budget=55 * MIB, time_budget=1.22)
     assert (found.choice, found.next_best) == ("every-2", None)
     assert found.how_sure == "nothing else meets it; not of its step: the 95 % interval reaches 1.22x"
-    assert "with a compiled peak of 55.0 MiB at most with a step of 1.22x" in found.question
+    assert "with a peak of 55.0 MiB at most, compiled and measured with a step of 1.22x" in found.question
 
 
 def test_where_nothing_fits_the_least_is_told():
@@ -166,7 +167,7 @@ def test_where_no_step_was_timed_peaks_are_ranked():
     found = one(
         *(untimed(*of) for of in (("none", 80), ("every-2", 50), ("all", 20), ("mlp-only", 60))), memory_budget=70 * MIB
     )
-    assert found.question == "the least memory with a compiled peak of 70.0 MiB at most"
+    assert found.question == "the least memory with a peak of 70.0 MiB at most, compiled and measured"
     assert (found.choice, found.next_best) == ("all", "every-2")
     assert found.cost == "not timed, compiled peak 20.0 MiB, 50.0 MiB to spare"
     assert "what it costs in time is not known" in found.how_sure

@@ -64,7 +64,7 @@ def open_directory(path: str | os.PathLike[str], *, create: bool) -> Path:
         if create:
             raise CheckpointError(f"cannot make {directory}: {error.strerror}") from error
         raise CheckpointNotFoundError(
-            f"{directory} does not exist: check the path, or let create=True make it"
+            f"{directory} does not exist: check the path; create=True makes it, unless read_only=True"
         ) from error
     except (NotADirectoryError, FileExistsError) as error:
         raise CheckpointNotFoundError(f"{directory} is no directory, or is below a file: give a directory") from error

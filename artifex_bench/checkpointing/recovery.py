@@ -62,7 +62,8 @@ def recover_from_corruption(
 
     Every step that is passed over is logged as a warning and given to `on_skip`. Steps of plain Orbax cannot be
     verified: they are passed over unless `allow_unverified`. Nothing on disk is changed.
-    Raises CheckpointNotFoundError for a missing directory, or an undamaged step that holds no model;
+    Raises UnverifiedCheckpointError where none verifies and one of plain Orbax was passed over, which training that
+    begins anew would lose; CheckpointNotFoundError for a missing directory, or an undamaged step that holds no model;
     TemplateMismatchError for a template that does not fit an undamaged step; and what `recover` raises.
     """
     manager, _ = setup_checkpoint_manager(checkpoint_dir, read_only=True)
@@ -70,6 +71,9 @@ def recover_from_corruption(
         templates = {MODEL: pure_state(model_template)}
         found = recover(manager, templates, allow_unverified=allow_unverified, on_skip=on_skip)
     if found.loaded is None:
+        for skipped in found.skipped:
+            if isinstance(skipped.error, UnverifiedCheckpointError):
+                raise skipped.error
         return None, None
     return with_state(model_template, found.loaded.items[MODEL]), found.loaded.step
 

@@ -50,10 +50,11 @@ def _jaxpr(traced: Traced) -> str:
 
 
 def _gradient_flops(traced: Traced) -> Taken:
-    from artifex_bench.measure.jaxprs import flops
+    from artifex_bench.measure.jaxprs import flops, products
 
     once = flops(traced.gradient, loops_once=True)
-    return [flops(traced.gradient)], _jaxpr(traced), {"counting_loops_once": once}
+    dtypes = sorted({one.dtype for one in products(traced.gradient)})
+    return [flops(traced.gradient)], _jaxpr(traced), {"counting_loops_once": once, "product_dtypes": dtypes}
 
 
 def _parameters(traced: Traced) -> Taken:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.batches import ANSWERS, Point, disorder, edge
 from artifex_bench.case import ATTACHED
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.report import text, units
 from artifex_bench.report.frame import without_infinities
 from artifex_bench.report.planned import pool_note
@@ -28,7 +28,7 @@ PLOTS = "artifex_bench.report.max_batch_plots"
 LEGEND = f"""
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
 device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement (published steps: {REAL_STEPS}); none with offloading, or of an attached
+an estimate and no measurement ({PUBLISHED_STEPS}); none with offloading, or of an attached
 device · monotone: no larger batch had a lower peak than a smaller one · compiled: batches that were compiled.
 """
 MODEL = tuple(axis for axis in (*SHAPE, "seed") if axis not in ("batch", "target"))  # what searches of a table share

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.record import PUBLISHED_STEPS
 from artifex_bench.report.max_batch import shapes
 from artifex_bench.report.plots import Styles, legend_below, readable_log, styles, titled_panels
 
@@ -47,6 +47,6 @@ def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
     legend_below(
         figure,
         looks,
-        f"filled: the largest that fits; open: smaller ones. Estimates: published steps: {REAL_STEPS}.",
+        f"filled: the largest that fits; open: smaller ones. Estimates: {PUBLISHED_STEPS}.",
     )
     return figure

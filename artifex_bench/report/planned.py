@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import REAL_STEPS, Record
+from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS, Record
 from artifex_bench.report import units
 from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
@@ -29,7 +29,7 @@ LEGEND = f"""
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory
 · on host: offloaded, not in the peak · estimated step: every matrix product at the published peak or memory bandwidth,
-an estimate and no measurement (published steps: {REAL_STEPS}), none with offloading or a mesh · residuals:
+an estimate and no measurement ({PUBLISHED_STEPS}), none with offloading or a mesh · residuals:
 what autodiff saves · recomputed: FLOPs done again, as a share of the model's.
 """
 

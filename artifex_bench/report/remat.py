@@ -74,6 +74,8 @@ def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
     row["plan"] = met.detail.get("plan") if met else None
     parameters = next((m for v in visits if (m := v.get("parameter_bytes")) and m.values), None)
     row["parameter_dtypes"] = "+".join(parameters.detail.get("dtypes", ())) or None if parameters else None
+    counted = next((m for v in visits if (m := v.get("gradient_flops")) and m.values), None)
+    row["product_dtypes"] = "+".join(counted.detail.get("product_dtypes", ())) or None if counted else None
     peak = next((m for v in visits if (m := v.get("compiled_peak_bytes")) and m.values), None)
     row |= {name: peak.detail.get(name) if peak else None for name in (*PARTS, "computed_in")}
     row |= medians(visits, TIMED)
@@ -123,6 +125,8 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         shape = dict(zip(columns, key, strict=True))
         others = [dtypes for dtypes in rows.parameter_dtypes.dropna().unique() if dtypes != shape["dtype"]]
         words = [shape_title(shape), *(f"parameters {dtypes}" for dtypes in others)]
+        if not others and any("float64" in dtypes for dtypes in rows.product_dtypes.dropna()):
+            words.append("products float64")
         yield ", ".join(words + [f"computed in {dtype}" for dtype in rows.computed_in.dropna().unique()]), rows
 
 

@@ -22,6 +22,7 @@ from artifex_bench.checkpointing import (
     CorruptCheckpointError,
     TemplateMismatchError,
     TrainingState,
+    UnverifiedCheckpointError,
     UnverifiedCheckpointWarning,
     load_checkpoint,
     load_checkpoint_with_optimizer,
@@ -123,7 +124,8 @@ def test_checkpoints_of_plain_orbax_load_unverified(tmp_path, manager_at, saved)
     assert_same(pure_state(restored), pure_state(model))
     with pytest.warns(UnverifiedCheckpointWarning), pytest.raises(TemplateMismatchError, match="model/layers/0/bias"):
         load_checkpoint(manager, net(1, width=6))
-    assert recover_from_corruption(tmp_path / "plain", net(1)) == (None, None)
+    with pytest.raises(UnverifiedCheckpointError):  # None would say that there is no checkpoint
+        recover_from_corruption(tmp_path / "plain", net(1))
     with pytest.warns(UnverifiedCheckpointWarning):
         assert recover_from_corruption(tmp_path / "plain", net(1), allow_unverified=True)[1] == 4
 

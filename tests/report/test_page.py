@@ -144,7 +144,7 @@ def test_advice_on_several_devices_tells_what_each_was_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "question"),
     [
-        (["--memory-budget", "1GiB"], "the fastest with a compiled peak of 1.00 GiB at most"),
+        (["--memory-budget", "1GiB"], "the fastest with a peak of 1.00 GiB at most, compiled and measured"),
         (["--time-budget", "1.5x"], "the least memory with a step of 1.50x that of none at most"),
     ],
 )

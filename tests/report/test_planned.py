@@ -8,7 +8,7 @@ import pytest
 
 from artifex_bench.advise import advise
 from artifex_bench.case import CaseError
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.report import planned, plots
 from artifex_bench.report.frame import frame
 from artifex_bench.report.tables import markdown
@@ -65,7 +65,7 @@ def test_advice_is_what_fits_with_the_shortest_estimate():
     assert (found.choice, found.next_best) == ("all", "every-2")
     assert found.question == "the shortest estimated step with a compiled peak of 16.0 GiB at most"
     assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
-    assert REAL_STEPS in found.how_sure
+    assert PUBLISHED_STEPS in found.how_sure
     assert found.fell == {
         "none": "does not fit: 27.0 GiB, 11.0 GiB too much",
         "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",

@@ -109,6 +109,26 @@ def test_titles_say_what_is_not_as_usual():
     )
 
 
+@pytest.mark.parametrize(
+    ("parameters", "products", "words"),
+    [
+        (["float32"], ["float32"], ""),
+        (["float64"], ["float64"], ", parameters float64"),
+        (["float32"], ["float32", "float64"], ", products float64"),  # data of a model that enables 64-bit types
+    ],
+)
+def test_titles_name_float64_wherever_it_is(parameters, products, words):
+    found = (taken("parameter_bytes", 8, dtypes=parameters), taken("gradient_flops", 9, product_dtypes=products))
+    [(title, _)] = shapes(frame([record(case(), measurements=found)]))
+    assert title == "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan" + words
+
+
+def test_a_case_that_a_cpu_widens_says_so():
+    peak = taken("compiled_peak_bytes", 9, computed_in="float32")
+    [(title, _)] = shapes(frame([record(case(dtype="bfloat16"), measurements=(peak,))]))
+    assert title.endswith("bfloat16, scan, computed in float32")
+
+
 def test_shapes_that_differ_have_titles_that_differ():
     base = {"depth": 2, "heads": 4}
     for axis, other in (("heads", 2), ("seed", 1), ("optimizer", "adamw"), ("width", 64), ("step", "gradient")):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.record import PUBLISHED_STEPS
 from artifex_bench.remat.budget.estimate import Candidate, estimated
 from artifex_bench.remat.budget.kinds import Kind, Part
 from artifex_bench.remat.budget.pool import by_hand
@@ -126,7 +126,7 @@ class BudgetPlan:
             f"  taken: {self.plan}, with {self.extra_flops / 1e9:.3g} GFLOP a step computed again; "
             f"{len(self.compiled)} compilations, the least peak {readable(self.least_peak)}; estimates are of "
             "computing again, and of writing and reading what is saved "
-            f"(published steps: {REAL_STEPS} of an estimate)",
+            f"({PUBLISHED_STEPS})",
         ]
         lines += [f"    {_line(one)}" for one in self.compiled]
         if self.undercut_by:
@@ -178,7 +178,7 @@ def _told(what: str, values: tuple[Kept, ...]) -> list[str]:
     lines = [f"    {what}: {_many(len(values), 'value')}, {readable(total)} a layer"]
     largest = sorted(values, key=lambda value: -value.bytes)
     lines += [f"      {v.label} {v.shape}, {readable(v.bytes)}, {v.line}" for v in largest[:SHOWN]]
-    return lines + ([f"      and {len(largest) - SHOWN} smaller ones"] if len(largest) > SHOWN else [])
+    return lines + ([f"      and {len(largest) - SHOWN} more"] if len(largest) > SHOWN else [])
 
 
 def describe(
