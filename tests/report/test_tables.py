@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from artifex_bench.record import Agreement, Measurement, Verdict
 from artifex_bench.report import tables
