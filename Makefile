@@ -22,7 +22,7 @@ $(STAMP): $(wildcard $(LOCK)) pyproject.toml
 	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is no virtual environment: choose another folder" >&2; exit 2; }
 	@test -f $@ || { echo "making $(VENV) with Python $(VERSION)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	$(PIP) -r $(LOCK)
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 aot: setup  # compilers of TPUs and GPUs, for `artifex-bench run remat --target tpu:v5e,gpu:h100`; 1.3 GB on the disk
