@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,34 @@ WRONG_USE = 2
 
 
 class _Group(click.Group):
-    """Turns errors that users can mend into one line and exit code 2."""
+    """Turns errors that users can mend into one line, without the usage, and exit code 2."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's own, but for errors."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            click.echo(f"Error: {error.format_message()}", err=True)
+            code = WRONG_USE
+        except click.Abort:
+            click.echo("Aborted!", err=True)
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except (CaseError, store.StoreError) as error:
             raise click.ClickException(plain(str(error))) from error
-
-
-click.ClickException.exit_code = WRONG_USE
-click.UsageError.show = click.ClickException.show  # type: ignore[method-assign]  # one line, without the usage
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

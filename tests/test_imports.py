@@ -94,6 +94,17 @@ def test_what_must_start_at_once_imports_no_jax():
     assert loaded("\n".join(f"import {name}" for name in there)) == []
 
 
+def test_importing_the_command_changes_no_other_click_application():
+    script = """
+import click
+kinds = [kind for kind in vars(click).values() if isinstance(kind, type)]
+before = [dict(vars(kind)) for kind in kinds]
+import artifex_bench.cli
+assert [dict(vars(kind)) for kind in kinds] == before
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
 def test_the_check_itself_sees_jax():
     assert "jaxlib" in loaded("import jaxlib")
 
