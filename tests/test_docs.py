@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -66,3 +67,8 @@ def test_every_file_that_the_readme_links_is_there(path):
 
 def test_every_command_has_help_of_its_own():
     assert {command.help for command in main.commands.values()} and all(c.help for c in main.commands.values())
+
+
+def test_the_version_to_cite_is_the_packages():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
