@@ -29,7 +29,7 @@ def compile_step(program: Program, target: Target, options: dict[str, Any] | Non
         start = time.perf_counter()
         step, peak, parts = attached.compile_for(target, lowered, options)
         compile_seconds = time.perf_counter() - start
-    if target.platform == "cpu" and any(map(attached.widens, program.narrow_dtypes())):
+    if target.platform == "cpu" and any(map(attached.widens, program.narrow_dtypes(shapes[0]))):
         parts = {**parts, "computed_in": "float32"}
     if step is None:
         flops, parts = None, {"argument_bytes": per_device_bytes(shapes), **parts}

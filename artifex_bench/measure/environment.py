@@ -49,14 +49,18 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
 
 def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that may change a compiled program or its memory. Paths and hosts are left out."""
+    current = jax_settings()
     names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _OTHERS.fullmatch(name))
-    found = {name: _PLACE.sub("<place>", _DUMPS.sub("", _value(name, variables[name]))).strip() for name in names}
+    found = {
+        name: _PLACE.sub("<place>", _DUMPS.sub("", _value(variables[name], current.get(name.lower())))).strip()
+        for name in names
+    }
     return {name: value for name, value in found.items() if value}
 
 
-def _value(name: str, text: str) -> str:
+def _value(text: str, current: Any) -> str:
     """A switch of JAX reads the same however it was written: JAX_ENABLE_X64 as 1, or as true."""
-    if not text.strip() or not isinstance(jax_settings().get(name.lower()), bool):
+    if not text.strip() or not isinstance(current, bool):
         return text
     return str(text.strip().lower() in ("y", "yes", "t", "true", "on", "1"))
 

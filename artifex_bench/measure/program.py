@@ -95,9 +95,9 @@ class Program:
         shapes = jax.eval_shape(self.arrays)
         return shapes if self.layout is None else self.layout.place(shapes)
 
-    def narrow_dtypes(self) -> set[str]:
-        """The floating-point dtypes of less than 32 bits that the program computes in."""
-        parameters = {str(leaf.dtype) for leaf in jax.tree.leaves(self.abstract()[0]["params"])}
+    def narrow_dtypes(self, state: Arrays) -> set[str]:
+        """The floating-point dtypes of less than 32 bits that the program computes in, from arrays or their shapes."""
+        parameters = {str(leaf.dtype) for leaf in jax.tree.leaves(state["params"])}
         return {"bfloat16", "float16"} & {self.case.dtype, *parameters}
 
     def jitted(self) -> Any:
