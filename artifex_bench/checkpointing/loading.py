@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,41 @@ def load_step(
 ) -> Loaded:
     """Load the items of one step that was listed. See `trees.load_items` for the templates and the errors raised."""
     folder = manager.step_directory(step)
+    with _explained(manager, folder, step), manager.exclusive():  # no thread's save deletes the step meanwhile
+        manifest = digests.read_manifest(folder, step)
+        if manifest is None or not manifest.items:  # or it was saved by Orbax alone, through our manager
+            _check_plain(folder, step)
+            what = f"step {step} in {folder} has no digests, because plain Orbax wrote it"
+            if not allow_unverified:
+                raise UnverifiedCheckpointError(
+                    f"{what}, and cannot be verified: load it with load_items, or with "
+                    "recover_from_corruption(…, allow_unverified=True), and save it again"
+                )
+            warnings.warn(f"{what}: it is loaded unverified", UnverifiedCheckpointWarning, stacklevel=4)
+            only = len(templates) == 1
+            found = {n: plain.load(folder, step, n, t, partial=partial, only=only) for n, t in templates.items()}
+            return Loaded(found, step, verified=False)
+        if missing := [name for name in templates if name not in manifest.items]:
+            raise CheckpointNotFoundError(
+                f"step {step} in {folder} has no {', '.join(map(repr, missing))}: it has {', '.join(manifest.items)}; "
+                "load only these, or use another directory"
+            )
+        plans = {name: _plan(manifest, name, template, partial) for name, template in templates.items()}
+        wanted = {name: rows for name, plan in plans.items() if (rows := [row for row in plan.rows if row[1].stored])}
+        restored = _restore(manager, step, manifest, wanted)
+        if verify:
+            for name, rows in wanted.items():
+                wrong = digests.mismatches([(entry, restored[name][key]) for key, entry, _ in rows])
+                if wrong:
+                    raise _corrupt(folder, step, name, wrong)
+        return Loaded({name: plan.build(restored.get(name, {})) for name, plan in plans.items()}, step, verified=verify)
+
+
+@contextmanager
+def _explained(manager: CheckpointManager, folder: Path, step: int) -> Iterator[None]:
+    """Turn what goes wrong while a step is read into the error of its cause; damage is what nothing else explains."""
     try:
-        with manager.exclusive():  # another thread's save must not delete the step meanwhile
-            return _load(manager, templates, step, partial, verify, allow_unverified)
+        yield
     except (TemplateMismatchError, UnsupportedLeafError, UnverifiedCheckpointError):
         raise
     except Exception as error:
@@ -104,44 +137,6 @@ def _paths(folder: Path) -> list[Path]:
     """The folder and all that is in it, outermost first; what vanishes or may not be listed meanwhile is left out."""
     below = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
     return [folder, *below]
-
-
-def _load(
-    manager: CheckpointManager,
-    templates: Mapping[str, Any],
-    step: int,
-    partial: bool,
-    verify: bool,
-    allow_unverified: bool,
-) -> Loaded:
-    folder = manager.step_directory(step)
-    manifest = digests.read_manifest(folder, step)
-    if manifest is None or not manifest.items:  # or it was saved by Orbax alone, through our manager
-        _check_plain(folder, step)
-        what = f"step {step} in {folder} has no digests, because plain Orbax wrote it"
-        if not allow_unverified:
-            raise UnverifiedCheckpointError(
-                f"{what}, and cannot be verified: load it with load_items, or with "
-                "recover_from_corruption(…, allow_unverified=True), and save it again"
-            )
-        warnings.warn(f"{what}: it is loaded unverified", UnverifiedCheckpointWarning, stacklevel=5)
-        only = len(templates) == 1
-        found = {n: plain.load(folder, step, n, t, partial=partial, only=only) for n, t in templates.items()}
-        return Loaded(found, step, verified=False)
-    if missing := [name for name in templates if name not in manifest.items]:
-        raise CheckpointNotFoundError(
-            f"step {step} in {folder} has no {', '.join(map(repr, missing))}: it has {', '.join(manifest.items)}; "
-            "load only these, or use another directory"
-        )
-    plans = {name: _plan(manifest, name, template, partial) for name, template in templates.items()}
-    wanted = {name: rows for name, plan in plans.items() if (rows := [row for row in plan.rows if row[1].stored])}
-    restored = _restore(manager, step, manifest, wanted)
-    if verify:
-        for name, rows in wanted.items():
-            wrong = digests.mismatches([(entry, restored[name][key]) for key, entry, _ in rows])
-            if wrong:
-                raise _corrupt(folder, step, name, wrong)
-    return Loaded({name: plan.build(restored.get(name, {})) for name, plan in plans.items()}, step, verified=verify)
 
 
 @dataclass(frozen=True)
