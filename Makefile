@@ -36,12 +36,13 @@ test: setup lint
 
 # strategies and the planner under JAX's new implementation of jax.checkpoint
 test-remat3: setup
-	JAX_REMAT3=1 $(BIN)/python -m pytest -n auto -p no:benchmark tests/test_budget.py tests/remat tests/measure/test_jaxprs.py
+	JAX_REMAT3=1 $(BIN)/python -m pytest -n auto -p no:benchmark tests/remat
 
 # what depends on the version of JAX: end to end, tracing, strategies, the planner, compilation, checkpoints
 test-oldest: setup
-	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_budget.py tests/test_compat.py \
-		tests/remat tests/measure tests/models tests/targets tests/checkpointing tests/report/test_papers.py
+	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_compat.py \
+		tests/remat tests/models tests/targets tests/checkpointing tests/checkpoint_io tests/memory_profile tests/execution \
+		tests/report/test_papers.py
 
 lint: setup
 	$(BIN)/ruff check .

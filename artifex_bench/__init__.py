@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artifex_bench.benchmark import benchmark_checkpointing as benchmark_checkpointing
-    from artifex_bench.budget import remat_to_budget as remat_to_budget
-    from artifex_bench.report.asv_results import load_asv as load_asv
-    from artifex_bench.report.exchange import load_pytest_benchmark as load_pytest_benchmark
+    from artifex_bench.integrations.asv_results import load_asv as load_asv
+    from artifex_bench.integrations.benchmark import benchmark_checkpointing as benchmark_checkpointing
+    from artifex_bench.integrations.pytest_benchmark_results import load_pytest_benchmark as load_pytest_benchmark
+    from artifex_bench.remat.to_budget import remat_to_budget as remat_to_budget
     from artifex_bench.report.frame import load_run as load_run
 
 _HOMES = {
-    "benchmark_checkpointing": "artifex_bench.benchmark",
-    "load_asv": "artifex_bench.report.asv_results",
-    "load_pytest_benchmark": "artifex_bench.report.exchange",
+    "benchmark_checkpointing": "artifex_bench.integrations.benchmark",
+    "load_asv": "artifex_bench.integrations.asv_results",
+    "load_pytest_benchmark": "artifex_bench.integrations.pytest_benchmark_results",
     "load_run": "artifex_bench.report.frame",
-    "remat_to_budget": "artifex_bench.budget",
+    "remat_to_budget": "artifex_bench.remat.to_budget",
 }
 __all__ = list(_HOMES)
 

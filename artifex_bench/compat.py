@@ -22,7 +22,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from jax.extend import core, source_info_util
 from packaging.version import Version
 
-from artifex_bench.versions import CPU_KEEPS_RECOMPUTATION, REMAT3_SINCE, has_remat3, untested_jax
+from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION, REMAT3_SINCE, has_remat3, untested_jax
 
 if (_untested := untested_jax()) is not None:
     warnings.warn(_untested, stacklevel=1)

@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 
 from artifex_bench import remat_to_budget
-from artifex_bench.case import ATTACHED
-from artifex_bench.measure.budget import Target, target
-from artifex_bench.measure.jaxprs import flops
-from artifex_bench.measure.rates import Roofline
-from artifex_bench.remat.budget.derivative import graph_of
-from artifex_bench.remat.budget.flat import Flat
-from artifex_bench.remat.budget.stacks import Fine, planned, stacks_of
+from artifex_bench.core.case import ATTACHED
+from artifex_bench.remat.measure.budget import Target, target
+from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.rates import Roofline
+from artifex_bench.remat.planner.derivative import graph_of
+from artifex_bench.remat.planner.flat import Flat
+from artifex_bench.remat.planner.stacks import Fine, planned, stacks_of
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)
 SAVED = ((), (0,), (1,), (0, 1))  # which of a layer's tanh

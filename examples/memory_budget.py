@@ -16,13 +16,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from artifex_bench import case as cases
-from artifex_bench.benchmark import measure
-from artifex_bench.case import RematCase
-from artifex_bench.record import Record
+from artifex_bench.core import case as cases
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.record import Record
+from artifex_bench.core.stats import bootstrap_ratios, pooled_median
+from artifex_bench.integrations.benchmark import measure
 from artifex_bench.report.frame import by_case, groups
-from artifex_bench.runner import Request
-from artifex_bench.stats import bootstrap_ratios, pooled_median
+from artifex_bench.sweep.scheduler import Request
 from artifex_bench.targets import stored
 
 BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")

@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from artifex_bench.execution.fork_server import Template
 from artifex_bench.execution.local import environment, measure
-from artifex_bench.execution.template import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 100
@@ -64,7 +64,7 @@ def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
     edit(program, STATE, carried + STATE)
     kept = '{**state, "params": params, "optimizer": optimizer}'
     edit(program, kept, kept[:-1] + ', "planted": state["planted"].at[0].add(1)}')
-    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.case import case_id\n")
+    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case import case_id\n")
 
 
 def call(tree: Path, *arguments: str) -> Done:
@@ -83,8 +83,8 @@ def command(
 
 def peaks_of(run: Path) -> dict[str, int]:
     """Compiled peaks, in bytes, by case id."""
-    from artifex_bench import store
-    from artifex_bench.case import case_id
+    from artifex_bench.core import store
+    from artifex_bench.core.case import case_id
 
     measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load(run))
     return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}
@@ -125,13 +125,14 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
 
 def in_turn(runs: dict[str, Path], workers: dict[str, Template], rounds: int) -> None:
     """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
-    from artifex_bench import ask, runner, store
+    from artifex_bench.core import store
     from artifex_bench.suites import remat
+    from artifex_bench.sweep import scheduler, spec
 
     visits = {}
     for name, folder in runs.items():
-        request = runner.Request("remat", ask.grid(remat, "smoke", {}), 1 if name == "memory" else rounds, STEPS)
-        store.create(folder, runner.to_json(request))
+        request = scheduler.Request("remat", spec.grid(remat, "smoke", {}), 1 if name == "memory" else rounds, STEPS)
+        store.create(folder, scheduler.to_json(request))
         visits[name] = request.visits(folder)
     for row in itertools.zip_longest(*visits.values()):
         for name, visit in zip(visits, row, strict=True):

@@ -26,12 +26,12 @@ import numpy as np
 from chain_optimum import COUNT, FRACTIONS
 
 from artifex_bench import remat_to_budget
-from artifex_bench.case import ATTACHED
-from artifex_bench.measure.budget import Target, target
-from artifex_bench.measure.jaxprs import flops
-from artifex_bench.remat.budget.derivative import graph_of
-from artifex_bench.remat.budget.flat import Flat
-from artifex_bench.remat.budget.stacks import WHOLE, Fine, planned
+from artifex_bench.core.case import ATTACHED
+from artifex_bench.remat.measure.budget import Target, target
+from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.planner.derivative import graph_of
+from artifex_bench.remat.planner.flat import Flat
+from artifex_bench.remat.planner.stacks import WHOLE, Fine, planned
 
 SLOTS = 400  # of memory, in which Rotor's program counts
 NEAR = 8  # schedules that are compiled behind the first over the budget: compiled peaks are not quite in order

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from artifex_bench.case import as_list
-from artifex_bench.report.units import there
+from artifex_bench.core.case import as_list
+from artifex_bench.core.units import there
 from artifex_bench.suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row, measured
 

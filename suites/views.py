@@ -14,8 +14,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from artifex_bench import case as cases
-from artifex_bench.case import RematCase, as_list
+from artifex_bench.core import case as cases
+from artifex_bench.core.case import RematCase, as_list
 from artifex_bench.remat import strategies
 
 AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them
@@ -94,12 +94,14 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
     one list a process, without those that were contended where enough others are left.
     """
-    from artifex_bench import ask, benchmark, suites
+    from artifex_bench import suites
+    from artifex_bench.integrations import benchmark
     from artifex_bench.report.frame import by_case, calmed, frame, groups
-    from artifex_bench.runner import Request
+    from artifex_bench.sweep import spec
+    from artifex_bench.sweep.scheduler import Request
 
     module = suites.load(suite)
-    records = calmed(benchmark.measure(Request(suite, ask.grid(module, preset, {}), **module.SETTINGS[preset])))
+    records = calmed(benchmark.measure(Request(suite, spec.grid(module, preset, {}), **module.SETTINGS[preset])))
     found: dict[str, dict[Key, Row]] = {}
     for (case, visits), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.case import RematCase
-from artifex_bench.record import Measurement, Record
-from artifex_bench.visit import Visit
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Measurement, Record
 
 SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
 UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word of the probe's name

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from artifex_bench import targets
-from artifex_bench.case import RematCase
-from artifex_bench.measure import phases, results
-from artifex_bench.measure.compile import compile_step
-from artifex_bench.measure.program import Program, build
-from artifex_bench.record import Record
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.record import Record
+from artifex_bench.remat.measure import results, stages
+from artifex_bench.remat.measure.compile import compile_step
+from artifex_bench.remat.measure.program import Program, build
 from tests.evaluate import evaluate
 
 SMALL: dict[str, Any] = {"depth": 5, "width": 8, "batch": 2, "sequence": 4, "heads": 2}
@@ -26,7 +26,7 @@ def case(model: str = "mlp", strategy: str = "none", **fields: Any) -> RematCase
 
 @functools.cache
 def traced(case: RematCase) -> results.Traced:
-    return phases.trace(program(case))
+    return stages.trace(program(case))
 
 
 def plain(case: RematCase) -> results.Traced:
@@ -43,7 +43,7 @@ def compiled(case: RematCase) -> results.Compiled:
 @functools.cache
 def record(case: RematCase) -> Record:
     """What a compile-only visit records."""
-    from artifex_bench.measure.probes import take
+    from artifex_bench.remat.measure.probes import take
 
     return Record(case, 0, "ok", measurements=(*take("traced", traced(case)), *take("compiled", compiled(case))))
 

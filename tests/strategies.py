@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from artifex_bench.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, REMAT3, STEPS, RematCase
-from artifex_bench.record import DETAILS, ENVIRONMENT, LARGEST, STATUSES, Agreement, Measurement, Record, Verdict
-from artifex_bench.runner import Request
-from artifex_bench.visit import Visit
+from artifex_bench.core.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, REMAT3, STEPS, RematCase
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import DETAILS, ENVIRONMENT, LARGEST, STATUSES, Agreement, Measurement, Record, Verdict
+from artifex_bench.sweep.scheduler import Request
 
 counts = st.integers(1, 2**40)
 words = st.text(min_size=1, max_size=20).filter(str.strip)

@@ -12,9 +12,10 @@ import pytest
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name as attach
 
-from artifex_bench import compat, store, versions
-from artifex_bench.measure.jaxprs import flops
-from tests.test_cli import SMOKE, call
+from artifex_bench import compat
+from artifex_bench.core import store, versions
+from artifex_bench.remat.measure.jaxprs import flops
+from tests.cli.test_cli import SMOKE, call
 
 X = jax.ShapeDtypeStruct((4, 8), "float32")
 W = jax.ShapeDtypeStruct((3, 8, 8), "float32")
@@ -133,7 +134,7 @@ def newer(version):
         "import importlib.metadata as m, sys\n"
         "real = m.version\n"
         f"m.version = lambda name: {version!r} if name == 'jax' else real(name)\n"
-        "import artifex_bench.compat, artifex_bench.budget, artifex_bench.measure.phases"
+        "import artifex_bench.compat, artifex_bench.remat.to_budget, artifex_bench.remat.measure.stages"
     )
     done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
     return [line for line in done.stderr.splitlines() if "Warning" in line]

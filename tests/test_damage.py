@@ -8,19 +8,20 @@ import math
 
 import pytest
 
-from artifex_bench import case as cases
-from artifex_bench import record as records
-from artifex_bench import runner, stats, store
-from artifex_bench.advise import advise, words
-from artifex_bench.batches import Search
-from artifex_bench.case import CaseError, CheckpointCase, FaultCase, RematCase
-from artifex_bench.compare import compare
-from artifex_bench.record import Agreement, Measurement, Record, RecordError, Verdict
+from artifex_bench.advice.remat import advise, words
+from artifex_bench.core import case as cases
+from artifex_bench.core import record as records
+from artifex_bench.core import stats, store
+from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, RematCase
+from artifex_bench.core.record import Agreement, Measurement, Record, RecordError, Verdict
+from artifex_bench.report.comparison import compare
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.tables import markdown
 from artifex_bench.report.text import json_rows
-from artifex_bench.runner import Request
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.batch_search import Search
+from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, sketch, taken
 from tests.damage import changed
 
@@ -147,25 +148,25 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=[one.suite for one in REQUESTS])
 def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path):
-    store.create(tmp_path / "run", runner.to_json(request_))
+    store.create(tmp_path / "run", scheduler.to_json(request_))
     manifest = tmp_path / "run" / store.MANIFEST
-    assert runner.requested(tmp_path / "run") == request_
+    assert scheduler.requested(tmp_path / "run") == request_
     refused = 0
     for path, value, damaged in changed(json.loads(manifest.read_text())):
         manifest.write_text(json.dumps(damaged))
         try:
-            found = runner.requested(tmp_path / "run")
+            found = scheduler.requested(tmp_path / "run")
         except store.StoreError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1, (path, value)
             assert str(error).startswith(f"cannot read {manifest}: ")
             continue
-        assert runner.left(found, tmp_path / "run", []) or found.rounds == 0
+        assert scheduler.left(found, tmp_path / "run", []) or found.rounds == 0
     assert refused > 50
 
 
 def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
-    data = runner.to_json(Request("remat", (RematCase(), RematCase(depth=8))))
+    data = scheduler.to_json(Request("remat", (RematCase(), RematCase(depth=8))))
     for change, message in (
         ({"rounds": "two"}, "rounds 'two': must be a whole number"),
         ({"rounds": 0}, "rounds 0: must be from 1 to 1e+06"),
@@ -185,7 +186,7 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
         ),
     ):
         with pytest.raises(ValueError) as refused:
-            runner.from_json({**data, **change})
+            scheduler.from_json({**data, **change})
         assert str(refused.value).startswith(message)
 
 

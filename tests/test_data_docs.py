@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from artifex_bench.case import KINDS
-from artifex_bench.record import Record
+from artifex_bench.core.case import KINDS
+from artifex_bench.core.record import Record
 from artifex_bench.report.frame import frame
 from tests.test_views import ROOT
 

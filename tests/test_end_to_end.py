@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import benchmark_checkpointing, load_run, store
-from artifex_bench.case import CaseError
+from artifex_bench import benchmark_checkpointing, load_run
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--width", "32", "--batch", "2", "--sequence", "16", "--rounds", "1", "--steps", "2"]

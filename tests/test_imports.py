@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import runner, store, suites
-from artifex_bench.runner import Request
+from artifex_bench import suites
+from artifex_bench.core import store
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.scheduler import Request
 from tests.build import measured, record
 
 ROOT = Path(__file__).parent.parent
@@ -23,61 +25,29 @@ SOURCES = {
     for path in (ROOT / package).rglob("*.py")
 }
 SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
+# folders and modules that start without JAX
 WITHOUT_JAX = (
-    *(
-        "case",
-        "convert",
-        "environments",
-        "record",
-        "versions",
-        "stats",
-        "store",
-        "visit",
-        "runner",
-        "compare",
-        "advise",
-        "cli",
-        "ask",
-        "options",
-        "catalogue",
-    ),
-    *(
-        "batches",
-        "targets",
-        "progress",
-        "models",
-        "execution",
-        "execution.local",
-        "measure.probes",
-        "remat.strategies",
-        "remat.effect",
-    ),
-    *(name.removeprefix("artifex_bench.") for name in SOURCES if name.startswith("artifex_bench.report")),
-    "advise_plots",
+    *("core", "sweep", "cli", "report", "advice", "suites", "integrations", "models", "targets", "execution"),
+    *("execution.local", "execution.fork_server", "memory_profile.tables", "memory_profile.timeline"),
+    *("checkpoint_io.formats", "remat.measure.probes", "remat.strategies", "remat.verdict"),
 )
-# package or module -> what it may import of artifex_bench besides itself; data goes one way (DESIGN.md)
-BASE = {"case", "convert", "record", "visit"}
+WHOLE = ("core", "sweep", "cli", "report", "advice", "suites", "integrations")  # with every module
+# folder -> what it may import of artifex_bench besides itself; data goes one way (docs/design.md)
 MAY_IMPORT = {
-    "convert": set(),
-    "case": {"convert"},
-    "record": {"case", "convert"},
-    "visit": {"case", "convert"},
-    "batches": {"case", "convert", "record"},
-    "stats": set(),
-    "options": set(),
-    "versions": set(),
-    "compat": {"versions"},
-    "store": {"case", "convert", "record"},
-    "models": {"case", "convert", "compat"},
-    "remat": {"case", "convert", "compat", "record", "models", "options"},
-    "targets": {"case", "compat", "record"},
-    "savers": {"case", "convert", "checkpointing"},
+    "core": set(),
+    "suites": set(),
+    "compat": {"core"},
     "checkpointing": {"compat"},
-    "measure": {*BASE, "compat", "models", "remat", "targets", "savers", "checkpointing"},
-    "execution": {*BASE, "measure"},  # of which only what speaks to its processes
-    "environments": {"case", "record"},
-    "runner": {*BASE, "batches", "environments", "store", "remat"},
-    "report": {"convert", "versions", "batches", "case", "record", "stats", "store", "models", "targets"},
+    "models": {"core", "compat"},
+    "targets": {"core", "compat"},
+    "checkpoint_io": {"core", "compat", "checkpointing", "targets"},
+    "remat": {"core", "compat", "models", "targets"},
+    "report": {"core", "models", "targets", "sweep"},
+    "memory_profile": {"core", "compat", "targets", "remat", "report"},
+    "execution": {"core", "targets", "remat", "checkpoint_io", "memory_profile"},
+    "sweep": {"core", "suites", "models", "targets", "checkpoint_io", "remat", "execution"},
+    "advice": {"core", "targets", "checkpointing", "checkpoint_io", "report"},
+    "integrations": {"core", "suites", "sweep", "execution", "report"},
 }
 
 
@@ -89,8 +59,8 @@ def loaded(code):
 
 
 def test_what_must_start_at_once_imports_no_jax():
-    there = [f"artifex_bench.{name}" for name in WITHOUT_JAX if f"artifex_bench.{name}" in SOURCES]
-    assert "artifex_bench.cli" in there
+    there = [f"artifex_bench.{name}" for name in WITHOUT_JAX]
+    there += [name for name in SOURCES if name.startswith(tuple(f"artifex_bench.{one}." for one in WHOLE))]
     assert loaded("\n".join(f"import {name}" for name in there)) == []
 
 
@@ -125,7 +95,7 @@ def test_commands_that_measure_nothing_start_without_jax(arguments):
 
 def test_a_report_is_made_without_jax(tmp_path):
     request = Request("remat", (record().case,))
-    store.create(tmp_path / "run", runner.to_json(request))
+    store.create(tmp_path / "run", scheduler.to_json(request))
     store.append(tmp_path / "run", record(measurements=measured()))
     assert loaded(COMMAND.format(arguments=["report", str(tmp_path / "run"), "--no-plots"])) == []
     assert (tmp_path / "run" / "table.md").exists()
@@ -216,5 +186,5 @@ def test_every_package_is_installed():
 
 def test_only_the_store_writes_a_runs_records():
     for name, path in SOURCES.items():
-        if name != "artifex_bench.store":
+        if name != "artifex_bench.core.store":
             assert "records.jsonl" not in path.read_text(), name

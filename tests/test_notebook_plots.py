@@ -5,15 +5,15 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from artifex_bench.advise_plots import SHOWN, intervals
-from artifex_bench.case import CaseError, CheckpointCase
-from artifex_bench.compare import compare, counts
-from artifex_bench.record import Measurement, Record
+from artifex_bench.advice.plots import SHOWN, intervals
+from artifex_bench.core.case import CaseError, CheckpointCase
+from artifex_bench.core.record import Measurement, Record
 from artifex_bench.report import comparison_plot
+from artifex_bench.report.comparison import compare, counts
 from artifex_bench.report.frame import frame
 from artifex_bench.report.plots import show
 from tests.build import record
-from tests.test_compare import run
+from tests.report.test_comparison import run
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import ask, benchmark, suites
+from artifex_bench import suites
+from artifex_bench.integrations import benchmark
 from artifex_bench.suites.remat import PRESETS
+from artifex_bench.sweep import spec
 from suites import views
 from suites.bench_remat import TOLD
 from suites.remat import Transformer
@@ -58,7 +60,7 @@ def test_asv_skips_a_case_that_did_not_end_well():
 
 
 def test_the_parameters_are_the_cases_of_the_preset():
-    cases = ask.grid(suites.load("remat"), "asv", {})
+    cases = spec.grid(suites.load("remat"), "asv", {})
     for grid in PRESETS["asv"]:
         view = asv_view("remat", "asv", grid)
         wanted = {tuple(getattr(case, axis) for axis in AXES) for case in cases if case.model == grid["model"]}
@@ -156,4 +158,4 @@ def test_plain_pytest_collects_no_benchmark_and_benchmark_only_no_test():
         return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
 
     assert collected("--benchmark-only") == {"suites/bench_remat.py"}
-    assert collected("tests/test_stats.py", "suites") == {"tests/test_stats.py"}
+    assert collected("tests/core/test_stats.py", "suites") == {"tests/core/test_stats.py"}

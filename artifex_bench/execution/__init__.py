@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Record
 from artifex_bench.execution import local
-from artifex_bench.record import Record
-from artifex_bench.visit import Visit
 
 
 @dataclass(frozen=True)

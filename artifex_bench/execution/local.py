@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from artifex_bench import visit as visits
-from artifex_bench.convert import convert
-from artifex_bench.execution.template import Template
-from artifex_bench.record import STATUSES, Measurement, Record
-from artifex_bench.visit import Visit
+from artifex_bench.core import job as visits
+from artifex_bench.core.convert import convert
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import STATUSES, Measurement, Record
+from artifex_bench.execution.fork_server import Template
 
 # What allocators print of a process that ends for want of memory, at the beginning of a line: Python, the C++ runtime,
 # JAX's runtime and its fatal checks, LLVM. The words alone, in another error, tell nothing.

@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.case import CaseError, RematCase, mesh_axes
-from artifex_bench.convert import choices
+from artifex_bench.core.case import CaseError, RematCase, mesh_axes
+from artifex_bench.core.convert import choices
 
 VOCABULARY = 256  # of the transformer, bytes: keeps the head small, so that the layers decide
 

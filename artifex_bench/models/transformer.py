@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from artifex_bench.case import RematCase
+from artifex_bench.core.case import RematCase
 from artifex_bench.models import VOCABULARY
 from artifex_bench.models.initial import scaled_uniform
 

@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from artifex_bench.case import CaseError, RematCase
-from artifex_bench.convert import choices
+from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.core.convert import choices
 from artifex_bench.models import entry
-from artifex_bench.remat.budget.size import Budget, BudgetError, budget
+from artifex_bench.remat.planner.size import Budget, BudgetError, budget
 
 
 @dataclass(frozen=True)

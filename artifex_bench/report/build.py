@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from artifex_bench import store
+from artifex_bench.core import store
 from artifex_bench.report.frame import load_run
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from artifex_bench.report import look, units
+from artifex_bench.core import units
+from artifex_bench.core.stats import pareto_front
+from artifex_bench.report import look
 from artifex_bench.report.views import view_of
-from artifex_bench.stats import pareto_front
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import Record
-from artifex_bench.report import units
+from artifex_bench.core import units
+from artifex_bench.core.record import Record
 from artifex_bench.report.frame import base
 
 TITLE = "Damaged checkpoints: detected, intact, or silently wrong"

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from artifex_bench import case as cases
-from artifex_bench import store
-from artifex_bench.case import Case
-from artifex_bench.record import Record
+from artifex_bench.core import case as cases
+from artifex_bench.core import store
+from artifex_bench.core.case import Case
+from artifex_bench.core.record import Record
+from artifex_bench.core.stats import Summary, bootstrap_ratios, pooled_median, summarize
 from artifex_bench.report.text import encodable
-from artifex_bench.stats import Summary, bootstrap_ratios, pooled_median, summarize
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 CONTENDED = ("step_seconds", "other_cpu_share")  # what contention spoils, and what tells of it

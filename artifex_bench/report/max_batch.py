@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.batches import ANSWERS, Point, disorder, edge
-from artifex_bench.case import ATTACHED
-from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS
-from artifex_bench.report import text, units
+from artifex_bench.core import units
+from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
+from artifex_bench.core.units import there
+from artifex_bench.report import text
 from artifex_bench.report.frame import without_infinities
 from artifex_bench.report.planned import pool_note
 from artifex_bench.report.remat import SHAPE, shape_title
-from artifex_bench.report.units import there
+from artifex_bench.sweep.batch_search import ANSWERS, Point, disorder, edge
 
 TITLE = "The largest batch that fits, and its estimated throughput"
 HEADINGS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import PUBLISHED_STEPS
+from artifex_bench.core.record import PUBLISHED_STEPS
 from artifex_bench.report.max_batch import shapes
 from artifex_bench.report.plots import Styles, legend_below, readable_log, styles, titled_panels
 

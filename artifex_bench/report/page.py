@@ -22,15 +22,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from artifex_bench import case as cases
-from artifex_bench.record import Record
-from artifex_bench.report import text, units
+from artifex_bench.core import case as cases
+from artifex_bench.core import units
+from artifex_bench.core.record import Record
+from artifex_bench.report import text
 from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
 from artifex_bench.report.frame import frame
 from artifex_bench.report.views import parts
 
 if TYPE_CHECKING:
-    from artifex_bench.advice import Advice
+    from artifex_bench.advice.choice import Advice
 
 LAST = 1e300  # where what was not measured is sorted
 

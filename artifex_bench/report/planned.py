@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS, Record
-from artifex_bench.report import units
+from artifex_bench.core import units
+from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS, Record
+from artifex_bench.core.stats import pareto_front
+from artifex_bench.core.units import there
 from artifex_bench.report.remat import SHAPE as SHAPE
 from artifex_bench.report.remat import of_a_mesh, recomputed, shapes
-from artifex_bench.report.units import there
-from artifex_bench.stats import pareto_front
 from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_pools
 
 LARGER_POOL = f"with MEM_FRACTION={LARGEST_POOL_SHARE}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.case import ATTACHED
-from artifex_bench.record import REAL_STEPS
+from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.record import REAL_STEPS
 from artifex_bench.report import budget_plots
 from artifex_bench.report.planned import front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.case import check_choice
+from artifex_bench.core.case import check_choice
 from artifex_bench.report.text import caption, captions
 from artifex_bench.report.views import parts
 

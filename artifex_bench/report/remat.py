@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench import case as cases
-from artifex_bench.case import RematCase
+from artifex_bench.core import case as cases
+from artifex_bench.core import units
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.record import OWN, Record
+from artifex_bench.core.stats import pareto_front
+from artifex_bench.core.units import there
 from artifex_bench.models import MODELS
-from artifex_bench.record import OWN, Record
-from artifex_bench.report import units
 from artifex_bench.report.frame import base, first, groups, medians, ratio, summary
-from artifex_bench.report.units import there
-from artifex_bench.stats import pareto_front
 
 SHAPE = (
     *("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler"),

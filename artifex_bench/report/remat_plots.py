@@ -11,7 +11,8 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.report import budget_plots, units
+from artifex_bench.core import units
+from artifex_bench.report import budget_plots
 from artifex_bench.report.plots import (
     COLOURS,
     HATCHES,

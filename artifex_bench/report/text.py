@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from artifex_bench.report.units import there
+from artifex_bench.core.units import there
 
 if TYPE_CHECKING:
     import pandas as pd

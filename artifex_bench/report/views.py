@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from artifex_bench.case import ATTACHED, Case, runs
+from artifex_bench.core.case import ATTACHED, Case, runs
 
 VIEWS = {
     "remat": "artifex_bench.report.remat",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module, resources
 from typing import Any
 
-from artifex_bench.case import ATTACHED, CaseError, RematCase, check_choice
+from artifex_bench.core.case import ATTACHED, CaseError, RematCase, check_choice
 
 POOL_VARIABLE, OLD_POOL_VARIABLE = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 DEFAULT_POOL_SHARE = 0.75  # JAX's own, where the variable is not set

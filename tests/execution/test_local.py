@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import visit as visits
+from artifex_bench.core import job as visits
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
-from artifex_bench.record import Measurement
-from artifex_bench.visit import Visit
 from tests.build import case
 
 PROLOGUE = """

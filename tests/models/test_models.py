@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from artifex_bench.case import CaseError
-from artifex_bench.measure import jaxprs
-from artifex_bench.measure.program import build
+from artifex_bench.core.case import CaseError
 from artifex_bench.models import MODELS, load
 from artifex_bench.models.initial import scaled_uniform
 from artifex_bench.models.transformer import Transformer
+from artifex_bench.remat.measure import jaxprs
+from artifex_bench.remat.measure.program import build
 from tests.programs import case
 
 

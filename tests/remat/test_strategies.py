@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifex_bench import models
-from artifex_bench.case import CaseError, RematCase
-from artifex_bench.remat.budget.size import Budget
+from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.remat.planner.size import Budget
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Plan, Policy, check, fit, names, parse
 from tests.build import case
 

@@ -6,9 +6,9 @@ import jax
 import pytest
 from packaging.version import Version
 
-from artifex_bench.measure.jaxprs import flops
-from artifex_bench.remat.effect import judge
-from artifex_bench.versions import CPU_KEEPS_RECOMPUTATION
+from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION
+from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.verdict import judge
 from tests import programs
 from tests.programs import case
 

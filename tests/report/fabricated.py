@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from artifex_bench.advise import Advice, advise
-from artifex_bench.record import Record, Verdict
+from artifex_bench.advice.remat import Advice, advise
+from artifex_bench.core.record import Record, Verdict
 from artifex_bench.report import page
 from artifex_bench.report.frame import frame
 from tests.browser import opened

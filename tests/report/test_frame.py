@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifex_bench import case as cases
-from artifex_bench import store
-from artifex_bench.record import Agreement, Measurement, Record, Verdict
+from artifex_bench.core import case as cases
+from artifex_bench.core import store
+from artifex_bench.core.record import Agreement, Measurement, Record, Verdict
+from artifex_bench.core.stats import summarize
 from artifex_bench.report.frame import calmed, frame, load_run
 from artifex_bench.report.remat import ONCE, TIMED, tokens
-from artifex_bench.stats import summarize
 from tests import strategies as made
 from tests.build import case, measured, record, taken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS
+from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.report import max_batch, plots, tables
 from artifex_bench.report.frame import frame
 from tests.build import case, record, taken

@@ -11,12 +11,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench import runner, store
 from artifex_bench.cli import main
+from artifex_bench.core import store
 from artifex_bench.report.frame import frame, load_run
 from artifex_bench.report.papers import claims, korthikanti
 from artifex_bench.report.papers.found import Found
-from artifex_bench.runner import Request
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 ROOT = Path(__file__).parent.parent.parent
@@ -112,7 +113,7 @@ def test_formulas_go_with_the_bytes_of_a_value():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["scan", "unroll"])
 def test_the_terms_are_what_autodiff_keeps_to_the_byte(dtype, layout):
-    from artifex_bench.measure.jaxprs import residual_bytes
+    from artifex_bench.remat.measure.jaxprs import residual_bytes
     from tests.programs import build
 
     def residuals(depth):
@@ -205,7 +206,7 @@ def test_a_run_in_which_all_failed_says_nothing():
 def test_a_report_holds_runs_of_the_suite_against_the_papers(tmp_path, suite, written):
     folder = tmp_path / "run"
     records = chain(64, curve(64, 1))
-    store.create(folder, runner.to_json(Request(suite, tuple(one.case for one in records))))
+    store.create(folder, scheduler.to_json(Request(suite, tuple(one.case for one in records))))
     for one in records:
         store.append(folder, one)
     done = CliRunner().invoke(main, ["report", str(folder), "--no-plots"])

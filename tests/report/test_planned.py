@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from artifex_bench.advise import advise
-from artifex_bench.case import CaseError
-from artifex_bench.record import PUBLISHED_STEPS, REAL_STEPS
+from artifex_bench.advice.remat import advise
+from artifex_bench.core.case import CaseError
+from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.report import planned, plots
 from artifex_bench.report.frame import frame
 from artifex_bench.report.tables import markdown

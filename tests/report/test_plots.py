@@ -7,7 +7,7 @@ import itertools
 import matplotlib.pyplot as plt
 import pytest
 
-from artifex_bench import store
+from artifex_bench.core import store
 from artifex_bench.report import plots, remat_plots
 from artifex_bench.report.build import build
 from artifex_bench.report.frame import frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from artifex_bench.record import Agreement, Measurement, Verdict
+from artifex_bench.core.record import Agreement, Measurement, Verdict
 from artifex_bench.report import tables
 from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import HEADINGS, LEGEND, cells, front, grouped, shapes

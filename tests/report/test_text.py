@@ -17,18 +17,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from artifex_bench import progress, runner, store
-from artifex_bench.advise import advise, words
-from artifex_bench.case import CaseError, CheckpointCase, FaultCase
-from artifex_bench.cli import main
-from artifex_bench.compare import compare
-from artifex_bench.record import Measurement, Record, Verdict
+from artifex_bench.advice.remat import advise, words
+from artifex_bench.cli import main, progress
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Measurement, Record, Verdict
 from artifex_bench.report import comparison_plot, page, plots, tables, text
+from artifex_bench.report.comparison import compare
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import HEADINGS
-from artifex_bench.runner import Request
-from artifex_bench.visit import Visit
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 NASTY = (
@@ -160,7 +161,7 @@ def test_plots_hold_any_text(tmp_path):
 def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, command):
     monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
     records = run_of(name, f"{name}\ud800")
-    store.create(tmp_path / "run", runner.to_json(Request("remat", tuple(one.case for one in records), 1)))
+    store.create(tmp_path / "run", scheduler.to_json(Request("remat", tuple(one.case for one in records), 1)))
     for one in records:
         store.append(tmp_path / "run", one)
     command, *options = command.split()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from artifex_bench import targets
-from artifex_bench.case import DTYPES, CaseError, RematCase
+from artifex_bench.core.case import DTYPES, CaseError, RematCase
 
 
 @pytest.mark.parametrize("name", targets.descriptions())

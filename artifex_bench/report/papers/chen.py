@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from artifex_bench.case import DTYPES
-from artifex_bench.report import units
+from artifex_bench.core import units
+from artifex_bench.core.case import DTYPES
 from artifex_bench.report.papers.found import Found
 from artifex_bench.report.remat import SHAPE, shape_title
 

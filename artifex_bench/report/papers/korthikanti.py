@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import pandas as pd
 from packaging.version import Version
 
-from artifex_bench.case import DTYPES
+from artifex_bench.core.case import DTYPES
+from artifex_bench.core.versions import TANH_READS_ITS_RESULT
 from artifex_bench.report.papers.found import Found
-from artifex_bench.versions import TANH_READS_ITS_RESULT
 
 SELECTIVE = "save_any_names_but_these:scores+probs"
 COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"

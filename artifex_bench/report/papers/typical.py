@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
+from artifex_bench.core.units import interval
 from artifex_bench.report.papers.found import Found
 from artifex_bench.report.remat import shapes
-from artifex_bench.report.units import interval
 
 SELECTIVE = r"every-\d+"
 QUOTED = {"all": (1.3, 0.5), SELECTIVE: (1.15, 0.7)}  # strategies -> time and memory, relative to none

@@ -1,0 +1,1 @@
+"""Advice: what to choose from a run's figures, as data, and the words for it."""

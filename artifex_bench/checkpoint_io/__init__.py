@@ -1,0 +1,1 @@
+"""Saving, restoring and damaging checkpoints: what the suites checkpoint and fault measure."""

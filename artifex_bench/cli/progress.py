@@ -1,0 +1,187 @@
+"""What a user sees while a sweep runs: a bar on a terminal, plain lines in a pipe; and the table at its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from artifex_bench.core import store
+from artifex_bench.core.case import label, runs
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Record
+from artifex_bench.execution import BACKENDS
+from artifex_bench.report import comparison, planned, text
+from artifex_bench.report.text import plain
+from artifex_bench.report.views import parts, view_of_case
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.scheduler import Request
+
+AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
+
+
+def run(request: Request, folder: Path, across: bool = False) -> int:
+    """Make the sweep (`across`: see `scheduler.sweep`), then its report; the exit code: 0 fine, 1 a case failed, 130
+    interrupted.
+    """
+    console = Console(stderr=True, **AS_IT_IS)
+    backend = BACKENDS[request.backend]
+    left = scheduler.left(request, folder, store.load(folder))
+    made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
+    made = made if request.search is None else f"{len(request.cases)} searches for the largest batch"
+    _print_line(console, f"{made} into {folder}")
+    try:
+        if request.search is None:
+            with _Shown(console, len(left), request.rounds) as shown:
+                records = scheduler.sweep(request, folder, backend.measure, shown, backend.stop, across)
+        else:
+            records = scheduler.search(request, folder, backend.measure, _show_batch, backend.stop, across)
+    except KeyboardInterrupt:
+        _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
+        return 130
+    except store.StoreError as error:
+        _print_line(console, f"Error: {error}. To go on: artifex-bench run --resume {folder}")
+        return 1
+    return _conclude(folder, request.suite, records, console)
+
+
+def _conclude(folder: Path, suite: str, records: list[Record], console: Console) -> int:
+    from artifex_bench.report.build import build
+
+    table, _ = build(folder)
+    show_table(table, suite)
+    fell = [record for record in records if record.status not in ("ok", "skipped")]
+    for record in fell:
+        _print_line(console, f"{record.status}: {label(record.case)}: {record.reason}")
+    _print_line(console, f"tables and plots: {folder}")
+    return 1 if fell else 0
+
+
+class _Shown:
+    """Shows visits as they begin and end."""
+
+    def __init__(self, console: Console, total: int, rounds: int):
+        self._console, self._total, self._rounds, self._done = console, total, rounds, 0
+        self._start = time.monotonic()
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, visit: Visit, record: Record | None) -> None:
+        told = self._rounds > 1 and runs(visit.case)  # what is only compiled is visited once
+        name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if told else "")
+        if record is None:
+            self._bar.update(self._task, description=plain(name))
+            return
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        if not self._console.is_terminal:
+            print_status(f"[{self._done}/{self._total}] {name}: {_outcome(record)}")
+        elif record.status not in ("ok", "skipped"):
+            _print_line(self._bar.console, f"{record.status}: {name}: {record.reason}")
+
+
+def _show_batch(record: Record) -> None:
+    """A batch that was compiled, in a line; how many there will be is not known."""
+    told = planned.outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    print_status(f"{label(record.case)}: {told}")
+
+
+def _outcome(record: Record) -> str:
+    return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+
+
+def tell_left(folder: Path) -> int:
+    """Say how many visits of a run are still to be made, and return it: they may change what is told of it."""
+    left = len(scheduler.left(scheduler.requested(folder), folder, store.load(folder)))
+    if left:
+        told = f"{folder} is unfinished: {left} visits are still to be made, and may change this"
+        print_status(f"{told}. To go on: artifex-bench run --resume {folder}")
+    return left
+
+
+def show_table(table: Any, suite: str | None = None) -> None:
+    """Print the tables of a run."""
+    console = _wide()
+    for told, rows in parts(table, suite):
+        for title, lines, notes in told.grouped(rows):
+            _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
+            for note in notes:
+                console.print(plain(note))
+            console.print()
+        console.print(told.LEGEND.strip())
+
+
+def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:
+    """Print tables of (title, headings, the columns of words, lines, notes)."""
+    console = _wide()
+    for title, headings, left, lines, notes in grids:
+        _print_grid(console, title, headings, left, lines)
+        for note in notes:
+            console.print(plain(note))
+        console.print()
+
+
+def show_comparison(found: Any, notes: list[str], everything: bool, form: str) -> None:
+    """Print what changed between two runs, with notes on what differs between them; as data, all of it."""
+    if form in ("csv", "json"):
+        print(text.csv(found) if form == "csv" else text.json_rows(found))
+        for note in notes:
+            print_status(note)
+        return
+    shown = found if everything else found[found.change != "same"]
+    counts = found.change.value_counts()
+    title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
+    if form == "markdown":
+        print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison.markdown(shown)]))
+        return
+    console = _wide()
+    lines = [comparison.cells(row) for row in shown.itertuples()]
+    _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
+    for note in notes:
+        console.print(plain(note))
+
+
+def print_status(line: str) -> None:
+    """One line to standard error, at once."""
+    print(plain(line), file=sys.stderr, flush=True)
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(plain(line), soft_wrap=True)
+
+
+def _wide() -> Console:
+    """On a terminal as wide as it is, in a pipe wide enough for whole lines."""
+    return Console(**AS_IT_IS) if sys.stdout.isatty() else Console(width=200, **AS_IT_IS)
+
+
+def _print_grid(console: Console, title: str, headings: Any, left: Any, lines: list[list[str]]) -> None:
+    from rich.table import Table
+
+    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, heading in enumerate(headings):
+        grid.add_column(heading, justify="left" if i in left else "right")
+    for line in lines:
+        grid.add_row(*map(plain, line))
+    console.print(grid)

@@ -1,0 +1,211 @@
+"""The only writer of a run's folder: records appended one by one, read back whole. No JAX.
+
+A run's folder holds `run.json` (what was asked for), `records.jsonl` (one record a line, each on disk before the
+next case starts), the logs of visits that did not end well, and the tables and plots derived from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from artifex_bench.core import record as records
+from artifex_bench.core.convert import shown
+from artifex_bench.core.record import Record, RecordError, SchemaError
+
+RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
+
+
+class StoreError(Exception):
+    """A run's folder that cannot be used: one line with the folder, what is wrong and what to do."""
+
+
+def create(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a run's folder, with no records yet. Raises StoreError when it holds a run already or cannot be written."""
+    if os.path.exists(folder / MANIFEST):
+        raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORDS).touch()
+        _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """What was asked for. Raises StoreError when the folder holds no run."""
+    if not os.path.exists(folder / MANIFEST):
+        raise StoreError(f"{folder} holds no run: it has no {MANIFEST}")
+    return read_object(folder / MANIFEST)
+
+
+def suite(folder: Path) -> str | None:
+    """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
+    found = manifest(folder).get("suite")
+    if not isinstance(found, str | None):
+        raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises StoreError when there is none."""
+    try:
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"cannot read {path}: it is no JSON object")
+    return found
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON text holds. Raises ValueError, also for text that is nested too deeply for Python."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is no JSON of a run: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder while writing to it. Raises StoreError when another process does, or it is read-only."""
+    try:
+        handle = (folder / LOCK).open("w")
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"{folder} is in use by another run: wait for it, or choose another --name") from None
+        yield
+
+
+def repair(folder: Path) -> int:
+    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
+
+    A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
+    as one that was killed at its very beginning. Raises StoreError.
+    """
+    path = folder / RECORDS
+    try:
+        path.touch()
+        data = path.read_bytes()
+        torn = len(data) - (data.rfind(b"\n") + 1)
+        if torn and _is_json(data[-torn:]):
+            with path.open("ab") as file:
+                file.write(b"\n")
+            return 0
+        if torn:
+            os.truncate(path, len(data) - torn)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    return torn
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is whole JSON: no object that was torn off is."""
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
+
+
+def append(folder: Path, record: Record) -> None:
+    """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
+    path = folder / RECORDS
+    line = (json.dumps(records.to_json(record), allow_nan=False) + "\n").encode()
+    if not path.exists():  # to make another would hide that the records before this one are lost
+        raise StoreError(f"cannot write {path}: it was there when the run began and is gone: put it back")
+    size = path.stat().st_size
+    try:
+        with path.open("ab", buffering=0) as file:
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:])
+            os.fsync(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise StoreError(f"cannot write {path}: {error.strerror}; the records before it are safe") from error
+
+
+def load(folder: Path) -> list[Record]:
+    """The run's records, in the order they came, one for each case and round; a torn last line is left out.
+
+    Where lines tell of the same case and round, the last of them counts, as it does for a run that goes on: a line that
+    stands twice is no second round.
+
+    Raises StoreError for a folder without a run, a damaged line, another schema, or cases of several kinds.
+    """
+    manifest(folder)
+    path = folder / RECORDS
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    found: dict[tuple[str, int], Record] = {}
+    kind = None
+    *lines, last = data.split(b"\n")
+    for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
+        try:
+            record = records.from_json(parse_json(line))
+            kind = kind or record.case.kind
+            if record.case.kind != kind:
+                raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
+        except ValueError as error:
+            way_out = (
+                "" if isinstance(error, SchemaError) else "; delete that line, and --resume measures its case again"
+            )
+            raise StoreError(f"{path} line {number}: {error}{way_out}") from error
+        found[record.key] = record
+    return list(found.values())
+
+
+def check_whole(folder: Path, count: int) -> None:
+    """Raise StoreError unless so many records are on disk: another process may have cut or replaced the file."""
+    if (there := len(load(folder))) < count:
+        raise StoreError(f"{folder / RECORDS} holds {there} of {count} records: it was changed while the run went on")
+
+
+def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
+    """The file, made anew, where what a visit's process prints is kept. Raises StoreError when it cannot be."""
+    name, number = record_key
+    safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
+    path = folder / "logs" / f"{safe[-200:]}.round{number}.log"  # the end, with its digest, tells cases apart
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; the records are safe") from error
+    return path
+
+
+def clear(folder: Path) -> None:
+    """Make the folder, empty: a worker that was killed leaves files behind. Raises StoreError."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)

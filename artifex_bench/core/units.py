@@ -1,0 +1,98 @@
+"""Seconds and bytes as people read them. The only place where units change. MiB means 2**20."""
+
+from __future__ import annotations
+
+import re
+from math import isnan
+from typing import Any
+
+ABSENT = "–"
+_FACTORS = {"µs": 1e-6, "ms": 1e-3, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_FACTORS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def seconds(value: float | None) -> str:
+    """4.00 h, 12.3 min, 1.23 s, 12.3 ms, 45.6 µs."""
+    if value is None or isnan(value):
+        return ABSENT
+    for unit, size, least in (("h", 3600.0, 3600.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 1e-3)):
+        if abs(value) >= least:
+            return f"{_three(value / size)} {unit}"
+    return f"{_three(value / 1e-6)} µs"
+
+
+def size(value: float | None) -> str:
+    """512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
+    if value is None or isnan(value):
+        return ABSENT
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(value) >= 1024**power:
+            return f"{_three(value / 1024**power)} {unit}"
+    return f"{value:.0f} B"
+
+
+def count(value: float | None) -> str:
+    """12.3 k, 4.56 M, 7.89 G."""
+    if value is None or isnan(value):
+        return ABSENT
+    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= factor:
+            return f"{_three(value / factor)}{unit}"
+    return _three(value)
+
+
+def ratio(value: float | None) -> str:
+    """1.00x."""
+    return ABSENT if value is None or isnan(value) else f"{value:.2f}x"
+
+
+def _three(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f}"
+
+
+def whole(value: float | None) -> str:
+    """1234."""
+    return ABSENT if value is None or isnan(value) else f"{value:.0f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """0.95 … 1.05."""
+    return f"{low:.2f} … {high:.2f}" if there(low) and there(high) else ABSENT
+
+
+def there(value: Any) -> bool:
+    """Whether a cell of a table holds something: neither None nor NaN."""
+    return value is not None and value == value
+
+
+def amount(words: str) -> float | None:
+    """What words of this module stand for, to sort by: 0.0123 of "12.3 ms". None of an absent value."""
+    found = re.match(r"([+-]?\d+(?:\.\d+)?)(?: (\S+))?", words)
+    return float(found[1]) * _FACTORS.get(found[2], 1) if found else None
+
+
+def scale(quantity: str, largest: float) -> tuple[str, float]:
+    """The unit of an axis up to so many "seconds" or "bytes", and its size in them; no unit of anything else."""
+    units = {
+        "seconds": (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)),
+        "bytes": (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)),
+    }
+    choices = units.get(quantity, (("", 1.0),))
+    return next((choice for choice in choices if largest >= choice[1]), choices[-1])
+
+
+LEAST_BARE_BYTES = 1024  # a memory size without a unit is bytes only from here on: "45" of memory means GiB
+_BYTES = {"": 1, "B": 1}
+_BYTES |= {f"{prefix}IB": 2 ** (10 * i) for i, prefix in enumerate("KMGT", 1)}
+_BYTES |= {f"{prefix}B": 10 ** (3 * i) for i, prefix in enumerate("KMGT", 1)}
+
+
+def parse_bytes(text: str) -> float | None:
+    """Return the bytes that a size such as 8GiB, 16GB or 512 means, or None if it is not a size."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
+    unit = _BYTES.get(found[2].upper()) if found else None
+    return float(found[1]) * unit if found and unit else None

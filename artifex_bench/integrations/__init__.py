@@ -1,0 +1,1 @@
+"""Other ways in: asv, pytest-benchmark, Python scripts."""

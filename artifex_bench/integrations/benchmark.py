@@ -1,0 +1,82 @@
+"""`benchmark_checkpointing`: one model size, three strategies, time and memory, from a script or a notebook."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from artifex_bench.core import case as cases
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.core.record import Record
+from artifex_bench.core.units import there
+from artifex_bench.core.versions import chosen_remat3
+from artifex_bench.execution import BACKENDS
+from artifex_bench.report.frame import frame
+from artifex_bench.sweep import scheduler
+
+
+def benchmark_checkpointing(
+    num_layers: int,
+    hidden_dim: int,
+    batch_size: int,
+    checkpoint_every_n: int = 1,
+) -> dict[str, dict[str, Any]]:
+    """Time and memory of a training step of an mlp without, with full and with selective gradient checkpointing.
+
+    `num_layers` linear + relu layers of `hidden_dim`, unrolled, on `batch_size` samples; ``selective`` checkpoints
+    every `checkpoint_every_n`-th layer. Each strategy runs in fresh processes, in two interleaved rounds of ten
+    steps, and its loss and gradients are held against those of ``none``.
+
+    Returns ``{"none" | "all" | "selective": figures}`` with `time_per_step` (seconds, median), `time_ratio` (to
+    none), `loss`, `residual_bytes`, `compiled_peak_bytes`, `measured_peak_bytes` (None where it cannot be read),
+    `memory_ratio` (of compiled peaks, to none) and `verdict` (None for none).
+
+    Raises CaseError for sizes that are not whole numbers of 1 or more, RuntimeError when a case fails.
+    """
+    for name, value in (("num_layers", num_layers), ("checkpoint_every_n", checkpoint_every_n)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CaseError(f"{name} {value!r}: must be a whole number of 1 or more")
+    strategies = {"none": "none", "all": "all", "selective": f"every-{checkpoint_every_n}"}
+    grid = cases.grid(
+        RematCase,
+        model="mlp",
+        remat3=chosen_remat3(),
+        strategy=list(strategies.values()),
+        depth=num_layers,
+        width=hidden_dim,
+        batch=batch_size,
+        sequence=None,
+        heads=None,
+        layers="unroll",
+    )
+    records = measure(scheduler.Request("benchmark_checkpointing", grid, rounds=2, steps=10))
+    fell = next((record for record in records if record.status != "ok"), None)
+    if fell is not None:
+        raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
+    rows = {row["strategy"]: row for row in frame(records).to_dict("records")}
+    losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
+    return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
+
+
+def measure(request: scheduler.Request) -> list[Record]:
+    """The records of a request, swept in a folder that is gone afterwards: for callers that keep what they need."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        store.create(folder, scheduler.to_json(request))
+        return scheduler.sweep(request, folder, BACKENDS[request.backend].measure, lambda *_: None)
+
+
+def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
+    figures = {
+        "time_per_step": row["step_seconds"],
+        "time_ratio": row["time_ratio"],
+        "loss": loss,
+        "residual_bytes": row["residual_bytes"],
+        "compiled_peak_bytes": row["compiled_peak_bytes"],
+        "measured_peak_bytes": row["measured_peak_bytes"],
+        "memory_ratio": row["compiled_peak_ratio"],
+        "verdict": row["verdict"],
+    }
+    return {name: value if there(value) else None for name, value in figures.items()}

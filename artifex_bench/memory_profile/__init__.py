@@ -1,0 +1,1 @@
+"""What a program's memory holds: buffers at the compiled peak, residuals, a timeline."""

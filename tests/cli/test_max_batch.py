@@ -1,0 +1,217 @@
+"""The command `max-batch`: its searches with a fake that compiles nothing, wrong use, and the real thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+
+import pytest
+
+from artifex_bench import targets
+from artifex_bench.core import store
+from artifex_bench.execution import BACKENDS, Backend
+from artifex_bench.report import plots
+from artifex_bench.sweep import scheduler, spec
+from artifex_bench.sweep.batch_search import Search
+from artifex_bench.sweep.scheduler import Request, search
+from tests.build import case, record, taken
+from tests.cli.test_cli import call, refused
+from tests.targets.test_aot import installed
+from tests.test_end_to_end import bench
+
+GIB = 2**30
+EACH = {"none": GIB, "all": GIB // 4, "every-2": 17 * GIB}  # a sample's bytes
+STARTS = tuple(case(strategy, batch=1, target="tpu:v5e") for strategy in EACH)
+REQUEST = Request("max-batch", STARTS, rounds=1, steps=0, search=Search())
+EDGES = {"none": [16, 17], "all": [64, 65], "every-2": [1]}  # of 16 GiB: the last of each search's batches, sorted
+
+
+def compiled(visit, log):
+    """The record of a case that was compiled for a target of 16 GiB."""
+    log.write_text("")
+    found = (
+        taken("compiled_peak_bytes", EACH[visit.case.strategy] * visit.case.batch),
+        taken("capacity_bytes", 16 * GIB),
+    )
+    return record(visit.case, measurements=(*found, taken("estimated_step_seconds", 0.01 * visit.case.batch)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    store.create(tmp_path / "run", scheduler.to_json(REQUEST))
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A backend that compiles nothing; gives the visits that were made."""
+    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setattr(targets, "check_installed", lambda target: None)
+    visits = []
+
+    def measure(visit, log):
+        visits.append(visit)
+        return compiled(visit, log)
+
+    monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure))
+    return visits
+
+
+def edges(records):
+    found = {strategy: sorted(r.case.batch for r in records if r.case.strategy == strategy) for strategy in EACH}
+    return {strategy: sorted(found[strategy])[-len(EDGES[strategy]) :] for strategy in found}
+
+
+def ignore(record):
+    """Shows nothing."""
+
+
+def test_each_search_ends_at_its_own_edge_and_its_records_are_kept(folder):
+    shown = []
+    found = search(REQUEST, folder, compiled, shown.append)
+    assert edges(found) == EDGES
+    assert store.load(folder) == found == shown
+    assert search(REQUEST, folder, pytest.fail, ignore) == found
+
+
+def test_searches_go_on_side_by_side(folder):
+    """Each of two waits for the other at its first batch."""
+    if os.cpu_count() == 1:
+        pytest.skip("one core compiles one program at a time")
+    meeting = threading.Barrier(2, timeout=60)
+
+    def measure(visit, log):
+        if visit.case.batch == 1:
+            meeting.wait()
+        return compiled(visit, log)
+
+    two = dataclasses.replace(REQUEST, cases=STARTS[:2])
+    assert len({record.case.strategy for record in search(two, folder, measure, ignore)}) == 2
+
+
+def test_searches_on_the_attached_device_take_turns(folder):
+    busy = threading.Lock()
+
+    def measure(visit, log):
+        assert busy.acquire(blocking=False)
+        try:
+            return compiled(visit, log)
+        finally:
+            busy.release()
+
+    attached = tuple(dataclasses.replace(start, target="attached") for start in STARTS)
+    request = dataclasses.replace(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
+    found = search(request, folder, measure, ignore)
+    assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
+    assert {record.value("capacity_bytes") for record in found} == {8 * GIB}
+
+
+@pytest.mark.parametrize("stop_at", range(1, 8))
+def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
+    made = []
+
+    def measure(visit, log):
+        made.append(visit.key)
+        if len(made) == stop_at:
+            raise KeyboardInterrupt
+        return compiled(visit, log)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(REQUEST, folder, measure, ignore)
+    kept = store.load(folder)
+    found = search(REQUEST, folder, measure, ignore)
+    assert found[: len(kept)] == kept
+    assert edges(found) == EDGES
+    assert len({record.key for record in found}) == len(found)
+
+
+def test_a_request_goes_to_json_and_back():
+    for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), Request("remat", STARTS)):
+        assert scheduler.from_json(json.loads(json.dumps(scheduler.to_json(request)))) == request
+
+
+WRONG = [
+    ((), "target 'cpu': its capacity is not known: give --memory-budget, e.g. 8GiB"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are attached, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v5e", "--strategy", "some"), "unknown strategy 'some': valid are none, all"),
+    (("--memory-budget", "lots"), "'lots': must be a size such as 8GiB, 512MiB or 16GB"),
+    (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), "limit 4: must be 8 or more"),
+    (("--memory-budget", "1GiB", "--multiple-of", "0"), "0 is not in the range x>=1"),
+    (("--batch", "8"), "No such option '--batch'"),
+    (("--memory-budget", "1GiB", "--mesh", "data=4,fsdp=2"), "splits the batch: give --multiple-of 8"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), WRONG)
+def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert error in refused("max-batch", *arguments)
+    assert (fake, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_missing_compiler_is_said_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: None)
+    told = refused("max-batch", "--target", "tpu:v5e", "--out", tmp_path)
+    assert told.startswith("target 'tpu:v5e': its compiler is not installed: pip install 'artifex-bench[tpu-aot]'")
+
+
+def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
+    asked = ("--strategy", "none,all", "--target", "tpu:v5e,gpu:h100", "--out", tmp_path, "--name", "run")
+    done = call("max-batch", *asked)
+    assert done.exit_code == 0, done.output
+    assert {visit.steps for visit in fake} == {0}
+    folder = tmp_path / "run"
+    assert {path.name for path in folder.iterdir()} == {
+        *("run.json", "records.jsonl", ".lock", "logs", "plots"),
+        *("table.csv", "table.md", "max_batch.csv", "max_batch.json"),
+    }
+    assert [path.name for path in (folder / "plots").iterdir()] == ["max_batch.png"]
+    text = (folder / "table.md").read_text()
+    (folder / "table.md").unlink()
+    again = call("report", folder)
+    assert again.exit_code == 0 and (folder / "table.md").read_text() == text
+    assert again.stdout.startswith(done.stdout.partition("Both batches")[0])
+    assert "searches for the largest batch" in done.stderr
+    count = len(fake)
+    assert call("run", "--resume", folder).exit_code == 0 and len(fake) == count
+
+
+def test_strategies_are_none_and_all_where_none_is_named(tmp_path):
+    options = dict.fromkeys((*spec.AXES, *spec.HOW, "name")) | {"compiler_default": False, "out": tmp_path}
+    _, request = spec.max_batch({**options, "memory_budget": GIB, "multiple_of": 8, "limit": 64})
+    assert [(case.strategy, case.batch) for case in request.cases] == [("none", 8), ("all", 8)]
+
+
+SMALL = ("--model", "mlp", "--depth", "8", "--width", "64", "--strategy", "none,all")
+
+
+def rows(folder):
+    return {row["strategy"]: row for row in json.loads((folder / "max_batch.json").read_text())}
+
+
+def test_on_the_attached_device_within_a_memory_budget(tmp_path):
+    how = ("--memory-budget", "4MiB", "--multiple-of", "256", "--out", str(tmp_path), "--name", "run")
+    told, _ = bench("max-batch", *SMALL, *how)
+    found = rows(tmp_path / "run")
+    for row in found.values():
+        assert row["largest_peak_bytes"] <= 4 * 2**20 < row["failing_peak_bytes"]
+        assert row["failing_batch"] == row["largest_batch"] + 256
+        assert row["estimated_samples_per_second"] is None
+    assert found["all"]["largest_batch"] > found["none"]["largest_batch"]
+    assert "4.00 MiB" in told
+
+
+@installed("tpu:v5e")
+@installed("gpu:h100")
+def test_on_devices_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARTIFEX_BENCH_CACHE", str(tmp_path / "cache"))
+    where = ("--target", "tpu:v5e,gpu:h100", "--memory-budget", "64MiB", "--out", str(tmp_path), "--name", "run")
+    told, _ = bench("max-batch", *SMALL[:-1], "all", *where)
+    found = json.loads((tmp_path / "run" / "max_batch.json").read_text())
+    assert [row["target"] for row in found] == ["gpu:h100", "tpu:v5e"]
+    for row in found:
+        assert row["largest_peak_bytes"] <= 64 * 2**20 < row["failing_peak_bytes"]
+        assert row["estimated_samples_per_second"] > 0
+    assert "estimated throughput" in told

@@ -1,0 +1,99 @@
+"""Records: what may be in them, and their JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+
+from artifex_bench.core import case as cases
+from artifex_bench.core import job as visits
+from artifex_bench.core import record as records
+from artifex_bench.core.record import Measurement, Record, RecordError
+from artifex_bench.sweep import scheduler
+from tests import strategies as made
+from tests.build import case, record
+
+
+def through(data):
+    return json.loads(json.dumps(data, allow_nan=False))
+
+
+@given(made.records)
+def test_records_round_trip(found):
+    assert records.from_json(through(records.to_json(found))) == found
+
+
+@given(made.visits)
+def test_visits_round_trip(visit):
+    assert visits.from_json(through(visits.to_json(visit))) == visit
+    assert visit.key == (cases.case_id(visit.case), visit.round)
+
+
+@given(made.requests)
+def test_requests_round_trip(request):
+    assert scheduler.from_json(through(scheduler.to_json(request))) == request
+
+
+def test_a_number_is_there_or_says_why_not():
+    with pytest.raises(RecordError, match="measurement 'step_seconds' has neither values nor a note"):
+        Measurement("step_seconds", "seconds")
+
+
+def test_an_absent_number_is_none_and_never_zero():
+    found = record(measurements=(Measurement("a", "bytes", (3.0, 4.0)), Measurement("b", "bytes", note="why")))
+    assert (found.value("a"), found.value("b"), found.value("c")) == (3.0, None, None)
+    assert found.get("b").note == "why"
+    assert found.get("c") is None
+
+
+def test_the_key_is_the_case_and_the_round():
+    assert record("all", round=3).key == (cases.case_id(case("all")), 3)
+
+
+def test_an_unknown_status_is_refused():
+    with pytest.raises(cases.CaseError, match="unknown status 'fine': valid are ok, oom, timeout, failed, skipped"):
+        Record(case(), 0, "fine")
+
+
+@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+def test_another_schema_is_refused_by_name(schema):
+    data = {**records.to_json(record()), "schema": schema}
+    with pytest.raises(RecordError, match=f"record has schema {schema!r}: this version reads schema 1"):
+        records.from_json(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"case": None},
+        {"case": {"kind": "remat", "depth": -1}},
+        {"case": []},
+        {"status": "fine"},
+        {"status": []},
+        {"measurements": [{"probe": "a"}]},
+        {"measurements": [[]]},
+        {"measurements": 3},
+        {"verdict": {"colour": "red"}},
+        {"agreement": "yes"},
+        {"surplus": 1},
+    ],
+)
+def test_damaged_records_are_refused(damage):
+    data = {**records.to_json(record()), **damage}
+    with pytest.raises(RecordError, match="damaged record"):
+        records.from_json(data)
+
+
+@pytest.mark.parametrize("data", [[], 5, "text", None, True])
+def test_what_is_no_record_at_all_is_refused(data):
+    with pytest.raises(RecordError, match="damaged record"):
+        records.from_json(data)
+
+
+def test_a_record_without_its_case_is_refused():
+    data = records.to_json(record())
+    del data["case"]
+    with pytest.raises(RecordError, match="damaged record: case: is missing"):
+        records.from_json(data)

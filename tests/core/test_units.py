@@ -1,0 +1,96 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench.core import units
+
+SCALES = {"s": 1, "ms": 1e-3, "min": 60, "h": 3600, "µs": 1e-6, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+SCALES |= {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (units.seconds, 1.2345, "1.23 s"),
+        (units.seconds, 0.0123, "12.3 ms"),
+        (units.seconds, 0.000456, "456 µs"),
+        (units.seconds, 0.0, "0 µs"),
+        (units.seconds, 113.4, "113 s"),
+        (units.seconds, 123.4, "2.06 min"),
+        (units.seconds, 14400, "4.00 h"),
+        (units.size, 512, "512 B"),
+        (units.size, 1536, "1.50 KiB"),
+        (units.size, 12.3 * 2**20, "12.3 MiB"),
+        (units.size, 4 * 2**30, "4.00 GiB"),
+        (units.size, 0, "0 B"),
+        (units.count, 12.3, "12.3"),
+        (units.count, 12_300, "12.3 k"),
+        (units.count, 4_560_000, "4.56 M"),
+        (units.count, 7.89e9, "7.89 G"),
+        (units.count, 1.5e12, "1.50 T"),
+        (units.ratio, 1.0, "1.00x"),
+        (units.ratio, 0.123, "0.12x"),
+    ],
+)
+def test_numbers(show, value, text):
+    assert show(value) == text
+
+
+@pytest.mark.parametrize("show", [units.seconds, units.size, units.count, units.ratio])
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_what_is_absent_is_a_dash_and_no_number(show, value):
+    assert show(value) == units.ABSENT
+
+
+@given(st.floats(1e-9, 1e13), st.sampled_from((units.seconds, units.size, units.count)))
+def test_what_is_shown_is_what_was_meant_to_three_digits(value, show):
+    number, _, unit = show(value).partition(" ")
+    meant = float(number) * SCALES[unit]
+    smallest = {units.seconds: 1e-8, units.size: 1.0, units.count: 0.01}[show]  # the last digit of the least unit
+    assert abs(meant - value) <= max(0.0051 * value, 0.51 * smallest)
+
+
+@pytest.mark.parametrize(("value", "text"), [(9.999, "10.0"), (99.99, "100"), (9.994, "9.99"), (99.94, "99.9")])
+def test_three_digits_stay_three_when_they_are_rounded_up(value, text):
+    assert units.count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("12.3 ms", 0.0123),
+        ("4.00 GiB", 2**32),
+        ("0.08 … 0.98", 0.08),
+        ("+23%", 23),
+        ("12.3 k tokens/s", 12_300),
+        ("45 tokens/s", 45),
+        ("1.10x", 1.1),
+        (units.ABSENT, None),
+    ],
+)
+def test_what_words_stand_for(words, value):
+    assert units.amount(words) == (None if value is None else pytest.approx(value))
+
+
+@given(st.floats(1e-6, 1e5), st.sampled_from([units.seconds, units.size, units.count]))
+def test_words_stand_for_what_was_told(value, show):
+    value = value * 1000 if show is units.size else value
+    assert units.amount(show(value)) == pytest.approx(value, rel=0.01, abs=0.5 if show is not units.seconds else 0)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "largest", "unit", "size"),
+    [
+        ("seconds", 3.0, "s", 1),
+        ("seconds", 0.2, "ms", 1e-3),
+        ("seconds", 1e-9, "µs", 1e-6),
+        ("bytes", 2**21, "MiB", 2**20),
+    ],
+)
+def test_the_unit_of_an_axis(quantity, largest, unit, size):
+    assert units.scale(quantity, largest) == (unit, size)
+    assert units.scale("", largest) == ("", 1.0)

@@ -1,0 +1,202 @@
+"""Workers forked from a template: a real one, but for JAX, which takes seconds to import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Measurement
+from artifex_bench.execution import local
+from artifex_bench.execution.fork_server import Template
+from tests.build import case
+from tests.execution.test_local import gone
+
+# Found by Python at its start: stands for everything slow, and for the worker, which does as its visit's model says.
+STANDS_IN = """
+import json, os, signal, sys, time, types
+for name in ("jax", "flax", "flax.nnx", "optax", "artifex_bench.remat.measure.stages"):
+    sys.modules[name] = types.ModuleType(name)
+worker = sys.modules["artifex_bench.execution.worker"] = types.ModuleType("worker")
+def send(**message):
+    os.write(1, (json.dumps(message) + "\\n").encode())
+def main():
+    send(environment={"pid": os.getpid(), "group": os.getpgrp(), "template": os.getppid()})
+    exec(json.load(sys.stdin)["case"]["model"])
+worker.main = main
+"""
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(STANDS_IN)
+    paths = (str(tmp_path), str(Path(__file__).parents[2]))
+    made = Template({**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def measure(template, tmp_path):
+    def run(code, timeout=30.0):
+        return local.measure(Visit(case(model=code), timeout=timeout), tmp_path / "log", template.fork)
+
+    return run
+
+
+DONE = "send(status='ok', reason='')"
+
+
+def test_workers_are_forked_one_after_another_from_one_template(measure):
+    first, second = measure(DONE).environment, measure(DONE).environment
+    assert first["template"] == second["template"]
+    assert first["pid"] != second["pid"]
+    assert (first["group"], second["group"]) == (first["pid"], second["pid"])
+
+
+def test_what_a_worker_says_and_prints_is_kept(measure, tmp_path):
+    number = {"probe": "a", "unit": "bytes", "values": [3.0]}
+    found = measure(f"send(measurement={json.loads(json.dumps(number))}); print('hello', file=sys.stderr); {DONE}")
+    assert (found.status, found.measurements) == ("ok", (Measurement("a", "bytes", (3.0,)),))
+    assert (tmp_path / "log").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os._exit(3)", "the process ended early (exit code 3)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the process ended early (killed by SIGKILL)"),
+        ("raise ValueError('no')", "the process ended early (exit code 1): ValueError: no"),
+    ],
+)
+def test_a_worker_that_dies_leaves_the_template_to_fork_the_next(measure, code, reason):
+    found = measure(code)
+    assert (found.status, found.reason) == ("failed", reason)
+    assert measure(DONE).environment["template"] == found.environment["template"]
+
+
+def test_a_worker_that_hangs_is_killed(measure):
+    assert measure("time.sleep(600)", timeout=0.5).status == "timeout"
+    assert measure(DONE).status == "ok"
+
+
+def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
+    """Its group is there before its process id is told: a kill that finds no group would wait for its end."""
+    asked, silent = os.pipe()  # a question that never comes: the worker waits for it, and does not end by itself
+    with open(asked, "rb") as question, open(silent, "wb"), open(os.devnull, "r+b") as null:
+        for _ in range(50):
+            worker = template.fork(question.fileno(), null.fileno(), null.fileno())
+            os.killpg(worker.pid, signal.SIGKILL)
+            assert worker.wait() == -signal.SIGKILL
+
+
+def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(template):
+    """Interrupted twice, a visit does not hear how its worker ended. The next would kill a group by that code."""
+    with open(os.devnull, "r+b") as null:
+        streams = [null.fileno()] * 3
+        template.fork(*streams)
+        worker = template.fork(*streams)
+    assert worker.pid > 1 and worker.wait() == 1  # for want of a visit
+
+
+def test_a_template_that_was_killed_is_started_again(measure):
+    template = measure(DONE).environment["template"]
+    os.kill(template, signal.SIGKILL)
+    found = measure(DONE)
+    while found.status == "failed":  # it may not have been quite dead yet
+        assert "workers are forked from ended before it could fork one" in found.reason
+        found = measure(DONE)
+    assert found.environment["template"] != template
+
+
+def test_a_template_killed_under_its_worker_is_a_failed_case_and_takes_the_worker_along(measure):
+    found = measure("os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert measure(DONE).status == "ok"
+
+
+# A child in a session of its own, whose parent is gone at once: nothing ties it to the worker.
+DAEMON = """
+if not os.fork():
+    os.setsid()
+    if os.fork(): os._exit(0)
+    send(environment={"pid": os.getpid()})
+    os.close(1)
+    time.sleep(600)
+os.wait()
+time.sleep(0.2)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system gives orphans to adopt")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (DONE, "ok"),
+        ("os._exit(1)", "failed"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "failed"),
+        ("time.sleep(600)", "timeout"),
+    ],
+)
+def test_a_child_in_a_session_of_its_own_dies_with_its_worker(measure, end, status):
+    found = measure(DAEMON + end, timeout=3.0)
+    assert found.status == status
+    assert gone(found.environment["pid"])
+    assert measure(DONE).status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("child", ["", "os.execvp('sleep', ['sleep', '600'])"], ids=["forked", "executed"])
+def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, child):
+    daemon = DAEMON.replace("    time.sleep(600)", f"    {child or 'time.sleep(600)'}")
+    found = measure(f"{daemon}os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
+    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert gone(found.environment["pid"])
+    assert measure(DONE).status == "ok"
+
+
+@linux
+def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(template, measure):
+    stop = threading.Timer(1.5, template.kill)
+    stop.start()
+    found = measure(DAEMON + "time.sleep(600)")
+    stop.join()
+    assert found.status == "failed" and gone(found.environment["pid"])
+
+
+RUN = """
+import os, sys
+from artifex_bench.execution import local
+from artifex_bench.execution.fork_server import Template
+from artifex_bench.core.job import Visit
+from tests.build import case
+from pathlib import Path
+local.measure(Visit(case(model=sys.argv[1])), Path(sys.argv[2]), Template(os.environ).fork)
+"""
+
+
+@linux
+def test_kill_9_of_the_run_leaves_no_process_of_a_model(template, tmp_path):
+    told = tmp_path / "pid"
+    code = DAEMON.replace("os.close(1)", f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ')")
+    running = subprocess.Popen(
+        [sys.executable, "-c", RUN, code + "time.sleep(600)", str(tmp_path / "log")], env=template._environment
+    )
+    try:
+        for _ in range(1000):
+            if told.exists() and told.read_text().endswith(" "):
+                break
+            time.sleep(0.02)
+    finally:
+        running.kill()
+        running.wait()
+    assert gone(int(told.read_text()))

@@ -1,0 +1,111 @@
+"""What becomes of a visit that goes wrong inside the worker, and of one that goes well."""
+
+from __future__ import annotations
+
+import errno
+
+import jax
+import pytest
+from jax.errors import JaxRuntimeError
+
+from artifex_bench.core.job import Visit
+from artifex_bench.core.record import Measurement
+from artifex_bench.core.skip import Skip
+from artifex_bench.execution import worker
+from artifex_bench.remat.measure import stages
+from tests.programs import case
+
+EXHAUSTED = JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\n allocating 8 bytes")
+
+
+def raised_from(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+NUMBER = Measurement("compile_seconds", "seconds", (1.5,), "wall clock")
+
+
+@pytest.fixture
+def outcome(monkeypatch):
+    """(status, reason, what was sent) of a visit whose second probe raises that error."""
+
+    def run(error):
+        def measure(visit):
+            yield NUMBER
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(stages, "measure", measure)
+        sent = []
+        return (*worker._outcome(Visit(case()), sent.append), sent)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (None, "ok", ""),
+        (Skip("no host memory here"), "skipped", "no host memory here"),
+        (MemoryError(), "oom", "MemoryError"),
+        (EXHAUSTED, "oom", "allocating 8 bytes"),
+        (raised_from(RuntimeError("the step"), EXHAUSTED), "oom", "the step"),
+        (JaxRuntimeError("INTERNAL: Failed to load CUBIN: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), "oom", "CUBIN"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "Cannot allocate memory"),
+        (ValueError("RESOURCE_EXHAUSTED: disk full"), "failed", "ValueError: RESOURCE_EXHAUSTED"),  # as Orbax has it
+        (ValueError("the model is out of memory slots: MemoryError, bad_alloc"), "failed", "ValueError: the model"),
+        (JaxRuntimeError("INTERNAL: CpuCallback error: ValueError: RESOURCE_EXHAUSTED: no"), "failed", "CpuCallback"),
+        (JaxRuntimeError("INTERNAL: error in the model\nout of memory"), "failed", "out of memory"),
+        (ValueError("two\nlines"), "failed", "ValueError: two lines"),
+        (ZeroDivisionError(), "failed", "ZeroDivisionError"),
+        (KeyboardInterrupt(), "failed", "KeyboardInterrupt"),
+        (SystemExit("a model that leaves"), "failed", "SystemExit: a model that leaves"),
+    ],
+)
+def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, error, status, reason):
+    found, why, sent = outcome(error)
+    assert found == status
+    assert reason in why
+    assert "\n" not in why
+    assert sent[0]["environment"]["platform"] == "cpu"
+    assert sent[1]["measurement"]["values"] == (1.5,)
+
+
+def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
+    def measure(visit):
+        jax.config.update("jax_default_matmul_precision", "highest")
+        yield NUMBER
+
+    monkeypatch.setattr(stages, "measure", measure)
+    before, sent = jax.config.jax_default_matmul_precision, []
+    try:
+        worker.measure(Visit(case()), sent.append)
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+    first, last = sent[0]["environment"], sent[-1]["environment"]
+    assert "JAX_DEFAULT_MATMUL_PRECISION" not in first["flags"]
+    assert last["flags"] == {**first["flags"], "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+
+
+def test_every_kind_of_case_has_a_module_that_measures_it():
+    from importlib import import_module
+
+    from artifex_bench.core.case import KINDS
+
+    assert set(worker.KINDS) == set(KINDS)
+    assert all(callable(import_module(name).measure) for name in worker.KINDS.values())
+
+
+@pytest.mark.parametrize("file", [None, "null", "nvidia0", "accel0", "vfio/0"])
+def test_accelerators_are_looked_for_where_there_may_be_one(tmp_path, monkeypatch, file):
+    monkeypatch.setattr(worker.sys, "platform", "linux")
+    if file is not None:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert worker.may_have_accelerator(tmp_path) == (file not in (None, "null"))
+
+
+def test_a_system_that_keeps_no_such_files_may_have_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.sys, "platform", "darwin")
+    assert worker.may_have_accelerator(tmp_path)

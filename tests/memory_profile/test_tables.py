@@ -1,0 +1,204 @@
+"""Profiles as they are told: tables that sum to the peak, what two cases differ in, files, and a picture."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench.core import record as records
+from artifex_bench.core.record import Measurement
+from artifex_bench.memory_profile import measure as measured_profile
+from artifex_bench.memory_profile import tables
+from artifex_bench.report import plots
+from tests.build import record, taken
+from tests.damage import changed
+
+
+def row(size, operation="exp", scope="layers/mlp", phase="forward", shape="f32[2,4]", source="me/model.py:7"):
+    return {"bytes": size, "scope": scope, "operation": operation, "phase": phase, "shape": shape, "source": source}
+
+
+LEFT_OVER = row(24, "reserved, not alive at the peak", "", "", "", "")
+ROWS = [
+    row(400, "params.layers.up.kernel", "", "argument", "f32[10,10]", ""),
+    row(200, "params.layers.down.kernel", "", "argument", "f32[5,10]", ""),
+    row(100),
+    row(100),
+    row(100, "dot_general", phase="recomputed"),
+    LEFT_OVER,
+]
+PEAK = sum(one["bytes"] for one in ROWS)
+RESIDUAL = {
+    "bytes": 64,
+    "shape": "[2,8]",
+    "dtype": "float32",
+    "scope": "layers",
+    "operation": "exp",
+    "name": "probs",
+    "source": "me/model.py:8",
+}
+AT = {"scope": "layers/mlp", "operation": "add", "phase": "backward", "source": "me/model.py:9"}
+CURVE = {"moment": 1, "throughout_bytes": 600, "peak_bytes": PEAK, "at": AT, "phases": ["forward", "backward", "step"]}
+
+
+def listed(probe, rows, **detail):
+    return Measurement(probe, "bytes", tuple(one["bytes"] for one in rows), "fake", detail={"rows": rows, **detail})
+
+
+def profiled(strategy="none", rows=ROWS, residuals=(RESIDUAL,)):
+    saved = sum(one["bytes"] for one in residuals)
+    return record(
+        strategy,
+        measurements=(
+            taken("residual_bytes", saved),
+            taken("compiled_peak_bytes", sum(one["bytes"] for one in rows)),
+            listed("saved_residuals", residuals)
+            if residuals
+            else Measurement("saved_residuals", "bytes", note="autodiff saves nothing but arguments"),
+            listed("peak_buffers", rows),
+            Measurement("live_bytes", "bytes", (700.0, PEAK - 24.0, 650.0), "fake", detail=CURVE),
+        ),
+    )
+
+
+def test_the_measurements_are_those_that_are_taken():
+    assert (tables.BUFFERS, tables.RESIDUALS, tables.LIVE) == (
+        measured_profile.BUFFERS,
+        measured_profile.RESIDUALS,
+        measured_profile.LIVE,
+    )
+
+
+def test_equal_buffers_are_one_line_and_arguments_are_told_by_their_tree():
+    groups = tables.grouped(ROWS)
+    assert [(group["operation"], group["bytes"], group["count"]) for group in groups] == [
+        ("params", 600, 2),
+        ("exp", 200, 2),
+        ("dot_general", 100, 1),
+        ("reserved, not alive at the peak", 24, 1),
+    ]
+
+
+def test_the_table_ends_with_the_peak_and_says_where_it_is():
+    (title, headings, _, lines, notes), (residuals, *_) = tables.tables(profiled())
+    assert title == "none: alive at the compiled peak, 924 B"
+    assert all(len(line) == len(headings) for line in lines)
+    assert [line[:5] for line in lines] == [
+        ["600 B", "64.9%", "2", "–", "params"],
+        ["200 B", "21.6%", "2", "layers/mlp", "exp"],
+        ["100 B", "10.8%", "1", "layers/mlp", "dot_general"],
+        ["24 B", "2.6%", "–", "–", "reserved, not alive at the peak"],
+        ["924 B", "100.0%", "5", "–", "compiled peak"],
+    ]
+    assert notes == ["at instruction 2 of 3: backward layers/mlp add me/model.py:9"]
+    assert residuals == "none: saved by autodiff for the backward pass, 64 B"
+
+
+def test_what_is_past_the_top_is_the_rest():
+    many = [row(1000 - i, f"op{i}") for i in range(30)]
+    (_, _, _, lines, _), *_ = tables.tables(profiled(rows=[*many, LEFT_OVER]))
+    assert len(lines) == tables.TOP + 3
+    assert lines[tables.TOP][2:5] == ["10", "–", "the rest"]
+
+
+def test_what_was_not_told_is_said():
+    absent = Measurement("peak_buffers", "bytes", note="this compiler does not tell its buffer assignment")
+    live = Measurement("live_bytes", "bytes", note="this compiler does not tell its buffer assignment")
+    found = record(measurements=(taken("compiled_peak_bytes", 924), absent, live))
+    ((title, _, _, lines, notes),) = tables.tables(found)
+    assert (title, lines, notes) == ("none: compiled peak 924 B", [], [absent.note])
+
+
+def test_nothing_saved_is_a_table_without_lines():
+    *_, (title, _, _, lines, notes) = tables.tables(profiled(residuals=()))
+    assert title == "none: saved by autodiff for the backward pass, 0 B"
+    assert (lines, notes) == ([], ["autodiff saves nothing but arguments"])
+
+
+sizes = st.integers(1, 10**9)
+kinds = st.builds(
+    row,
+    sizes,
+    st.sampled_from(["exp", "dot_general", "add"]),
+    st.sampled_from(["", "layers/mlp"]),
+    st.sampled_from(["forward", "backward", "recomputed", ""]),
+    st.sampled_from(["f32[2]", "f32[4,2]"]),
+)
+
+
+@given(st.lists(kinds, min_size=1, max_size=60), st.lists(kinds, min_size=1, max_size=60))
+def test_differences_sum_to_that_of_the_peaks(one, other):
+    peaks = [sum(row["bytes"] for row in rows) for rows in (one, other)]
+    found = tables.difference(one, other)
+    assert sum(kind["difference"] for kind in found) == peaks[0] - peaks[1]
+    assert [sum(kind[name] for kind in found) for name in ("one", "other")] == peaks
+    for rows in (one, other):
+        assert sum(group["bytes"] for group in tables.grouped(rows)) == sum(row["bytes"] for row in rows)
+
+
+def test_what_a_strategy_removed_comes_first_and_what_it_added_after_it():
+    removed = [row(300, "tanh"), *ROWS]
+    title, headings, _, lines, _ = tables.comparison(profiled(rows=removed), profiled("all", [row(50, "sin"), *ROWS]))
+    assert title == "held at the peak by none and not by all (+), and the other way round (-)"
+    assert headings[:3] == ("difference", "none", "all")
+    assert [line[:5] for line in lines] == [
+        ["+300 B", "300 B", "0 B", "layers/mlp", "tanh"],
+        ["-50 B", "0 B", "50 B", "layers/mlp", "sin"],
+        ["0 B", "924 B", "924 B", "", "the same in both"],
+        ["+250 B", "1.20 KiB", "974 B", "", "compiled peak"],
+    ]
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+
+
+def test_files_hold_every_row_and_the_picture_shows_something(tmp_path, coarse):
+    one, other = profiled(), profiled("all")
+    written = tables.write(one, tmp_path)
+    assert [path.name for path in written] == ["buffers.csv", "residuals.csv", "live.png"]
+    buffers, residuals = (pd.read_csv(path) for path in written[:2])
+    assert buffers.bytes.sum() == PEAK and len(buffers) == len(ROWS)
+    assert list(residuals.columns) == ["bytes", "shape", "dtype", "scope", "operation", "name", "source"]
+    assert plots.plt.imread(written[2]).std() > 0
+    assert [path.name for path in tables.write_comparison(one, other, tmp_path)] == ["removed.csv", "live.png"]
+    assert pd.read_csv(tmp_path / "removed.csv").difference.sum() == 0
+    assert plots.plt.get_fignums() == []
+
+
+def test_what_was_not_taken_is_not_written(tmp_path):
+    assert tables.write(record("none", "oom"), tmp_path) == []
+
+
+def test_a_record_of_a_profile_with_one_value_changed_is_refused_or_told():
+    whole = profiled(rows=ROWS[:3])
+    for path, _, damaged in changed(json.loads(json.dumps(records.to_json(whole)))):
+        if path[0] != "measurements" or path[1:2] in ((0,), (1,)):
+            continue  # of which a profile has no more than any record
+        try:
+            found = records.from_json(damaged)
+        except records.RecordError:
+            continue
+        list(tables.tables(found))
+        tables.comparison(found, whole)
+
+
+@pytest.mark.parametrize(
+    ("probe", "change", "message"),
+    [
+        ("live_bytes", {"moment": 3}, r"detail\.moment 3: must be from 0 to 2"),
+        ("live_bytes", {"moment": -1}, r"detail\.moment -1: must be from 0 to 2"),
+        ("live_bytes", {"phases": ["forward"]}, r"detail\.phases: has 1 entries: must have 3"),
+        ("peak_buffers", {"rows": [{**row(9), "=a": [1]}]}, r"rows\[0\]: unknown field '=a': valid are bytes, scope"),
+    ],
+)
+def test_details_that_do_not_fit_each_other_are_refused(probe, change, message):
+    data = json.loads(json.dumps(records.to_json(profiled())))
+    next(one for one in data["measurements"] if one["probe"] == probe)["detail"] |= change
+    with pytest.raises(records.RecordError, match=message):
+        records.from_json(data)

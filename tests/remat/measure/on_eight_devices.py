@@ -1,0 +1,144 @@
+"""Run by test_mesh.py in a process of its own, which has eight CPU devices (pytest does not collect it by name)."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from artifex_bench import targets
+from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.remat.measure.compile import compile_step
+from artifex_bench.remat.measure.program import build
+from artifex_bench.remat.measure.sharding import per_device_bytes
+from tests.programs import by_parameter
+
+DEVICES = jax.devices()
+SMALL = {"depth": 2, "width": 32, "batch": 16, "sequence": 8, "heads": 4}
+MIXED = "data=2,fsdp=2,tensor=2"
+
+
+class Transposed(nnx.Module):
+    """A model whose batch is not the first dimension of anything."""
+
+    def __init__(self, case, rngs):
+        self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs)])
+
+    def loss(self, batch, run):
+        return batch["x"].sum()
+
+    @staticmethod
+    def batch(case, key):
+        return {"x": jax.numpy.ones((3, case.batch))}
+
+
+def test_a_batch_that_cannot_be_split_is_refused(monkeypatch):
+    monkeypatch.setattr("artifex_bench.remat.measure.program.load", lambda _: Transposed)
+    case = RematCase(model="mlp", strategy="none", depth=1, width=4, batch=8, mesh="data=8", sequence=None, heads=None)
+    with pytest.raises(CaseError, match="splits the batch, and in its batch no array has it, 8, as its first"):
+        build(case, DEVICES).abstract()
+
+
+def test_there_are_eight_devices():
+    assert len(DEVICES) == 8
+
+
+@functools.cache
+def stepped(case):
+    """(compiled, loss, gradients, what the step took, what it returned) of a first step."""
+    target = targets.find("attached")
+    program = build(case, target.devices)
+    compiled = compile_step(program, target)
+    state, batch = program.initialize()
+    lie = jax.tree.map(lambda leaf: leaf.sharding, state)
+    result = compiled.step(state, batch)
+    loss, gradients = program.loss_and_gradients(result)
+    return compiled, float(loss), by_parameter(gradients), lie, result
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "mesh"),
+    [
+        *(("transformer", {"strategy": "all"}, mesh) for mesh in ("data=8", "fsdp=8", "tensor=4", MIXED)),
+        ("transformer", {"strategy": "every-2", "step": "gradient"}, "data=4,fsdp=2"),
+        ("mlp", {"layers": "unroll", "optimizer": "sgd"}, MIXED),
+        ("vae", {"strategy": "segments-2"}, MIXED),
+        ("examples.gated:Gated", {}, "data=2,fsdp=4"),
+    ],
+)
+def test_loss_and_gradients_are_those_of_one_device(model, fields, mesh):
+    one = RematCase(model=model, **{**SMALL, **fields})
+    _, loss, gradients, _, _ = stepped(one)
+    _, sharded_loss, sharded, _, _ = stepped(replace(one, mesh=mesh))
+    assert sharded_loss == pytest.approx(loss, rel=1e-5)
+    assert sharded.keys() == gradients.keys()
+    for name, expected in gradients.items():
+        np.testing.assert_allclose(sharded[name], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("mesh", ["fsdp=8", MIXED])
+def test_the_new_state_lies_as_the_old_and_can_be_stepped_again(mesh):
+    case = RematCase(model="transformer", strategy="all", mesh=mesh, **SMALL)
+    compiled, loss, _, lie, (state, _) = stepped(case)
+    for old, new in zip(jax.tree.leaves(lie), jax.tree.leaves(state), strict=True):
+        assert new.sharding.is_equivalent_to(old, new.ndim)
+    again = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf), leaf.sharding), state["params"])
+    assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(again))
+    batch = build(case, DEVICES).initialize()[1]
+    assert float(compiled.step(jax.tree.map(jax.numpy.copy, state), batch)[1]) < loss
+
+
+@pytest.mark.parametrize("mesh", ["data=8", "fsdp=8", "tensor=4", MIXED])
+def test_what_the_compiler_says_is_of_one_device(mesh):
+    """Its arguments are a device's part of state and batch; and at these shapes less than that of the whole program."""
+    case = RematCase(model="transformer", strategy="all", mesh=mesh, **SMALL)
+    compiled, part = stepped(case)[0], per_device_bytes(build(case, DEVICES).abstract())
+    assert compiled.parts["argument_bytes"] == pytest.approx(part, rel=0.01)
+    whole = stepped(replace(case, mesh=None))[0]
+    assert compiled.peak < 0.6 * whole.peak and compiled.flops < 0.6 * whole.flops
+
+
+def test_each_axis_splits_what_it_should():
+    case = RematCase(model="transformer", mesh=MIXED, **SMALL)
+    state, batch = build(case, DEVICES).abstract()
+
+    def specs(tree):
+        """{parameter: where it lies}; of an optimizer, both moments of it lie the same."""
+        found = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = ".".join(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
+            assert found.setdefault(name, leaf.sharding.spec) == leaf.sharding.spec
+        return found
+
+    params = specs(state["params"])
+    assert params["stacks.layers.query.kernel"] == P(None, "fsdp", "tensor")  # axis 0 counts layers
+    assert params["stacks.layers.out.kernel"] == P(None, "tensor", "fsdp")
+    assert params["stacks.layers.up.kernel"] == P(None, "fsdp", "tensor")
+    assert params["stacks.layers.down.kernel"] == P(None, "tensor", "fsdp")
+    assert params["stacks.layers.norm1.scale"] == P(None, "fsdp")
+    assert params["model.head.kernel"] == P("fsdp", "tensor")
+    assert params["model.tokens.embedding"] == P("fsdp", None)
+    assert specs(state["optimizer"]) == {**params, "": P()}  # a count besides
+    assert set(specs(state["rest"]).values()) <= {P()}
+    assert specs(batch)["tokens"] == P(("data", "fsdp"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"mesh": "data=16"}, "mesh 'data=16': takes 16 devices, and there are 8 here"),
+        (
+            {"model": "mlp", "width": 30, "mesh": "tensor=4"},
+            r"layers.linear.\w+ has 30 to split, which tensor=4",
+        ),
+        ({"model": "examples.gated:Gated", "mesh": "tensor=2"}, "does not say what the axis tensor of a mesh splits"),
+    ],
+)
+def test_what_cannot_be_split_is_one_line(fields, problem):
+    with pytest.raises(CaseError, match=problem):
+        build(RematCase(**{**SMALL, **fields}), DEVICES).abstract()

@@ -1,0 +1,327 @@
+"""`remat_to_budget` as its users call it: on the attached device, and on a fake one."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from artifex_bench import remat_to_budget, targets
+from artifex_bench.core.case import CaseError
+from artifex_bench.remat.measure.budget import Target, target
+from artifex_bench.remat.measure.rates import roofline
+from artifex_bench.remat.planner.loop import COMPILES
+from artifex_bench.remat.planner.plan import Built
+from artifex_bench.remat.planner.size import BudgetError
+from tests.remat.planner.functions import DEPTH, WIDTH, called, data, forwards, scanned, unrolled, weights, whole
+
+MIB = 2**20
+
+
+def faked(peak):
+    def build(function, args, donated):
+        jax.eval_shape(function, *args)  # as a compilation does, it traces what it is given
+        return Built(peak)
+
+    return Target("fake", roofline("tpu"), build)
+
+
+def wide(loss):
+    """The loss on enough samples for activations to count."""
+    return lambda ws: loss(ws, jnp.ones((4096, WIDTH)))
+
+
+LOSSES = {"scan": scanned, "calls": called, "whole": whole}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_budgets_are_met_on_the_attached_device(name):
+    loss = wide(LOSSES[name])
+    planned, plan = remat_to_budget(loss, weights(), budget=0.4)
+    assert plan.compiled_peak <= plan.budget_bytes
+    assert len(plan.compiled) <= COMPILES
+    here = target("attached")
+    assert here.build(jax.value_and_grad(planned), (weights(),), ()).peak == plan.compiled_peak
+    expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
+    assert json.loads(json.dumps(plan.to_json()))["budget"] == "0.4"
+    assert f"budget 0.4 on {here.name}" in str(plan)
+    taken = [one for one in plan.compiled if one["taken"]]
+    assert [(one["plan"], one["peak"]) for one in taken] == [(plan.plan, plan.compiled_peak)]
+    assert [line for line in str(plan).splitlines() if line.endswith(": taken")]
+    assert sum(group.layers for group in plan.groups) in (DEPTH, 1)
+
+
+@pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x", (0, 0), (0, -2)])
+def test_an_argument_that_there_is_not_is_refused(given):
+    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, each once, from 0 to 1"):
+        remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
+
+
+@pytest.mark.parametrize("given", [2, True, "x", None])
+def test_so_is_a_donated_one(given):
+    with pytest.raises(BudgetError, match=r"donate_argnums .*: must name arguments .*, each once, from 0 to 1"):
+        remat_to_budget(scanned, weights(), data(), budget=0.5, donate_argnums=given, target=faked(MIB))
+
+
+def test_arguments_are_counted_from_the_end_too_and_may_be_several():
+    target = faked(MIB)
+    planned, _ = remat_to_budget(whole, weights(), data(), budget="2MiB", argnums=(-2, -1), target=target)
+    found = jax.jit(jax.grad(planned, (0, 1)))(weights(), data())
+    expected = jax.jit(jax.grad(whole, (0, 1)))(weights(), data())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
+
+
+def test_arguments_by_keyword_are_passed_on():
+    def loss(ws, x, *, scale, train):
+        return whole(ws, x * scale) if train else whole(ws, x)
+
+    given = {"scale": jnp.float32(2.0), "train": True}
+    planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB), keywords=given)
+    for train in (True, False):
+        found = jax.jit(lambda *a, on=train: planned(*a, scale=3.0, train=on))(weights(), data())
+        assert float(found) == pytest.approx(float(loss(weights(), data(), scale=3.0, train=train)), rel=1e-5)
+
+
+def test_arrays_by_keyword_are_in_the_peak():
+    def loss(ws, *, x):
+        return whole(ws, x)
+
+    x = jnp.ones((4096, WIDTH))
+    planned, plan = remat_to_budget(loss, weights(), budget=0.5, keywords={"x": x})
+    assert plan.least_peak > x.nbytes
+    found = jax.jit(planned)(weights(), x=x)
+    assert float(found) == pytest.approx(float(whole(weights(), x)), rel=1e-5)
+
+
+def test_arrays_by_keyword_are_planned_for_as_they_are_passed_on():
+    """Of a function without layers, whose every value is looked for in a trace."""
+
+    def loss(ws, *, scale):
+        return whole(ws, data() * scale)
+
+    scale = jnp.ones(WIDTH)
+    planned, plan = remat_to_budget(loss, weights(), budget="2MiB", target=faked(MIB), keywords={"scale": scale})
+    assert plan.groups[0].saved
+    found, expected = (jax.make_jaxpr(jax.grad(f))(weights(), scale=scale) for f in (planned, loss))
+    assert str(found).count("dot_general") == str(expected).count("dot_general")  # nothing is computed again
+    mine, plain = (jax.grad(lambda s, f=f: f(weights(), scale=s))(scale) for f in (planned, loss))
+    np.testing.assert_allclose(mine, plain, rtol=1e-5)
+
+
+def test_what_has_no_output_or_no_layers_or_complex_values_is_planned_too():
+    def printed(ws, x):
+        def body(x, w):
+            jax.debug.print("{}", x.sum())
+            return jnp.tanh(x @ w), None
+
+        return jnp.sum(jax.lax.scan(body, x, ws)[0])
+
+    def complexes(ws, x):
+        return jnp.sum(jnp.abs(jax.lax.scan(lambda c, w: (jnp.exp(1j * (c @ w)), None), x + 0j, ws)[0]) ** 2)
+
+    for loss in (printed, complexes):
+        remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
+        remat_to_budget(loss, *jax.eval_shape(lambda: (weights(), data())), budget=0.5)
+
+    def with_empty(ws, x):
+        return scanned(ws, jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, ws[:0])[0])
+
+    planned, _ = remat_to_budget(with_empty, weights(), data(), budget="2MiB", target=faked(MIB))
+    assert float(planned(weights(), data())) == pytest.approx(float(with_empty(weights(), data())), rel=1e-5)
+
+
+def test_a_step_that_differentiates_nothing_is_refused():
+    for step in (lambda loss: lambda ws, x: loss(ws, x), lambda loss: lambda ws, x: ws):
+        with pytest.raises(BudgetError, match="no layer of the function is differentiated in the step"):
+            remat_to_budget(forwards, weights(), data(), budget=0.5, step=step)
+
+
+def test_what_a_step_differentiates_is_what_is_planned():
+    def step(loss):
+        return jax.grad(loss, (0, 1))
+
+    def loss(ws, scale):
+        return jnp.sum(jax.lax.scan(lambda x, w: (jnp.tanh(x @ w) * scale, None), data(), ws)[0])
+
+    planned, plan = remat_to_budget(loss, weights(), 2.0, budget="2MiB", step=step, target=faked(MIB))
+    assert plan.groups[0].saved
+    for mine, theirs in zip(step(planned)(weights(), 2.0), step(loss)(weights(), 2.0), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [scanned, called, whole], ids=["scan", "calls", "whole"])
+def test_a_step_may_differentiate_a_part_of_an_argument(loss):
+    """As a training step does, of the parameters in its state."""
+
+    def of_state(state, x):
+        return loss(state["params"], x)
+
+    def step(loss):
+        def update(state, x):
+            gradients = jax.grad(lambda params: loss({**state, "params": params}, x))(state["params"])
+            return {"params": state["params"] - 0.1 * gradients, "step": state["step"] + 1}
+
+        return update
+
+    state = {"params": weights(), "step": jnp.int32(0)}
+    planned, plan = remat_to_budget(of_state, state, data(), budget="2MiB", step=step, target=faked(MIB))
+    assert any(group.saved for group in plan.groups)
+    found, expected = (jax.jit(step(one))(state, data()) for one in (planned, of_state))
+    np.testing.assert_allclose(found["params"], expected["params"], rtol=1e-4, atol=1e-5)
+    assert int(found["step"]) == 1
+
+
+@pytest.mark.parametrize("loss", [scanned, called], ids=["scan", "calls"])
+def test_other_layers_than_those_that_were_planned_are_refused(loss):
+    """Not run as so many of them as were planned."""
+    planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
+    for depth in (2, 5):
+        with pytest.raises(BudgetError, match=f"planned for 3 layers, called with {depth}: plan anew"):
+            planned(weights(depth), data())
+
+
+def test_layers_that_are_differentiated_in_other_inputs_are_planned_too():
+    """The first layer reads data, to which no tangent goes."""
+    _, plan = remat_to_budget(unrolled, weights(), data(), budget="2MiB", target=faked(MIB))
+    assert [group.layers for group in plan.groups] == [1, 2]
+    assert all(group.saved for group in plan.groups)
+
+
+def test_layers_that_are_not_differentiated_are_no_part_of_a_plan():
+    def loss(frozen, ws, x):
+        for w in (*frozen, *ws):
+            x = jax.checkpoint(lambda w, x: jnp.tanh(x @ w))(w, x)
+        return jnp.sum(x**2)
+
+    layers = weights(4)
+    args = list(layers[:2]), list(layers[2:]), data()
+    _, plan = remat_to_budget(loss, *args, argnums=1, budget="2MiB", target=faked(MIB))
+    assert [group.layers for group in plan.groups] == [1, 1]
+
+
+def test_classes_and_flags_by_keyword_are_no_arrays():
+    def loss(ws, x, *, dtype, train):
+        return whole(ws, x.astype(dtype)) if train else 0.0
+
+    given = {"dtype": np.float32, "train": np.bool_(True)}
+    remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB), keywords=given)
+
+
+def test_a_budget_is_for_one_device(monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    with pytest.raises(CaseError, match=r"target 'gpu:h100:8': a budget is planned for one device: valid are tpu:v4"):
+        remat_to_budget(whole, weights(), data(), budget=0.5, target="gpu:h100:8")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("gpu:none", "unknown target 'gpu:none': valid are"), ("tpu:v5e", "is not installed")]
+)
+def test_a_target_that_is_not_there_is_refused_in_a_line(name, said, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: None)
+    with pytest.raises(CaseError, match=said):
+        remat_to_budget(whole, weights(), data(), budget=0.5, target=name)
+
+
+def test_no_device_that_is_not_there_where_jax_may_start_others(monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", None)
+    try:
+        with pytest.raises(CaseError, match="is not attached: plan for it in a process with JAX_PLATFORMS=cpu"):
+            remat_to_budget(whole, weights(), data(), budget=0.5, target="tpu:v5e")
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
+def test_below_the_least_the_error_names_the_least_found():
+    with pytest.raises(BudgetError, match=r"budget 1MiB: 1 MiB is not enough: the least peak found in 6 .* is 64 MiB"):
+        remat_to_budget(scanned, weights(), data(), budget="1MiB", target=faked(64 * MIB))
+
+
+def test_above_the_most_the_fastest_plan_is_given():
+    _, plan = remat_to_budget(scanned, weights(), data(), budget="1GiB", target=faked(64 * MIB))
+    _, tight = remat_to_budget(whole, weights(), data(), budget="64MiB", target=faked(64 * MIB))
+    assert plan.compiled_peak == tight.compiled_peak == 64 * MIB
+    assert plan.target == "fake"
+
+
+def test_a_step_of_ones_own_is_what_is_compiled():
+    seen = []
+
+    def step(loss):
+        def update(ws, x):
+            seen.append("step")
+            return ws - 0.1 * jax.grad(loss)(ws, x)
+
+        return update
+
+    planned, plan = remat_to_budget(scanned, weights(), data(), budget=1, step=step, donate_argnums=(0,))
+    assert len(seen) == len(plan.compiled) + 1  # to see what it differentiates
+    assert planned(weights(), data()) == pytest.approx(float(scanned(weights(), data())), rel=1e-5)
+
+
+def test_a_function_of_nothing_that_is_differentiated_is_refused():
+    with pytest.raises(BudgetError, match="no layer of the function is differentiated"):
+        remat_to_budget(lambda w, x: w + jax.lax.scan(lambda c, _: (c * 2, None), x, None, 3)[0], 1.0, 2.0, budget=0.5)
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (lambda x: x, r"float32\[8, 4\]"),
+        (lambda x: (x.sum(), {"aux": x}), r"\('float32\[\]', \{'aux': 'float32\[8, 4\]'\}\)"),
+        (lambda x: x.sum().astype(int), r"int32\[\]"),
+        (lambda x: x.sum() * 1j, r"complex64\[\]"),
+        (lambda x: None, "None"),
+    ],
+    ids=["array", "aux", "integer", "complex", "nothing"],
+)
+def test_what_gives_no_real_number_needs_a_step(result, shown):
+    with pytest.raises(BudgetError, match=f"the function gives {shown}, and not one real number: give the step"):
+        remat_to_budget(lambda w, x: result(jnp.tanh(x @ w)), jnp.eye(4), jnp.ones((8, 4)), budget=0.5)
+
+
+def test_with_a_step_it_may_give_more():
+    def loss(w, x):
+        x = jnp.tanh(x @ w)
+        return x.sum(), {"aux": x}
+
+    def step(loss):
+        return jax.value_and_grad(loss, has_aux=True)
+
+    args = jnp.eye(4), jnp.ones((8, 4))
+    planned, _ = remat_to_budget(loss, *args, budget="2MiB", step=step, target=faked(MIB))
+    assert planned(*args)[1]["aux"].shape == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"step": 3}, "step 3: must be a function of the loss that gives the step"),
+        ({"keywords": [1]}, r"keywords \[1\]: must be a mapping of arguments by name"),
+    ],
+    ids=["step", "keywords"],
+)
+def test_what_is_of_another_kind_is_refused(wrong, said):
+    with pytest.raises(BudgetError, match=said):
+        remat_to_budget(whole, weights(), data(), budget=0.5, **wrong)
+    with pytest.raises(BudgetError, match="function 3: must be a function"):
+        remat_to_budget(3, weights(), budget=0.5)
+
+
+def test_arguments_that_are_no_arrays_or_have_no_derivative_are_named():
+    with pytest.raises(BudgetError, match=r"argument 1\['how'\] 'mean': is no array: give it in keywords, or close"):
+        remat_to_budget(lambda w, x: w.sum(), weights(), {"how": "mean"}, budget=0.5)
+    with pytest.raises(BudgetError, match=r"argument 0\['step'\]: int32 has no derivative: give the step"):
+        remat_to_budget(lambda s, x: whole(s["w"], x), {"w": weights(), "step": jnp.int32(1)}, data(), budget=0.5)
+
+
+def test_within_a_transformation_there_are_no_arrays_to_plan_for():
+    with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
+        jax.jit(lambda x: remat_to_budget(whole, weights(), x, budget=0.5, target=faked(MIB)))(data())
+    with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
+        jax.grad(lambda s: remat_to_budget(lambda w, x: s * whole(w, x), weights(), data(), budget=0.5)[0])(2.0)

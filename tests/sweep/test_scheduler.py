@@ -1,0 +1,397 @@
+"""The sweep: the order of effects, and what interrupting it at any point leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artifex_bench.core import case as cases
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError
+from artifex_bench.core.environments import changed_versions
+from artifex_bench.core.store import RECORDS, StoreError
+from artifex_bench.report.frame import load_run
+from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.scheduler import CACHE, Request, left, sweep
+from tests.build import backend, case, ignore, measured, record, sketch
+
+ABC = ("none", "all", "every-2")
+REQUEST = Request("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)
+VISITS = [f"{strategy} {number}" for number in (0, 1) for strategy in ABC]
+
+
+def start(folder, request=REQUEST):
+    store.create(folder, scheduler.to_json(request))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return start(tmp_path / "run")
+
+
+def named(found):
+    return [f"{one.case.strategy} {one.round}" for one in found]
+
+
+def test_visits_go_round_a_b_c_a_b_c(folder):
+    log: list[str] = []
+    found = sweep(REQUEST, folder, backend(log), ignore)
+    assert log == [f"measure {visit}" for visit in VISITS]
+    assert named(found) == VISITS
+    assert store.load(folder) == found
+
+
+ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
+
+
+def test_what_is_only_compiled_is_visited_once(folder):
+    request = dataclasses.replace(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
+    found = [(visit.case.target, visit.case.strategy, visit.round) for visit in request.visits(folder)]
+    assert sorted(found) == [
+        *[("attached", "all", 0), ("attached", "all", 1), ("attached", "none", 0), ("attached", "none", 1)],
+        *[("tpu:v5e", "all", 0), ("tpu:v5e", "none", 0)],
+    ]
+
+
+def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
+    """Each of two visits waits for the other to begin; the second is done first."""
+    request = dataclasses.replace(REQUEST, cases=ABSENT)
+    meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
+
+    def measure(visit, path):
+        path.write_text("")
+        meeting.wait()
+        if visit.case.strategy == "none":
+            assert finished.wait(60)
+        finished.set()
+        return record(visit.case, round=visit.round)
+
+    if os.cpu_count() == 1:
+        pytest.skip("one core compiles one program at a time")
+    assert [one.case.strategy for one in sweep(request, folder, measure, ignore)] == ["none", "all"]
+    assert named(store.load(folder)) == ["none 0", "all 0"]
+
+
+def test_an_interruption_ends_the_visits_that_are_under_way(folder):
+    stopped = threading.Event()
+
+    def measure(visit, path):
+        if visit.case.strategy == "none":
+            raise KeyboardInterrupt
+        assert stopped.wait(60)
+        return record(visit.case, "failed")
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
+    assert store.load(folder) == []
+
+
+def test_what_another_devices_compiler_says_is_kept(folder):
+    def measure(visit, path):
+        path.write_text("" if visit.case.strategy == "none" else "noise")
+        return record(visit.case, round=visit.round)
+
+    sweep(dataclasses.replace(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
+    assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
+
+
+def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
+    log: list[str] = []
+    measure = backend(log)
+
+    def stored():
+        return (folder / RECORDS).read_bytes().count(b"\n") if (folder / RECORDS).exists() else 0
+
+    def show(visit, found):
+        log.append(f"{'begin' if found is None else 'end'} {visit.case.strategy}, on disk {stored()}")
+
+    sweep(dataclasses.replace(REQUEST, rounds=1), folder, measure, show)
+    assert log == [
+        step
+        for number, strategy in enumerate(ABC)
+        for step in (
+            f"begin {strategy}, on disk {number}",
+            f"measure {strategy} 0",
+            f"end {strategy}, on disk {number + 1}",
+        )
+    ]
+
+
+def test_a_visit_says_how_it_is_made(folder):
+    seen = []
+
+    def measure(visit, path):
+        seen.append(visit)
+        return record(visit.case, round=visit.round)
+
+    sweep(REQUEST, folder, measure, ignore)
+    assert [visit.round for visit in seen] == [0, 0, 0, 1, 1, 1]
+    assert {(visit.steps, visit.timeout, visit.memory_limit) for visit in seen} == {(7, 9.0, 2**30)}
+    assert {visit.cache for visit in seen} == {str(folder / CACHE)}
+
+
+def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
+    def measure(visit, path):
+        loss = 1.5 if visit.case.strategy != "every-2" else 9.0
+        return record(visit.case, round=visit.round, measurements=(*measured(), sketch(loss)))
+
+    request = dataclasses.replace(REQUEST, cases=cases.with_references([case("all"), case("every-2")]), rounds=1)
+    plain, equal, wrong = sweep(request, folder, measure, ignore)
+    assert (plain.case.strategy, plain.verdict, plain.agreement) == ("none", None, None)
+    assert (equal.status, equal.agreement.ok, equal.verdict.name) == ("ok", True, "no-op")
+    assert (wrong.status, wrong.agreement.ok) == ("failed", False)
+    assert store.load(folder) == [plain, equal, wrong]
+
+
+@pytest.mark.parametrize("status", ["oom", "timeout", "failed", "skipped"])
+def test_a_case_that_fell_is_not_visited_again_and_the_others_go_on(folder, status):
+    log: list[str] = []
+    found = sweep(REQUEST, folder, backend(log, {"all": status}), ignore)
+    assert named(found) == ["none 0", "all 0", "every-2 0", "none 1", "every-2 1"]
+    assert [one.status for one in found] == ["ok", status, "ok", "ok", "ok"]
+
+
+def test_a_reference_that_fell_does_not_stop_the_others(folder):
+    found = sweep(REQUEST, folder, backend([], {"none": "oom"}), ignore)
+    assert named(found) == ["none 0", "all 0", "every-2 0", "all 1", "every-2 1"]
+    assert [one.status for one in found] == ["oom", "ok", "ok", "ok", "ok"]
+
+
+def test_logs_are_kept_of_visits_that_did_not_end_well(folder):
+    sweep(REQUEST, folder, backend([], {"all": "oom", "every-2": "skipped"}), ignore)
+    assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(case('all'))}.round0.log"]
+
+
+def test_the_compile_cache_is_gone_at_the_end(folder):
+    def measure(visit, path):
+        os.makedirs(visit.cache, exist_ok=True)
+        return record(visit.case, round=visit.round)
+
+    sweep(REQUEST, folder, measure, ignore)
+    assert not (folder / CACHE).exists()
+
+
+class Stop(Exception):
+    """What interrupts a sweep here."""
+
+
+def stopping(log, after, exception=Stop):
+    """A backend that is interrupted in the visit that follows `after` whole ones."""
+    measure = backend(log)
+
+    def interrupted(visit, path):
+        if len(log) == after:
+            raise exception
+        return measure(visit, path)
+
+    return interrupted
+
+
+@given(st.lists(st.integers(0, 5), max_size=5), st.sampled_from((Stop, KeyboardInterrupt)))
+@settings(max_examples=10)  # each writes to disk and waits for it
+def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_factory, stops, exception):
+    folder = start(tmp_path_factory.mktemp("runs") / "run")
+    log: list[str] = []
+    for more in stops:
+        try:
+            sweep(REQUEST, folder, stopping(log, len(log) + more, exception), ignore)
+        except exception:
+            assert named(store.load(folder)) == VISITS[: len(log)]
+    found = sweep(REQUEST, folder, backend(log), ignore)
+    assert log == [f"measure {visit}" for visit in VISITS]
+    assert named(found) == named(store.load(folder)) == VISITS
+
+
+def test_going_on_judges_by_the_reference_stored_before(folder):
+    def measure(visit, path):
+        return record(visit.case, round=visit.round, measurements=(*measured(), sketch()))
+
+    with pytest.raises(Stop):
+        sweep(REQUEST, folder, lambda v, p: measure(v, p) if v.case.strategy == "none" else raise_(Stop), ignore)
+    found = sweep(REQUEST, folder, measure, ignore)
+    assert [one.agreement.ok for one in found if one.case.strategy != "none"] == [True] * 4
+
+
+def raise_(exception):
+    raise exception
+
+
+def test_a_finished_run_has_nothing_left(folder):
+    sweep(REQUEST, folder, backend([], {"all": "oom"}), ignore)
+    log: list[str] = []
+    again = sweep(REQUEST, folder, backend(log), ignore)
+    assert log == []
+    assert again == store.load(folder)
+
+
+def test_what_is_left_is_what_will_be_visited(folder):
+    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, [])] == VISITS
+    some = [record("none"), record("all", "oom"), record("every-2")]
+    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, some)] == ["none 1", "every-2 1"]
+
+
+def test_a_torn_line_is_visited_again(folder):
+    sweep(REQUEST, folder, backend([]), ignore)
+    os.truncate(folder / RECORDS, (folder / RECORDS).stat().st_size - 5)
+    log: list[str] = []
+    found = sweep(REQUEST, folder, backend(log), ignore)
+    assert log == ["measure every-2 1"]
+    assert named(store.load(folder)) == named(found) == VISITS
+
+
+def test_two_sweeps_of_one_folder_are_refused(folder):
+    def second(visit, path):
+        with pytest.raises(StoreError, match="is in use by another run"):
+            sweep(REQUEST, folder, backend([]), ignore)
+        return record(visit.case, round=visit.round)
+
+    assert named(sweep(REQUEST, folder, second, ignore)) == VISITS
+
+
+SWEEP = """
+import pathlib, sys, time
+from artifex_bench.core import store
+from artifex_bench.sweep import scheduler
+from tests.build import ignore, record
+folder = pathlib.Path(sys.argv[1])
+def measure(visit, path):
+    path.write_text("log")
+    time.sleep(0.002)
+    print(visit.case.strategy, visit.round, flush=True)
+    return record(visit.case, round=visit.round)
+scheduler.sweep(scheduler.from_json(store.manifest(folder)), folder, measure, ignore)
+print("done", flush=True)
+"""
+
+
+def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
+    """The runner is killed at points spread over the sweep, again and again, until one call gets through."""
+    strategies = ("none", *(f"every-{n}" for n in range(1, 10)))
+    request = dataclasses.replace(REQUEST, cases=tuple(map(case, strategies)), rounds=4)
+    folder = start(tmp_path / "run", request)
+    kept: list[str] = []
+    for attempt in itertools.count():
+        process = subprocess.Popen([sys.executable, "-c", SWEEP, str(folder)], stdout=subprocess.PIPE, text=True)
+        with process:
+            for line in itertools.islice(process.stdout, 7 + 3 * (attempt % 3)):
+                if line == "done\n":
+                    break
+            time.sleep(attempt % 4 * 0.001)  # before, within and after the writing of a record
+            if line != "done\n":
+                process.send_signal(signal.SIGKILL)
+        found = named(store.load(folder))
+        assert found[: len(kept)] == kept
+        kept = found
+        if line == "done\n":
+            break
+    assert attempt >= 3
+    assert kept == [f"{strategy} {number}" for number in range(4) for strategy in strategies]
+
+
+def under(jax, flags=""):
+    """Measures nothing, in an environment of its own."""
+
+    def measure(visit, path):
+        path.write_text("")
+        environment = {"versions": {"jax": jax}, "flags": {"XLA_FLAGS": flags}}
+        return record(visit.case, round=visit.round, environment=environment)
+
+    return measure
+
+
+def cut_short(measure, after):
+    """The same, interrupted after so many visits."""
+    left = iter(range(after))
+
+    def some(visit, path):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return measure(visit, path)
+
+    return some
+
+
+@pytest.mark.parametrize("other", [("0.12", ""), ("0.11", "--xla_new")], ids=["version", "flags"])
+def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder, other):
+    with pytest.raises(KeyboardInterrupt):
+        sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
+    before = store.load(folder)
+    with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
+        sweep(REQUEST, folder, under(*other), ignore)
+    assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
+    assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
+    jax = set(load_run(folder).jax)
+    assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
+
+
+def test_versions_of_any_record_are_held_against_those_installed():
+    versions = [importlib.metadata.version("jax"), "0.0.1"]
+    found = [record(environment={"versions": {"jax": version, "numpy": None}}) for version in versions]
+    for order in (found, found[::-1]):  # a run that went on across versions is of both
+        assert changed_versions(order) == {"jax": (", ".join(sorted(versions)), versions[0])}
+    assert changed_versions(found[:1]) == {}
+
+
+def test_what_fell_says_nothing_of_another_environment(folder):
+    with pytest.raises(KeyboardInterrupt):
+        sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
+
+    def fallen(visit, path):
+        return dataclasses.replace(under("0.11", "--half")(visit, path), status="timeout", reason="so", measurements=())
+
+    assert {one.status for one in sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
+
+
+def test_cases_for_other_devices_have_environments_of_their_own(folder):
+    request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
+
+    def measure(visit, path):
+        path.write_text("")
+        devices = {"devices": visit.case.devices, "platform": visit.case.target}
+        return record(visit.case, round=visit.round, environment=devices)
+
+    assert len(sweep(request, folder, measure, ignore)) == 5
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
+def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
+    taken = backend([])
+
+    def measure(visit, path):
+        found = taken(visit, path)
+        if visit.key == REQUEST.visits(folder)[3].key:
+            (folder / RECORDS).unlink()
+            if how != "removed":
+                (folder / RECORDS).write_bytes(b"")
+            if how == "replaced":
+                store.append(folder, found)
+        return found
+
+    with pytest.raises(StoreError, match=r"records\.jsonl"):
+        sweep(REQUEST, folder, measure, ignore)
+
+
+def test_the_way_out_of_a_damaged_line_is_to_delete_it(folder):
+    whole = sweep(REQUEST, folder, backend([]), ignore)
+    path = folder / RECORDS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]]))
+    with pytest.raises(StoreError, match=rf"{path} line 3: .*; delete that line, and --resume") as refused:
+        sweep(REQUEST, folder, backend([]), ignore)
+    assert len(str(refused.value).splitlines()) == 1
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    log = []
+    found = sweep(REQUEST, folder, backend(log), ignore)
+    assert len(log) == 1 and set(map(repr, found)) == set(map(repr, whole))

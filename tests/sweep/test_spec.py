@@ -1,0 +1,209 @@
+"""From options to a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifex_bench import suites, targets
+from artifex_bench.cli import main
+from artifex_bench.core import case as cases
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError
+from artifex_bench.sweep import scheduler, spec
+
+NOTHING = dict.fromkeys((*spec.AXES, "suite", "preset", *spec.HOW, "out", "name", "resume")) | {
+    "compiler_default": False
+}
+GRIDS = (
+    {"model": "transformer", "strategy": ("none", "all"), "depth": (2, 4), "width": 32},
+    {"model": ("mlp", "vae"), "strategy": "none", "depth": 8, "width": 64},
+)
+
+
+def suite(grids):
+    return SimpleNamespace(KIND="remat", PRESETS={"only": grids})
+
+
+def cases_of(**options):
+    return spec.grid(suite(GRIDS), "only", options)
+
+
+def told(found, *axes):
+    return {tuple(getattr(case, axis) for axis in axes) for case in found}
+
+
+def test_a_preset_alone():
+    found = cases_of()
+    assert told(found, "model", "strategy", "depth") == {
+        *(("transformer", strategy, depth) for strategy in ("none", "all") for depth in (2, 4)),
+        ("mlp", "none", 8),
+        ("vae", "none", 8),
+    }
+
+
+def test_axes_given_replace_those_of_the_preset():
+    found = cases_of(depth=[6], strategy=["every-2"])
+    assert told(found, "depth") == {(6,)}
+    assert told(found, "strategy") == {("none",), ("every-2",)}
+    assert told(found, "model", "width") == {("transformer", 32), ("mlp", 64), ("vae", 64)}
+
+
+def test_a_mesh_is_an_axis_each_of_whose_cases_has_its_own_reference():
+    found = cases_of(model=["transformer"], depth=[2], strategy=["all"], mesh=["none", "fsdp=2,data=4"])
+    assert told(found, "strategy", "mesh") == {
+        (strategy, mesh) for strategy in ("none", "all") for mesh in (None, "data=4,fsdp=2")
+    }
+
+
+def test_a_model_takes_the_axes_of_its_own_grid():
+    assert told(cases_of(model=["vae"]), "model", "depth") == {("vae", 8)}
+    assert told(cases_of(model=["mlp", "transformer"]), "model", "depth") == {
+        ("mlp", 8),
+        ("transformer", 2),
+        ("transformer", 4),
+    }
+
+
+def test_a_model_without_a_grid_takes_the_axes_of_the_first():
+    found = spec.grid(suite(GRIDS[:1]), "only", {"model": ["vae"]})
+    assert told(found, "model", "depth", "width") == {("vae", 2, 32), ("vae", 4, 32)}
+
+
+def test_every_group_is_led_by_its_reference():
+    found = cases_of(strategy=["all"], model=["transformer"])
+    assert [(case.strategy, case.depth) for case in found] == [("none", 2), ("all", 2), ("none", 4), ("all", 4)]
+
+
+def test_axes_that_a_model_does_not_have_make_no_more_cases():
+    assert told(cases_of(model=["mlp"], sequence=[16, 32], heads=[2, 4]), "sequence", "heads") == {(None, None)}
+    assert len(cases_of(model=["mlp"], sequence=[16, 32], heads=[2, 4])) == 1
+
+
+def test_the_compilers_own_way_is_an_axis():
+    assert told(cases_of(compiler_default=True), "compiler") == {("default",)}
+    assert told(cases_of(compiler_default=False), "compiler") == {("faithful",)}
+
+
+@given(st.lists(st.sampled_from((1, 2, 4, 8)), min_size=1, max_size=6))
+def test_a_value_said_twice_is_one_case(batches):
+    found = cases_of(batch=batches, model=["transformer"], strategy=["none"], depth=[2])
+    assert [case.batch for case in found] == list(dict.fromkeys(batches))
+
+
+def test_a_model_of_the_users_own_is_imported_before_anything_is_run():
+    with pytest.raises(CaseError, match=r"cannot import 'no_such_module' .*is its folder on PYTHONPATH"):
+        cases_of(model=["no_such_module:Model"])
+    with pytest.raises(CaseError, match="module 'json' has no attribute 'Model'"):
+        cases_of(model=["json:Model"])
+    with pytest.raises(CaseError, match=r"needs a class with loss\(batch, run\) and batch\(case, key\)"):
+        cases_of(model=["json:JSONDecoder"])
+
+
+def test_a_new_run(tmp_path):
+    options = {**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "mine"}
+    folder, request = spec.new(options)
+    assert folder == tmp_path / "mine"
+    settings = suites.load("remat").SETTINGS["smoke"]
+    assert (request.suite, request.rounds, request.steps) == ("remat", settings["rounds"], settings["steps"])
+    assert (request.timeout, request.memory_limit) == (600.0, None)
+    assert scheduler.from_json(store.manifest(folder)) == request
+
+
+def test_how_it_is_measured_may_be_said(tmp_path):
+    how = {"rounds": 3, "steps": 0, "timeout": 1.5, "memory_limit": 2**30}
+    _, request = spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, **how})
+    assert {name: getattr(request, name) for name in how} == how
+
+
+def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
+    folder, _ = spec.new({**NOTHING, "suite": "chen", "preset": "smoke", "out": tmp_path})
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("chen-smoke-2")
+
+
+@pytest.mark.parametrize("suite", suites.SUITES)
+def test_the_default_preset(tmp_path, monkeypatch, suite):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")  # whatever compilers are installed here
+    _, request = spec.new({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
+    module = suites.load(suite)
+    assert request.cases == spec.grid(module, module.DEFAULT, {})
+
+
+def test_going_on_without_the_compiler_that_it_takes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "_version", lambda package: "1.0")
+    options = {**NOTHING, "suite": "remat-absent", "preset": "smoke", "out": tmp_path}
+    folder, request = spec.new(options)
+    assert spec.resume({**NOTHING, "resume": folder}) == (folder, request)
+    monkeypatch.setattr(targets, "_version", lambda package: None)
+    with pytest.raises(CaseError, match="its compiler is not installed"):
+        spec.resume({**NOTHING, "resume": folder})
+
+
+@pytest.mark.parametrize("name", ["a/b", "/abs", "a/", "..", ".", "../up", "n" * 256, "é" * 128])
+def test_a_name_is_the_name_of_a_folder(tmp_path, name):
+    with pytest.raises(
+        CaseError, match="must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
+    ):
+        spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path / "out", "name": name})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [{"name": "a\udcff"}, {"name": "run", "out": "a\udcff"}])
+def test_a_folder_that_is_no_text_is_refused(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    where |= {"out": Path(where["out"])} if "out" in where else {}
+    with pytest.raises(CaseError, match=r"folder '.*a\\udcff.*': must be text in UTF-8"):
+        spec.new({**NOTHING, "suite": "remat", "preset": "smoke", **where})
+    assert list(tmp_path.iterdir()) == []
+
+
+def made(tmp_path):
+    return spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "run"})
+
+
+def test_going_on_is_with_what_was_asked_for(tmp_path):
+    folder, request = made(tmp_path)
+    assert spec.resume({**NOTHING, "resume": folder}) == (folder, request)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("depth", [4]), ("seed", [0]), ("strategy", ["all"]), ("suite", "remat"), ("preset", "smoke")),
+        *(
+            ("rounds", 1),
+            ("steps", 0),
+            ("timeout", 5.0),
+            ("memory_limit", 1),
+            ("name", "x"),
+            ("out", "x"),
+            ("compiler_default", True),
+        ),
+    ],
+)
+def test_going_on_with_something_else_is_refused(tmp_path, option, value):
+    folder, _ = made(tmp_path)
+    with pytest.raises(CaseError) as raised:
+        spec.resume({**NOTHING, "resume": folder, option: value})
+    named = "suite" if option == "suite" else f"--{option.replace('_', '-')}"
+    assert str(raised.value) == f"--resume goes on with the run as it was asked for: give no {named} with it"
+
+
+@pytest.mark.parametrize("text", ["{}", '{"cases": 3}', '{"cases": [{"kind": "fft"}]}', '{"cases": [], "colour": 1}'])
+def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
+    folder, _ = made(tmp_path)
+    (folder / store.MANIFEST).write_text(text)
+    with pytest.raises(store.StoreError, match=f"cannot read {folder / store.MANIFEST}: "):
+        spec.resume({**NOTHING, "resume": folder})
+
+
+def test_every_axis_of_a_case_has_an_option():
+    offered = {option.name for option in main.run.params}
+    every = {axis for kind in cases.KINDS.values() for axis in cases.axes(kind)}
+    assert every - {"compiler"} == set(spec.AXES) <= offered
+    assert {"compiler_default", *spec.HOW} <= offered
