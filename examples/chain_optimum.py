@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from artifex_bench import remat_to_budget
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import Target, target
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.measure.rates import Roofline
@@ -96,7 +96,7 @@ def main() -> None:
     shape = jax.ShapeDtypeStruct
     weights = [(shape((a, a), jnp.float32), shape((a, b), jnp.float32)) for a, b in itertools.pairwise(widths)]
     args = weights, shape((given.batch, widths[0]), jnp.float32)
-    here = target(ATTACHED)
+    here = target(LOCAL)
     counting = Target(here.name, COUNT, here.build)
 
     def figures(loss: Callable[..., Any]) -> tuple[int, float]:

@@ -19,11 +19,11 @@ import numpy as np
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.stats import bootstrap_ratios, pooled_median
 from artifex_bench.integrations.benchmark import measure
 from artifex_bench.report.frame import by_case, groups
-from artifex_bench.sweep.scheduler import Request
-from artifex_bench.targets import stored
+from artifex_bench.targets import parse_target
 
 BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")
 FRACTIONS = ("0.1", "0.25", "0.5", "0.75")
@@ -42,13 +42,13 @@ def main() -> None:
     shape = {name: getattr(given, name) for name in ("model", *sizes, "dtype")}
     for target in given.target.split(","):
         for layers in given.layers.split(","):
-            compare({**shape, "layers": layers, "target": stored(target)}, given.rounds, given.steps)
+            compare({**shape, "layers": layers, "target": parse_target(target)}, given.rounds, given.steps)
 
 
 def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
     """Print the tables of one shape."""
     by_hand = sweep(shape, BY_HAND, 1, 0)  # compiled only: the budgets that are to be met
-    peaks = {name: int(visits[0].value("compiled_peak_bytes") or 0) for name, visits in by_hand.items()}
+    peaks = {name: int(jobs[0].value("compiled_peak_bytes") or 0) for name, jobs in by_hand.items()}
     at = {name: f"budget-{peak}" for name, peak in peaks.items() if name in BY_HAND}
     found = sweep(shape, (*BY_HAND, *(f"budget-{f}" for f in FRACTIONS), *at.values()), rounds, steps)
     print(f"\n### {' '.join(f'{axis}={value}' for axis, value in shape.items())}\n")
@@ -72,21 +72,21 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
 
 
 def sweep(shape: dict[str, object], strategies: Sequence[str], rounds: int, steps: int) -> dict[str, list[Record]]:
-    """{strategy: the records of its visits}; the reference `none` comes along."""
+    """{strategy: the records of its jobs}; the reference `none` comes along."""
     grid = cases.with_references(cases.grid(RematCase, **shape, strategy=list(strategies)))
-    records = measure(Request("memory_budget", grid, rounds, steps))
-    return {case.strategy: visits for case, visits in by_case(records).items() if isinstance(case, RematCase)}
+    records = measure(RunSpec("memory_budget", grid, rounds, steps))
+    return {case.strategy: jobs for case, jobs in by_case(records).items() if isinstance(case, RematCase)}
 
 
-def row(budget: str, visits: list[Record], plain: list[Record]) -> str:
+def row(budget: str, jobs: list[Record], plain: list[Record]) -> str:
     """A budget and what came of it."""
-    asked = visits[0].get("budget_bytes")
+    asked = jobs[0].get("budget_bytes")
     if asked is None:
-        return f"| {budget} | {visits[0].status}: {visits[0].reason} |"
+        return f"| {budget} | {jobs[0].status}: {jobs[0].reason} |"
     plan = asked.detail
-    met = (visits[0].value("compiled_peak_bytes") or np.inf) <= asked.values[0]
+    met = (jobs[0].value("compiled_peak_bytes") or np.inf) <= asked.values[0]
     predicted = mib(plan["predicted_peak"]) if plan["predicted_peak"] else "–"
-    peak, recomputed, step = told(visits, plain)
+    peak, recomputed, step = told(jobs, plain)
     cells = [
         budget,
         mib(asked.values[0]),
@@ -99,23 +99,23 @@ def row(budget: str, visits: list[Record], plain: list[Record]) -> str:
     return f"| {' | '.join([*cells, recomputed, step])} |"
 
 
-def told(visits: list[Record], plain: list[Record]) -> list[str]:
+def told(jobs: list[Record], plain: list[Record]) -> list[str]:
     """Compiled peak, FLOPs on top of the plain step's, and the median step."""
     peak, flops, model = (
-        visits[0].value("compiled_peak_bytes"),
-        visits[0].value("gradient_flops"),
+        jobs[0].value("compiled_peak_bytes"),
+        jobs[0].value("gradient_flops"),
         plain[0].value("gradient_flops"),
     )
     if peak is None or flops is None or model is None:
-        return [visits[0].status, "–", "–"]
-    step = seconds(visits)
+        return [jobs[0].status, "–", "–"]
+    step = seconds(jobs)
     return [mib(peak), f"{flops / model - 1:+.1%}", f"{1e3 * step:.1f} ms" if step else "–"]
 
 
-def seconds(visits: list[Record]) -> float | None:
+def seconds(jobs: list[Record]) -> float | None:
     """The median step, or the estimate of it for a device that is not there."""
-    steps = groups(visits, "step_seconds")
-    return pooled_median(steps) if steps else visits[0].value("estimated_step_seconds")
+    steps = groups(jobs, "step_seconds")
+    return pooled_median(steps) if steps else jobs[0].value("estimated_step_seconds")
 
 
 def compared(mine: list[Record], theirs: list[Record]) -> list[str]:

@@ -23,7 +23,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from artifex_bench.execution.fork_server import Template
+from artifex_bench.core import run_spec
+from artifex_bench.execution.fork_server import ForkServer
 from artifex_bench.execution.local import environment, measure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +107,7 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
     plant_slowdown(trees["slow"], slowdown)
     plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
     os.chdir(scratch)  # what is imported is a copy's, and not what lies here
-    workers = {name: Template({**environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
+    workers = {name: ForkServer({**environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
     found: Counter[tuple[str, str]] = Counter()
     alarmed: Counter[str] = Counter()
     for pair in range(1, pairs + 1):
@@ -123,21 +124,22 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
         print(f"{kind}: a change in {alarmed[kind]} of {pairs} pairs" + (f" ({each})" if each else ""))
 
 
-def in_turn(runs: dict[str, Path], workers: dict[str, Template], rounds: int) -> None:
+def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) -> None:
     """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
     from artifex_bench.core import store
     from artifex_bench.suites import remat
-    from artifex_bench.sweep import scheduler, spec
+    from artifex_bench.sweep import spec
 
-    visits = {}
+    jobs = {}
     for name, folder in runs.items():
-        request = scheduler.Request("remat", spec.grid(remat, "smoke", {}), 1 if name == "memory" else rounds, STEPS)
-        store.create(folder, scheduler.to_json(request))
-        visits[name] = request.visits(folder)
-    for row in itertools.zip_longest(*visits.values()):
-        for name, visit in zip(visits, row, strict=True):
-            if visit is not None:
-                record = measure(visit, store.log_path(runs[name], visit.key), workers[name].fork)
+        cases = spec.preset_cases(remat, "smoke", {})
+        asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
+        store.create(folder, run_spec.to_json(asked))
+        jobs[name] = asked.jobs(folder)
+    for row in itertools.zip_longest(*jobs.values()):
+        for name, job in zip(jobs, row, strict=True):
+            if job is not None:
+                record = measure(job, store.log_path(runs[name], job.key), workers[name].fork)
                 store.append(runs[name], record)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from chain_optimum import COUNT, FRACTIONS
 
 from artifex_bench import remat_to_budget
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import Target, target
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.planner.derivative import graph_of
@@ -183,7 +183,7 @@ def main() -> None:
     given = parser.parse_args()
     stages, weights = resnet50()
     image = jax.ShapeDtypeStruct((given.batch, given.side, given.side, 3), jnp.float32)
-    here = target(ATTACHED)
+    here = target(LOCAL)
     counting = Target(here.name, COUNT, here.build)
 
     def marked(weights: Sequence[Any], x: jax.Array) -> jax.Array:

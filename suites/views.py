@@ -95,17 +95,18 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     one list a process, without those that were contended where enough others are left.
     """
     from artifex_bench import suites
+    from artifex_bench.core.run_spec import RunSpec
     from artifex_bench.integrations import benchmark
     from artifex_bench.report.frame import by_case, calmed, frame, groups
     from artifex_bench.sweep import spec
-    from artifex_bench.sweep.scheduler import Request
 
     module = suites.load(suite)
-    records = calmed(benchmark.measure(Request(suite, spec.grid(module, preset, {}), **module.SETTINGS[preset])))
+    cases_asked = spec.preset_cases(module, preset, {})
+    records = calmed(benchmark.measure(RunSpec(suite, cases_asked, **module.SETTINGS[preset])))
     found: dict[str, dict[Key, Row]] = {}
-    for (case, visits), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
+    for (case, rounds), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
             figures = {str(name): value for name, value in row.items()}
-            figures |= {"case": cases.to_json(case), "step_seconds": groups(visits, "step_seconds")}
+            figures |= {"case": cases.to_json(case), "step_seconds": groups(rounds, "step_seconds")}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from artifex_bench.core.case import RematCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement, Record
 
 SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
@@ -39,7 +39,7 @@ def measured(
     recomputed: float = 0,
     flops: float = 900,
 ) -> tuple[Measurement, ...]:
-    """What an ok visit brings back; `recomputed` beside 900 model FLOPs, `peak` with 1000 bytes of arguments."""
+    """What an ok job brings back; `recomputed` beside 900 model FLOPs, `peak` with 1000 bytes of arguments."""
     timed = [taken("step_seconds", *steps)] if steps else [Measurement("step_seconds", "seconds", note="compile only")]
     return (
         taken("residual_bytes", residual),
@@ -60,16 +60,16 @@ def record(which: RematCase | str = "none", status: str = "ok", **fields: Any) -
     return Record(found, fields.pop("round", 0), status, **fields)
 
 
-def backend(log: list[str], statuses: dict[str, str] | None = None) -> Callable[[Visit, Path], Record]:
+def backend(log: list[str], statuses: dict[str, str] | None = None) -> Callable[[Job, Path], Record]:
     """Measures nothing: writes `strategy round` into `log`; the statuses of strategies that do not end ok."""
 
-    def measure(visit: Visit, path: Path) -> Record:
-        log.append(f"measure {visit.case.strategy} {visit.round}")
+    def measure(job: Job, path: Path) -> Record:
+        log.append(f"measure {job.case.strategy} {job.round}")
         path.write_text("what the process printed\n")
-        return record(visit.case, (statuses or {}).get(visit.case.strategy, "ok"), round=visit.round)
+        return record(job.case, (statuses or {}).get(job.case.strategy, "ok"), round=job.round)
 
     return measure
 
 
-def ignore(visit: Visit, found: Record | None) -> None:
+def ignore(job: Job, found: Record | None) -> None:
     """Shows nothing."""

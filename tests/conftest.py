@@ -7,7 +7,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from artifex_bench.execution import BACKENDS, Backend
+from artifex_bench.execution.executors import EXECUTORS, Executor
 from tests.build import backend
 
 # Few examples and no deadline: the suite proves the same on a busy machine, only later.
@@ -34,7 +34,7 @@ def fake(monkeypatch):
     log: list[str] = []
 
     def put(statuses=None, measure=None):
-        monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure or backend(log, statuses)))
+        monkeypatch.setitem(EXECUTORS, "local", Executor("fake", measure or backend(log, statuses)))
         return log
 
     put()

@@ -42,7 +42,7 @@ def compiled(case: RematCase) -> results.Compiled:
 
 @functools.cache
 def record(case: RematCase) -> Record:
-    """What a compile-only visit records."""
+    """What a compile-only job records."""
     from artifex_bench.remat.measure.probes import take
 
     return Record(case, 0, "ok", measurements=(*take("traced", traced(case)), *take("compiled", compiled(case))))

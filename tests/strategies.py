@@ -1,13 +1,13 @@
-"""Hypothesis strategies for cases, measurements, records, visits and requests."""
+"""Hypothesis strategies for cases, measurements, records, jobs and requests."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from artifex_bench.core.case import ATTACHED, COMPILERS, DTYPES, LAYERS, OPTIMIZERS, REMAT3, STEPS, RematCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.case import COMPILERS, DTYPES, LAYERS, LOCAL, OPTIMIZERS, REMAT3, STEPS, RematCase
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import DETAILS, ENVIRONMENT, LARGEST, STATUSES, Agreement, Measurement, Record, Verdict
-from artifex_bench.sweep.scheduler import Request
+from artifex_bench.core.run_spec import RunSpec
 
 counts = st.integers(1, 2**40)
 words = st.text(min_size=1, max_size=20).filter(str.strip)
@@ -38,7 +38,7 @@ cases = st.builds(
     optimizer=st.sampled_from(OPTIMIZERS),
     compiler=st.sampled_from(COMPILERS),
     seed=st.integers(0, 2**32 - 1),
-    target=st.sampled_from((ATTACHED, "tpu:v5e", "gpu:h100")),
+    target=st.sampled_from((LOCAL, "tpu:v5e", "gpu:h100")),
     mesh=st.none() | st.sampled_from(("data=8", "data=4,fsdp=2", "tensor=2")),
     remat3=st.sampled_from(REMAT3),
 )
@@ -60,8 +60,8 @@ records = st.builds(
     st.text(max_size=25),
     errors,
 )
-visits = st.builds(
-    Visit,
+jobs = st.builds(
+    Job,
     cases,
     st.integers(0, 9),
     st.integers(0, 99),
@@ -70,7 +70,7 @@ visits = st.builds(
     st.none() | words,
 )
 requests = st.builds(
-    Request,
+    RunSpec,
     st.sampled_from(("remat", "chen")),
     st.lists(cases, min_size=1, max_size=3).map(tuple),
     st.integers(1, 9),

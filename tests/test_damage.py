@@ -11,9 +11,10 @@ import pytest
 from artifex_bench.advice.remat import advise, words
 from artifex_bench.core import case as cases
 from artifex_bench.core import record as records
-from artifex_bench.core import stats, store
+from artifex_bench.core import run_spec, stats, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, RematCase
 from artifex_bench.core.record import Agreement, Measurement, Record, RecordError, Verdict
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import compare
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
@@ -21,7 +22,6 @@ from artifex_bench.report.tables import markdown
 from artifex_bench.report.text import json_rows
 from artifex_bench.sweep import scheduler
 from artifex_bench.sweep.batch_search import Search
-from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, sketch, taken
 from tests.damage import changed
 
@@ -139,23 +139,23 @@ def test_trials_are_counted_in_whole_numbers(count):
 
 
 REQUESTS = [
-    Request("remat", (case("none"), case("all", mesh="data=2")), memory_limit=2**30),
-    Request("checkpoint", (CheckpointCase(),)),
-    Request("fault", (FaultCase(),)),
-    Request("max-batch", (case("none"),), search=Search(2**30)),
+    RunSpec("remat", (case("none"), case("all", mesh="data=2")), memory_limit=2**30),
+    RunSpec("checkpoint", (CheckpointCase(),)),
+    RunSpec("fault", (FaultCase(),)),
+    RunSpec("max-batch", (case("none"),), search=Search(2**30)),
 ]
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=[one.suite for one in REQUESTS])
 def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path):
-    store.create(tmp_path / "run", scheduler.to_json(request_))
+    store.create(tmp_path / "run", run_spec.to_json(request_))
     manifest = tmp_path / "run" / store.MANIFEST
-    assert scheduler.requested(tmp_path / "run") == request_
+    assert run_spec.load_run_spec(tmp_path / "run") == request_
     refused = 0
     for path, value, damaged in changed(json.loads(manifest.read_text())):
         manifest.write_text(json.dumps(damaged))
         try:
-            found = scheduler.requested(tmp_path / "run")
+            found = run_spec.load_run_spec(tmp_path / "run")
         except store.StoreError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1, (path, value)
@@ -166,7 +166,7 @@ def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path
 
 
 def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
-    data = scheduler.to_json(Request("remat", (RematCase(), RematCase(depth=8))))
+    data = run_spec.to_json(RunSpec("remat", (RematCase(), RematCase(depth=8))))
     for change, message in (
         ({"rounds": "two"}, "rounds 'two': must be a whole number"),
         ({"rounds": 0}, "rounds 0: must be from 1 to 1e+06"),
@@ -186,7 +186,7 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
         ),
     ):
         with pytest.raises(ValueError) as refused:
-            scheduler.from_json({**data, **change})
+            run_spec.from_json({**data, **change})
         assert str(refused.value).startswith(message)
 
 

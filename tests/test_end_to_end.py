@@ -90,7 +90,7 @@ def test_a_finished_run_is_reported_and_resumed_without_measuring(smoke):
     bench("report", str(folder), "--no-plots")
     assert (folder / "table.md").read_text() == table
     _, told = bench("run", "--resume", str(folder))
-    assert told.startswith("0 visits")
+    assert told.startswith("0 jobs")
     assert (folder / "records.jsonl").read_text() == records
 
 

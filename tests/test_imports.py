@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from artifex_bench import suites
-from artifex_bench.core import store
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
+from artifex_bench.core import run_spec, store
+from artifex_bench.core.run_spec import RunSpec
 from tests.build import measured, record
 
 ROOT = Path(__file__).parent.parent
@@ -94,8 +93,8 @@ def test_commands_that_measure_nothing_start_without_jax(arguments):
 
 
 def test_a_report_is_made_without_jax(tmp_path):
-    request = Request("remat", (record().case,))
-    store.create(tmp_path / "run", scheduler.to_json(request))
+    request = RunSpec("remat", (record().case,))
+    store.create(tmp_path / "run", run_spec.to_json(request))
     store.append(tmp_path / "run", record(measurements=measured()))
     assert loaded(COMMAND.format(arguments=["report", str(tmp_path / "run"), "--no-plots"])) == []
     assert (tmp_path / "run" / "table.md").exists()

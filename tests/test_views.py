@@ -60,7 +60,7 @@ def test_asv_skips_a_case_that_did_not_end_well():
 
 
 def test_the_parameters_are_the_cases_of_the_preset():
-    cases = spec.grid(suites.load("remat"), "asv", {})
+    cases = spec.preset_cases(suites.load("remat"), "asv", {})
     for grid in PRESETS["asv"]:
         view = asv_view("remat", "asv", grid)
         wanted = {tuple(getattr(case, axis) for axis in AXES) for case in cases if case.model == grid["model"]}

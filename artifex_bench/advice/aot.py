@@ -11,12 +11,12 @@ import pandas as pd
 
 from artifex_bench.advice.choice import PEAK, Advice, choose, nothing
 from artifex_bench.core import units
-from artifex_bench.core.case import ATTACHED, CaseError
+from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS
 from artifex_bench.core.units import there
 from artifex_bench.report.planned import fits_larger_pool, pool_note
 from artifex_bench.report.remat import recomputed
-from artifex_bench.targets import ASKED, LARGEST_POOL_SHARE, POOL_VARIABLE, describe, stored
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, describe, parse_target
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
 
@@ -52,11 +52,12 @@ def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
     """The rows of that target. Raises CaseError when there is none of that name, or the run has none of its cases:
     peaks of another device say nothing of it.
     """
-    if target != ASKED:
+    target = parse_target(target)
+    if target != LOCAL:
         describe(target)
-    found = table[table.target == stored(target)]
+    found = table[table.target == target]
     if found.empty:
-        has = ", ".join(dict.fromkeys(table.target.replace(ATTACHED, ASKED)))
+        has = ", ".join(dict.fromkeys(table.target))
         raise CaseError(f"target {target!r}: the run has none of its cases, only of {has}; run with --target {target}")
     return found
 

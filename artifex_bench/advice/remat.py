@@ -16,7 +16,7 @@ from artifex_bench.advice.choice import PEAK, Advice, choose, nothing
 from artifex_bench.checkpoint_io.formats import SAVERS
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.core import units
-from artifex_bench.core.case import ATTACHED, CaseError
+from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.units import there
 from artifex_bench.report import checkpoint, remat
 from artifex_bench.report.text import plain
@@ -56,10 +56,10 @@ def advise(
             raise CaseError(f"--{name}: means nothing to a {kind} run: valid are {valid}")
     if kind == "remat":
         table = table if target is None else of_target(table, target)
-        ran = (table.target == ATTACHED).any()
+        ran = (table.target == LOCAL).any()
         timed = table.step_seconds.notna().any()
         if memory_budget is None and time_budget is None and ran and timed:
-            others = " or --target" if (table.target != ATTACHED).any() else ""
+            others = " or --target" if (table.target != LOCAL).any() else ""
             raise CaseError(f"a remat run needs a budget: give --memory-budget (8GiB), --time-budget (1.1x){others}")
         if time_budget is not None and ran and not timed:
             raise CaseError(
@@ -69,7 +69,7 @@ def advise(
             raise CaseError(f"target {table.target.iloc[0]!r}: {NO_TIMES}")
         return [
             _strategy(title, rows, memory_budget, time_budget)
-            if rows.target.iloc[0] == ATTACHED
+            if rows.target.iloc[0] == LOCAL
             else fitting(title, rows, memory_budget, time_budget)
             for title, rows in remat.shapes(table)
         ]

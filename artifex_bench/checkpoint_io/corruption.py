@@ -17,7 +17,7 @@ from artifex_bench.checkpoint_io.save_restore import skip_without
 from artifex_bench.checkpointing.faults import inject
 from artifex_bench.compat import finish_failed_reads
 from artifex_bench.core.case import FaultCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 
 # name -> (unit, source, what it is)
@@ -28,14 +28,14 @@ PROBES = {
 }
 
 
-def measure(visit: Visit) -> Iterator[Measurement]:
+def measure(job: Job) -> Iterator[Measurement]:
     """The outcomes of the case's trials; their sum is the number of trials. Raises Skip as checkpoint cases do."""
-    case = visit.case
+    case = job.case
     assert isinstance(case, FaultCase)
     skip_without(case)
     finish_failed_reads()  # restores fail here by the hundred
-    with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
-        outcomes, silent = _trials(case, Path(scratch), visit.round * case.trials)
+    with tempfile.TemporaryDirectory(dir=job.scratch, ignore_cleanup_errors=True) as scratch:
+        outcomes, silent = _trials(case, Path(scratch), job.round * case.trials)
     for name, count in outcomes.items():
         unit, source, _ = PROBES[name]
         yield Measurement(name, unit, (count,), source, detail={"damage": silent} if name == "silent_trials" else {})

@@ -17,7 +17,7 @@ import numpy as np
 
 from artifex_bench.checkpoint_io import formats, state
 from artifex_bench.core.case import CheckpointCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.core.skip import Skip
 from artifex_bench.targets import local
@@ -39,13 +39,13 @@ PROBES = {
 }
 
 
-def measure(visit: Visit) -> Iterator[Measurement]:
+def measure(job: Job) -> Iterator[Measurement]:
     """The measurements of a case. Raises Skip where something that it needs is not there."""
-    case = visit.case
+    case = job.case
     assert isinstance(case, CheckpointCase)
     skip_without(case)
-    with tempfile.TemporaryDirectory(dir=visit.scratch, ignore_cleanup_errors=True) as scratch:
-        taken = _repeat(case, Path(scratch), max(1, visit.steps))
+    with tempfile.TemporaryDirectory(dir=job.scratch, ignore_cleanup_errors=True) as scratch:
+        taken = _repeat(case, Path(scratch), max(1, job.steps))
         taken |= _train(case, Path(scratch, "training"))
     for name, values in taken.items():
         unit, source, _ = PROBES[name]

@@ -14,7 +14,7 @@ import click
 
 from artifex_bench.cli.params import MEMORY, MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
 from artifex_bench.core import case as cases
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
 from artifex_bench.report.text import plain
 
@@ -114,9 +114,9 @@ def warn_if_untested() -> None:
 @click.option("--fault", type=Listed(), help="flip_bit, zero_block, truncate, delete.")
 @click.option("--trials", type=Listed(int), help="Of each fault.")
 @click.option("--compiler-default", is_flag=True, help="Compile as plain jit does, even where that undoes remat (CPU).")
-@click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, visited in turn (A B C A B C).")
+@click.option("--rounds", type=click.IntRange(1), help="Fresh processes a case, measured in turn (A B C A B C).")
 @click.option("--steps", type=click.IntRange(0), help="Timed steps a process; 0 compiles only.")
-@click.option("--timeout", type=SECONDS, help="Of a visit.  [default: 600]")
+@click.option("--timeout", type=SECONDS, help="Of a job.  [default: 600]")
 @click.option(
     "--memory-limit",
     type=MEMORY,
@@ -131,19 +131,19 @@ def warn_if_untested() -> None:
 def run(**options: Any) -> None:
     """Measure the cases of SUITE (remat, remat-absent, chen, papers, checkpoint, fault).
 
-    Every visit is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
+    Every job is a fresh process and gives one record. Axes take lists (--depth 4,8) and replace those of the
     preset; every combination is a case.
     """
     from artifex_bench.cli import progress
-    from artifex_bench.sweep import scheduler, spec
+    from artifex_bench.sweep.spec import new_run, resume_run
 
     warn_if_untested()
-    folder, request = spec.resume(options) if options["resume"] else spec.new(options)
-    if request.suite == scheduler.PROFILE:
+    folder, spec = resume_run(options) if options["resume"] else new_run(options)
+    if spec.suite == run_spec.PROFILE:
         from artifex_bench.cli import profiling
 
-        sys.exit(profiling.run(request, folder, options["across"]))
-    sys.exit(progress.run(request, folder, options["across"]))
+        sys.exit(profiling.run(spec, folder, options["across"]))
+    sys.exit(progress.run(spec, folder, options["across"]))
 
 
 _PROFILE = {*cases.axes(cases.RematCase), "compiler_default", "steps", "timeout", "memory_limit", "out", "name"}
@@ -156,11 +156,11 @@ def profile(**options: Any) -> None:
     One value an axis; of --strategy one, or two to see side by side what the second removes.
     """
     from artifex_bench.cli import profiling
-    from artifex_bench.sweep import spec
+    from artifex_bench.sweep.spec import profile_run
 
     warn_if_untested()
-    folder, request = spec.profile(options)
-    sys.exit(profiling.run(request, folder))
+    folder, spec = profile_run(options)
+    sys.exit(profiling.run(spec, folder))
 
 
 _MAX_BATCH = _PROFILE - {"batch", "steps", "timeout"}
@@ -178,11 +178,11 @@ def max_batch(**options: Any) -> None:
     apart (or --multiple-of), or 1 % where that is more.
     """
     from artifex_bench.cli import progress
-    from artifex_bench.sweep import spec
+    from artifex_bench.sweep.spec import max_batch_run
 
     warn_if_untested()
-    folder, request = spec.max_batch(options)
-    sys.exit(progress.run(request, folder))
+    folder, spec = max_batch_run(options)
+    sys.exit(progress.run(spec, folder))
 
 
 @main.command()
@@ -194,9 +194,7 @@ def max_batch(**options: Any) -> None:
 @click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="The same, of a checkpoint run.  [default: 4h]")
 def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run anew, from its records alone."""
-    from artifex_bench.sweep import scheduler
-
-    suite = scheduler.requested(folder).suite
+    suite = run_spec.load_run_spec(folder).suite
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
         raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
@@ -304,9 +302,8 @@ def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     from artifex_bench.advice import remat as advice
     from artifex_bench.cli import progress
     from artifex_bench.report.frame import load_run
-    from artifex_bench.sweep import scheduler
 
-    _check_told(folder, scheduler.requested(folder).suite)
+    _check_told(folder, run_spec.load_run_spec(folder).suite)
     found = advice.advise(load_run(folder), **budgets)
     progress.tell_left(folder)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from artifex_bench import suites
 from artifex_bench.checkpoint_io.formats import SAVERS
 from artifex_bench.checkpointing.faults import FAULTS
-from artifex_bench.execution import BACKENDS
+from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
@@ -28,7 +28,7 @@ def sections() -> dict[str, dict[str, str]]:
         },
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
         "targets": {
-            "cpu": "the attached device, whatever it is: cases are run on it",
+            "local": "the device that JAX finds here: cases run on it (cpu is another name of it where that is a CPU)",
             **{
                 name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
                 + ", ".join(found.topologies[1:])
@@ -39,7 +39,7 @@ def sections() -> dict[str, dict[str, str]]:
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
         "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
         "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
-        "backends": {name: backend.summary for name, backend in BACKENDS.items()},
+        "backends": {name: backend.summary for name, backend in EXECUTORS.items()},
     }
 
 

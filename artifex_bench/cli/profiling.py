@@ -1,4 +1,4 @@
-"""The command `profile`: one case or two, each visited once in a process of its own, told and written."""
+"""The command `profile`: one case or two, each measured once in a process of its own, told and written."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 from artifex_bench.cli.progress import print_status, show_grids
 from artifex_bench.core import store
 from artifex_bench.core.case import RematCase, label
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
-from artifex_bench.execution import BACKENDS
+from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.memory_profile import tables
 from artifex_bench.report.text import plain
 from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 
 
-def run(request: Request, folder: Path, across: bool = False) -> int:
-    """Profile the request's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
+def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
+    """Profile the spec's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
 
-    def measure(visit: Visit, log: Path) -> Record:
-        print_status(f"profiling {label(visit.case)}")
-        trace = case_folder(folder, visit) / "trace"
+    def measure(job: Job, log: Path) -> Record:
+        print_status(f"profiling {label(job.case)}")
+        trace = case_folder(folder, job) / "trace"
         trace.mkdir(parents=True, exist_ok=True)
         # a compiled program that comes from a cache may have lost its buffer assignment
-        visit = dataclasses.replace(visit, profile=str(trace.resolve()), cache=None)
-        return BACKENDS[request.backend].measure(visit, log)
+        job = dataclasses.replace(job, profile=str(trace.resolve()), cache=None)
+        return EXECUTORS[spec.executor].measure(job, log)
 
     try:
-        records = scheduler.sweep(request, folder, measure, lambda visit, record: None, across=across)
+        records = scheduler.sweep(spec, folder, measure, lambda job, record: None, across=across)
     except KeyboardInterrupt:
         tell(store.load(folder), folder)
         print_status(f"stopped: go on with artifex-bench run --resume {folder}")
@@ -42,7 +42,7 @@ def run(request: Request, folder: Path, across: bool = False) -> int:
     return 1 if any(record.status != "skipped" for record in fell) else 0
 
 
-def case_folder(folder: Path, of: Visit | Record) -> Path:
+def case_folder(folder: Path, of: Job | Record) -> Path:
     """The folder of a case: its strategy's name, without what a file system may not have."""
     assert isinstance(of.case, RematCase)
     return folder / re.sub(r"[^A-Za-z0-9._+-]", "_", of.case.strategy)[-200:]

@@ -11,43 +11,43 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import label, runs
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
-from artifex_bench.execution import BACKENDS
+from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.report import comparison, planned, text
 from artifex_bench.report.text import plain
 from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 
 AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
 
 
-def run(request: Request, folder: Path, across: bool = False) -> int:
+def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     """Make the sweep (`across`: see `scheduler.sweep`), then its report; the exit code: 0 fine, 1 a case failed, 130
     interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
-    backend = BACKENDS[request.backend]
-    left = scheduler.left(request, folder, store.load(folder))
-    made = f"{len(left)} visits ({len(request.cases)} cases, {request.rounds} rounds)"
-    made = made if request.search is None else f"{len(request.cases)} searches for the largest batch"
+    backend = EXECUTORS[spec.executor]
+    left = scheduler.left(spec, folder, store.load(folder))
+    made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
+    made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
     _print_line(console, f"{made} into {folder}")
     try:
-        if request.search is None:
-            with _Shown(console, len(left), request.rounds) as shown:
-                records = scheduler.sweep(request, folder, backend.measure, shown, backend.stop, across)
+        if spec.search is None:
+            with _Shown(console, len(left), spec.rounds) as shown:
+                records = scheduler.sweep(spec, folder, backend.measure, shown, backend.stop, across)
         else:
-            records = scheduler.search(request, folder, backend.measure, _show_batch, backend.stop, across)
+            records = scheduler.search(spec, folder, backend.measure, _show_batch, backend.stop, across)
     except KeyboardInterrupt:
         _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130
     except store.StoreError as error:
         _print_line(console, f"Error: {error}. To go on: artifex-bench run --resume {folder}")
         return 1
-    return _conclude(folder, request.suite, records, console)
+    return _conclude(folder, spec.suite, records, console)
 
 
 def _conclude(folder: Path, suite: str, records: list[Record], console: Console) -> int:
@@ -63,7 +63,7 @@ def _conclude(folder: Path, suite: str, records: list[Record], console: Console)
 
 
 class _Shown:
-    """Shows visits as they begin and end."""
+    """Shows jobs as they begin and end."""
 
     def __init__(self, console: Console, total: int, rounds: int):
         self._console, self._total, self._rounds, self._done = console, total, rounds, 0
@@ -87,9 +87,9 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def __call__(self, visit: Visit, record: Record | None) -> None:
-        told = self._rounds > 1 and runs(visit.case)  # what is only compiled is visited once
-        name = label(visit.case) + (f" round {visit.round + 1}/{self._rounds}" if told else "")
+    def __call__(self, job: Job, record: Record | None) -> None:
+        told = self._rounds > 1 and runs(job.case)  # what is only compiled is measured once
+        name = label(job.case) + (f" round {job.round + 1}/{self._rounds}" if told else "")
         if record is None:
             self._bar.update(self._task, description=plain(name))
             return
@@ -112,10 +112,10 @@ def _outcome(record: Record) -> str:
 
 
 def tell_left(folder: Path) -> int:
-    """Say how many visits of a run are still to be made, and return it: they may change what is told of it."""
-    left = len(scheduler.left(scheduler.requested(folder), folder, store.load(folder)))
+    """Say how many jobs of a run are still to be made, and return it: they may change what is told of it."""
+    left = len(scheduler.left(run_spec.load_run_spec(folder), folder, store.load(folder)))
     if left:
-        told = f"{folder} is unfinished: {left} visits are still to be made, and may change this"
+        told = f"{folder} is unfinished: {left} jobs are still to be made, and may change this"
         print_status(f"{told}. To go on: artifex-bench run --resume {folder}")
     return left
 

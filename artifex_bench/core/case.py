@@ -25,7 +25,7 @@ RESTORES = ("same", "reshard", "partial")
 CACHES = ("warm", "cold")
 CONTENTS = ("random", "trained", "zeros")
 MESH = ("data", "fsdp", "tensor")  # what is split along an axis of a mesh, in the order of its devices
-ATTACHED = "attached"  # the target that every machine has: the device that JAX finds there
+LOCAL = "local"  # the target that every machine has: the device that JAX finds here
 
 
 class CaseError(ValueError):
@@ -60,7 +60,7 @@ class RematCase:
     optimizer: str = "adam"
     compiler: str = "faithful"
     seed: int = 0
-    target: str = ATTACHED
+    target: str = LOCAL
     mesh: str | None = None
     remat3: str = "off"
 
@@ -76,6 +76,8 @@ class RematCase:
         check_choice("remat3", self.remat3, REMAT3)
         for axis in (*self.leading, "target"):
             _check_name(axis, getattr(self, axis))
+        if self.target == "attached":  # its name in files of version 0.1
+            object.__setattr__(self, "target", LOCAL)
         object.__setattr__(self, "mesh", ",".join(f"{a}={n}" for a, n in mesh_axes(self.mesh).items()) or None)
 
     @property
@@ -258,7 +260,7 @@ def label(case: Case) -> str:
 
 def runs(case: Case) -> bool:
     """Whether the case is run here, or only compiled for a device that is not there."""
-    return getattr(case, "target", ATTACHED) == ATTACHED
+    return getattr(case, "target", LOCAL) == LOCAL
 
 
 def reference(case: Case) -> Case:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.core.record import Record
 
 COMPARED = ("python", "versions", "platform", "device", "devices", "cpu", "cores", "system", "flags")
@@ -47,7 +47,7 @@ def changed_settings(records: Sequence[Record], record: Record) -> dict[str, tup
 
 def _comparable_key(record: Record) -> tuple[Any, ...]:
     case: Any = record.case
-    return getattr(case, "model", None), getattr(case, "target", ATTACHED), getattr(case, "devices", 1)
+    return getattr(case, "model", None), getattr(case, "target", LOCAL), getattr(case, "devices", 1)
 
 
 def changed_versions(records: Sequence[Record]) -> dict[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A visit: one case to be measured once in a process of its own, and how. No JAX."""
+"""A job: one case to be measured once in a process of its own, and how. No JAX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHOLE, SEARCH, REST = "whole", "search", "rest"
 
 
 @dataclass(frozen=True)
-class Visit:
+class Job:
     """`steps` timed steps; `timeout` in seconds; `memory_limit` in bytes of process memory (None: no limit).
 
     Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
@@ -36,27 +36,27 @@ class Visit:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key of the record that this visit will give."""
+        """The key of the record that this job will give."""
         return cases.case_id(self.case), self.round
 
 
-def parts(visit: Visit) -> tuple[Visit, ...]:
-    """What is done of the visit in a fresh process each, one after the other. The search for a budget runs programs,
+def parts(job: Job) -> tuple[Job, ...]:
+    """What is done of the job in a fresh process each, one after the other. The search for a budget runs programs,
     and what is resident after them would count in no peak: it is a part of its own, and leaves its choice in the cache.
     """
-    case = visit.case
-    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.target == cases.ATTACHED
-    if searched and visit.steps > 0 and visit.profile is None and visit.round == 0 and visit.cache is not None:
-        return replace(visit, part=SEARCH), replace(visit, part=REST)
-    return (visit,)
+    case = job.case
+    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.target == cases.LOCAL
+    if searched and job.steps > 0 and job.profile is None and job.round == 0 and job.cache is not None:
+        return replace(job, part=SEARCH), replace(job, part=REST)
+    return (job,)
 
 
-def to_json(visit: Visit) -> dict[str, Any]:
-    """The visit as plain JSON values."""
-    return {**dataclasses.asdict(visit), "case": cases.to_json(visit.case)}
+def to_json(job: Job) -> dict[str, Any]:
+    """The job as plain JSON values."""
+    return {**dataclasses.asdict(job), "case": cases.to_json(job.case)}
 
 
-def from_json(data: Mapping[str, Any]) -> Visit:
-    """The visit that `to_json` wrote."""
-    visit: Visit = convert(data, Visit)
-    return visit
+def from_json(data: Mapping[str, Any]) -> Job:
+    """The job that `to_json` wrote."""
+    job: Job = convert(data, Job)
+    return job

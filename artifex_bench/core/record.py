@@ -128,7 +128,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Record:
-    """One visit to one case, in one fresh process."""
+    """One job to one case, in one fresh process."""
 
     case: Case
     round: Annotated[int, Within(0, 2**31)]

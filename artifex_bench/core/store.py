@@ -1,7 +1,7 @@
 """The only writer of a run's folder: records appended one by one, read back whole. No JAX.
 
 A run's folder holds `run.json` (what was asked for), `records.jsonl` (one record a line, each on disk before the
-next case starts), the logs of visits that did not end well, and the tables and plots derived from the records.
+next case starts), the logs of jobs that did not end well, and the tables and plots derived from the records.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def check_whole(folder: Path, count: int) -> None:
 
 
 def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
-    """The file, made anew, where what a visit's process prints is kept. Raises StoreError when it cannot be."""
+    """The file, made anew, where what a job's process prints is kept. Raises StoreError when it cannot be."""
     name, number = record_key
     safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
     path = folder / "logs" / f"{safe[-200:]}.round{number}.log"  # the end, with its digest, tells cases apart

@@ -1,4 +1,4 @@
-"""Workers forked from a template: this side of `measure/template.py`."""
+"""Workers forked from the fork server: this side of `fork_server_main.py`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from typing import IO
 
 from artifex_bench.execution.fork_server_main import NUMBER, PARENT
 
-MARK = "ARTIFEX_BENCH_TEMPLATE"  # in the environment of a template, and so of all that it starts: which one it is
-PATIENCE = 10.0  # seconds for a template to end and kill what it has started
+MARK = "ARTIFEX_BENCH_FORK_SERVER"  # in the environment of a fork server, and so of all that it starts: which one it is
+PATIENCE = 10.0  # seconds for a fork server to end and kill what it has started
 
 
 class Forked:
     """A worker: its process id and how it ended, as `subprocess.Popen` has them."""
 
-    def __init__(self, template: Template, pid: int):
-        self._template, self.pid = template, pid
+    def __init__(self, fork_server: ForkServer, pid: int):
+        self._fork_server, self.pid = fork_server, pid
         self.returncode: int | None = None
 
     def wait(self) -> int:
-        """The exit code, negative for a signal; -SIGKILL as well when the template itself was killed."""
+        """The exit code, negative for a signal; -SIGKILL as well when the fork server itself was killed."""
         if self.returncode is None:
-            answer = self._template.answer()
+            answer = self._fork_server.answer()
             self.returncode = -signal.SIGKILL if answer is None else answer
         return self.returncode
 
 
-class Template:
-    """The parent's side. Starts the template process when it is first needed, or needed again."""
+class ForkServer:
+    """The parent's side. Starts the fork server when it is first needed, or needed again."""
 
     def __init__(self, environment: Mapping[str, str]):
         self._environment = {**environment, MARK: secrets.token_hex(16)}
@@ -47,7 +47,7 @@ class Template:
         self._worker: Forked | None = None  # the last
 
     def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
-        """A worker on those streams (file descriptors). Raises ChildProcessError when the template ends first."""
+        """A worker on those streams (file descriptors). Raises ChildProcessError when the fork server ends first."""
         unheard = self._worker is not None and self._worker.returncode is None  # what waited for it was interrupted
         if self._process is None or self._process.poll() is not None or unheard:
             self._start()
@@ -65,7 +65,7 @@ class Template:
         return self._worker
 
     def answer(self) -> int | None:
-        """The next number from the template; None where it is gone."""
+        """The next number from the fork server; None where it is gone."""
         assert self._socket is not None
         with contextlib.suppress(OSError):
             data = self._socket.recv(NUMBER.size, socket.MSG_WAITALL)
@@ -75,7 +75,7 @@ class Template:
         return None
 
     def _kill_all(self) -> None:
-        """Kill the template and all that it has started, in whatever session: one that was killed could not (Linux)."""
+        """Kill the fork server and all that it has started, in any session (Linux)."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and (found := list(_marked(self._environment[MARK]))):
             for pid in found:
@@ -84,19 +84,19 @@ class Template:
             time.sleep(0.01)  # until they are gone, and what they have forked meanwhile is seen
 
     def _last_line(self) -> str:
-        """The last that the template printed: importing JAX prints much that concerns nobody."""
+        """The last that the fork server printed: importing JAX prints much that concerns nobody."""
         assert self._errors is not None
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
 
     def kill(self) -> None:
-        """End the template process, from any thread; it takes its worker along, and what that has started."""
+        """End the fork server, from any thread; it takes its worker along, and what that has started."""
         if self._process is not None:
             self._process.terminate()
 
     def close(self) -> None:
-        """End the template process."""
+        """End the fork server."""
         if self._socket is not None:
             self._socket.close()
         if self._process is not None:
@@ -128,7 +128,7 @@ class Template:
 
 
 def _marked(mark: str) -> Iterator[int]:
-    """The processes of that template, by the environment they began with; on other systems than Linux none."""
+    """The processes of that fork server, by the environment they began with; on other systems than Linux none."""
     wanted = f"{MARK}={mark}".encode()
     for name in filter(str.isdigit, os.listdir("/proc") if sys.platform == "linux" else ()):
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:

@@ -1,14 +1,14 @@
-"""A process that has imported JAX but not started it, and forks a fresh worker for every visit.
+"""A process that has imported JAX but not started it, and forks a fresh worker for every job.
 
-Importing JAX and flax takes seconds; a fork takes milliseconds. The template starts no backend and no thread (a
+Importing JAX and flax takes seconds; a fork takes milliseconds. The fork server starts no backend and no thread (a
 started JAX cannot be forked), so a worker begins as a newly started process would: its peaks and caches are its own.
 
 The parent holds the other end of the socket on standard input. Each message brings the worker's three standard
 streams as file descriptors; the answers are the worker's process id, then its exit code (negative: the signal).
 
-Nothing that a worker starts outlives it. On Linux the template adopts what a worker leaves behind, in whatever session
-or group it is, and kills it before it answers; elsewhere only the worker's own group is killed, by the parent. Should
-the template itself be killed, the parent finds what it leaves by its environment (Linux).
+Nothing that a worker starts outlives it. On Linux the fork server adopts what a worker leaves behind, in whatever
+session or group it is, and kills it before it answers. Elsewhere the parent kills only the worker's own group. If the
+fork server itself is killed, the parent finds what it left by its environment (Linux).
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def _become_worker(parent: socket.socket, streams: list[int]) -> None:
     from artifex_bench.execution import worker
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    template = os.getppid()
+    fork_server = os.getppid()
     os.setpgid(0, 0)  # a group of its own, so that a kill takes all that it starts
     parent.detach()
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         if stream >= _STREAMS:
             os.close(stream)
-    die_with_parent(template)
+    die_with_parent(fork_server)
     try:
         worker.main()
     except BaseException:

@@ -1,4 +1,4 @@
-"""A fresh local process for every visit: its record is made here, so that nothing it does can lose it."""
+"""A fresh local process for every job: its record is made here, so that nothing it does can lose it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from artifex_bench.core import job as visits
+from artifex_bench.core import job as jobs
 from artifex_bench.core.convert import convert
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import STATUSES, Measurement, Record
-from artifex_bench.execution.fork_server import Template
+from artifex_bench.execution.fork_server import ForkServer
 
 # What allocators print of a process that ends for want of memory, at the beginning of a line: Python, the C++ runtime,
 # JAX's runtime and its fatal checks, LLVM. The words alone, in another error, tell nothing.
@@ -64,28 +64,28 @@ Start = Callable[[int, int, int], Process]  # the worker's standard input, outpu
 
 
 def _fork(stdin: int, stdout: int, stderr: int) -> Process:
-    return _template().fork(stdin, stdout, stderr)
+    return _fork_server().fork(stdin, stdout, stderr)
 
 
-_own = threading.local()  # a template serves one visit at a time, so that each thread has its own
-_templates: list[Template] = []
+_own = threading.local()  # a fork server serves one job at a time, so that each thread has its own
+_fork_servers: list[ForkServer] = []
 
 
-def _template() -> Template:
-    if not hasattr(_own, "template"):
-        _own.template = Template(environment())
-        _templates.append(_own.template)
-    return _own.template
+def _fork_server() -> ForkServer:
+    if not hasattr(_own, "fork_server"):
+        _own.fork_server = ForkServer(environment())
+        _fork_servers.append(_own.fork_server)
+    return _own.fork_server
 
 
 def stop() -> None:
-    """Kill every worker, whichever thread it works for: their visits end at once, as failed ones."""
-    for template in _templates:
-        template.kill()
+    """Kill every worker, whichever thread it works for: their jobs end at once, as failed ones."""
+    for fork_server in _fork_servers:
+        fork_server.kill()
 
 
-def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
-    """The record of a visit: `ok`, or the status and reason of a process that failed, hung or was killed. Where it has
+def measure(job: Job, log: Path, start: Start = _fork) -> Record:
+    """The record of a job: `ok`, or the status and reason of a process that failed, hung or was killed. Where it has
     parts, one process follows the other.
 
     What the worker prints goes to `log`. Interrupting it (KeyboardInterrupt) kills the process and is raised again.
@@ -94,16 +94,16 @@ def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
     started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
     status, reason = "ok", ""
     log.write_bytes(b"")
-    for part in visits.parts(visit):
+    for part in jobs.parts(job):
         if status != "ok":
             break
         try:
-            status, reason = _outcome(part, said, log, start, begin + visit.timeout)
+            status, reason = _outcome(part, said, log, start, begin + job.timeout)
         except ChildProcessError as error:
             status, reason = "failed", str(error)
     return Record(
-        case=visit.case,
-        round=visit.round,
+        case=job.case,
+        round=job.round,
         status=status,
         reason=reason,
         measurements=tuple(said.measurements),
@@ -113,8 +113,8 @@ def measure(visit: Visit, log: Path, start: Start = _fork) -> Record:
     )
 
 
-def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
-    """Start the worker, hand the visit over, and hear it out: status and reason."""
+def _outcome(job: Job, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
+    """Start the worker, hand the job over, and hear it out: status and reason."""
     said.status, begins = None, log.stat().st_size
     kills = _kernel_oom_kills()
     question, ask = os.pipe()
@@ -127,13 +127,13 @@ def _outcome(visit: Visit, said: _Said, log: Path, start: Start, deadline: float
             os.close(answer)
         try:
             with contextlib.suppress(BrokenPipeError):  # it died at once; its exit tells why
-                asking.write(json.dumps(visits.to_json(visit)).encode())
+                asking.write(json.dumps(jobs.to_json(job)).encode())
                 asking.close()
             in_time = _hear(hearing, said, deadline)
         finally:
             code = _end(process)
     if not in_time:
-        return "timeout", f"not done after {visit.timeout:g} s"
+        return "timeout", f"not done after {job.timeout:g} s"
     if said.status is not None:
         return said.status, said.reason
     return _died(code, log, begins, _kernel_oom_kills() > kills)

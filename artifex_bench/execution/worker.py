@@ -1,4 +1,4 @@
-"""The worker: a visit as JSON on standard input, its record's parts as JSON lines on standard output.
+"""The worker: a job as JSON on standard input, its record's parts as JSON lines on standard output.
 
 Each measurement is sent as soon as it is taken, so that it survives whatever happens after it.
 """
@@ -14,12 +14,11 @@ import resource
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TextIO
 
-from artifex_bench.core import job as visits
-from artifex_bench.core.case import ATTACHED
-from artifex_bench.core.job import Visit
+from artifex_bench.core import job as jobs
+from artifex_bench.core.case import LOCAL
+from artifex_bench.core.job import Job
 
 # kind of case -> the module whose `measure` yields its measurements
 KINDS = {
@@ -28,22 +27,20 @@ KINDS = {
     "fault": "artifex_bench.checkpoint_io.corruption",
 }
 PROFILE = "artifex_bench.memory_profile.measure"
-# GPUs (NVIDIA; AMD; Intel; in WSL), TPUs, Trainium
-DEVICE_FILES = ("nvidia*", "kfd", "dri/renderD*", "dxg", "accel*", "vfio/[0-9]*", "neuron*")
 # XLA's own status, and those of the drivers of GPUs, which it passes on in statuses of other kinds
 EXHAUSTED = ("RESOURCE_EXHAUSTED:", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
 Send = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Measure one visit. Standard output carries the protocol alone: what models print goes to standard error."""
+    """Measure one job. Standard output carries the protocol alone: what models print goes to standard error."""
     protocol = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # a short life: collecting would only disturb what is timed
-    visit = visits.from_json(json.load(sys.stdin))
-    if visit.memory_limit is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (visit.memory_limit, visit.memory_limit))
-    status, reason = _outcome(visit, lambda message: _send(protocol, message))
+    job = jobs.from_json(json.load(sys.stdin))
+    if job.memory_limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
+    status, reason = _outcome(job, lambda message: _send(protocol, message))
     _send(protocol, {"status": status, "reason": reason})
     protocol.flush()
     os._exit(0)  # nothing is left to do: skip the interpreter's and XLA's slow farewell
@@ -53,9 +50,9 @@ def _send(protocol: TextIO, message: dict[str, Any]) -> None:
     protocol.write(json.dumps(message, allow_nan=False) + "\n")
 
 
-def _outcome(visit: Visit, send: Send) -> tuple[str, str]:
+def _outcome(job: Job, send: Send) -> tuple[str, str]:
     try:
-        measure(visit, send)
+        measure(job, send)
     except BaseException as error:  # a crash is a record
         if type(error).__name__ == "Skip":
             return "skipped", str(error)
@@ -88,38 +85,34 @@ def _runtime_exhausted(error: BaseException) -> bool:
     return any(status in first for status in EXHAUSTED) and "callback" not in first.lower()
 
 
-def measure(visit: Visit, send: Send) -> None:
-    """Take every probe of the visit, phase by phase."""
+def measure(job: Job, send: Send) -> None:
+    """Take every probe of the job, phase by phase."""
     import jax
 
     from artifex_bench import targets
+    from artifex_bench.targets.detection import may_have_accelerator
     from artifex_bench.targets.environment import environment, settings
 
-    target = getattr(visit.case, "target", ATTACHED)
-    if target != ATTACHED:
+    target = getattr(job.case, "target", LOCAL)
+    if target != LOCAL:
         targets.find(target)  # before JAX starts a device
     elif not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
         jax.config.update("jax_platforms", "cpu")  # the compilers of others, if installed, look for them for seconds
-    if target == ATTACHED and visit.cache is not None:
-        jax.config.update("jax_compilation_cache_dir", visit.cache)
+    if target == LOCAL and job.cache is not None:
+        jax.config.update("jax_compilation_cache_dir", job.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    devices = getattr(visit.case, "devices", 1)
-    if devices > 1 and target == ATTACHED:
+    devices = getattr(job.case, "devices", 1)
+    if devices > 1 and target == LOCAL:
         jax.config.update("jax_num_cpu_devices", devices)  # counts where the CPU is what is attached
     found, before = environment(targets.compiler_versions(target)), settings()
     send({"environment": found})
     try:
-        for measurement in import_module(KINDS[visit.case.kind] if visit.profile is None else PROFILE).measure(visit):
+        for measurement in import_module(KINDS[job.case.kind] if job.profile is None else PROFILE).measure(job):
             send({"measurement": dataclasses.asdict(measurement)})
     finally:
         changed = {name: value for name, value in settings().items() if value != before.get(name)}  # by the model
         if changed:
             send({"environment": {**found, "flags": {**found["flags"], **changed}}})
-
-
-def may_have_accelerator(devices: Path = Path("/dev")) -> bool:
-    """Whether this machine may have an accelerator: always, but on Linux where no file stands for one."""
-    return sys.platform != "linux" or any(found for files in DEVICE_FILES for found in devices.glob(files))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from artifex_bench.core import case as cases
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.core.units import there
 from artifex_bench.core.versions import chosen_remat3
-from artifex_bench.execution import BACKENDS
+from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.report.frame import frame
 from artifex_bench.sweep import scheduler
 
@@ -51,7 +51,7 @@ def benchmark_checkpointing(
         heads=None,
         layers="unroll",
     )
-    records = measure(scheduler.Request("benchmark_checkpointing", grid, rounds=2, steps=10))
+    records = measure(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
     fell = next((record for record in records if record.status != "ok"), None)
     if fell is not None:
         raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
@@ -60,12 +60,12 @@ def benchmark_checkpointing(
     return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
 
 
-def measure(request: scheduler.Request) -> list[Record]:
-    """The records of a request, swept in a folder that is gone afterwards: for callers that keep what they need."""
+def measure(spec: run_spec.RunSpec) -> list[Record]:
+    """The records of a spec, swept in a folder that is gone afterwards: for callers that keep what they need."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
-        store.create(folder, scheduler.to_json(request))
-        return scheduler.sweep(request, folder, BACKENDS[request.backend].measure, lambda *_: None)
+        store.create(folder, run_spec.to_json(spec))
+        return scheduler.sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

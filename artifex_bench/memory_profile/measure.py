@@ -12,7 +12,7 @@ import jax
 from artifex_bench import targets
 from artifex_bench.compat import buffer_assignment, operation_name, scopes, source_frames
 from artifex_bench.core.case import RematCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.memory_profile.attribution import UNKNOWN, Origin, Origins, line, split
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignment, Slice, read
@@ -26,14 +26,14 @@ from artifex_bench.remat.measure.stages import prepare, trace
 BUFFERS, RESIDUALS, LIVE, TRACE = "peak_buffers", "saved_residuals", "live_bytes", "trace_files"
 
 
-def measure(visit: Visit) -> Iterator[Measurement]:
-    """The program's own numbers, as any visit takes them, then the buffers, the residuals and the trace.
+def measure(job: Job) -> Iterator[Measurement]:
+    """The program's own numbers, as any job takes them, then the buffers, the residuals and the trace.
 
     Each of the latter is one measurement whose values are bytes, with a description of each in its detail.
     """
-    assert isinstance(visit.case, RematCase) and visit.profile is not None
-    target = targets.find(visit.case.target)
-    program, settled = prepare(visit, target)
+    assert isinstance(job.case, RematCase) and job.profile is not None
+    target = targets.find(job.case.target)
+    program, settled = prepare(job, target)
     if settled is not None:
         yield from take("settled", settled)
     yield from take("traced", trace(program))
@@ -42,7 +42,7 @@ def measure(visit: Visit) -> Iterator[Measurement]:
     assert compiled.step is not None  # as it is of what is attached
     yield from take("compiled", compiled)
     yield from _memory(compiled.step, compiled.peak)
-    yield _trace(program, compiled.step, visit.steps, Path(visit.profile))
+    yield _trace(program, compiled.step, job.steps, Path(job.profile))
 
 
 def _residuals(program: Program) -> Measurement:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import Target
 from artifex_bench.remat.measure.budget import target as found
 from artifex_bench.remat.planner import checks
@@ -16,14 +16,14 @@ from artifex_bench.remat.planner.loop import meet
 from artifex_bench.remat.planner.plan import BudgetPlan, Built
 from artifex_bench.remat.planner.size import budget as parse
 from artifex_bench.remat.planner.stacks import planned, split
-from artifex_bench.targets import stored
+from artifex_bench.targets import parse_target
 
 
 def remat_to_budget(
     function: Callable[..., Any],
     *args: Any,
     budget: float | int | str,
-    target: str | Target = ATTACHED,
+    target: str | Target = LOCAL,
     argnums: int | Sequence[int] = 0,
     step: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     donate_argnums: int | Sequence[int] = (),
@@ -58,7 +58,7 @@ def remat_to_budget(
     shapes = checks.result(function, args, keywords or {})
     if step is None:
         checks.differentiable(shapes, args, chosen)
-    where = target if isinstance(target, Target) else found(stored(str(target)))
+    where = target if isinstance(target, Target) else found(parse_target(str(target)))
     alone = chosen if isinstance(argnums, Sequence) else chosen[0]  # then the gradients are no tuple
     make = step or (lambda f: jax.value_and_grad(f, alone))
     arrays, fixed = split(keywords or {})

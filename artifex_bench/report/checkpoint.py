@@ -41,16 +41,16 @@ TIMED = (
 
 def rows(by_case: Mapping[Any, list[Record]]) -> list[dict[str, Any]]:
     """A row a case: see `load_run`."""
-    return [_row(case, visits) for case, visits in by_case.items()]
+    return [_row(case, rounds) for case, rounds in by_case.items()]
 
 
-def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
-    row = base(case, visits)
-    row |= {name: first(visits, name) for name in ONCE}
-    row |= medians(visits, TIMED)
+def _row(case: Any, rounds: list[Record]) -> dict[str, Any]:
+    row = base(case, rounds)
+    row |= {name: first(rounds, name) for name in ONCE}
+    row |= medians(rounds, TIMED)
     # Both probes of a ratio were taken in turns, in the same processes.
-    row |= ratio("write_ratio", groups(visits, "committed_seconds"), groups(visits, "raw_write_seconds"))
-    row |= ratio("read_ratio", groups(visits, "restore_seconds"), groups(visits, "raw_read_seconds"))
+    row |= ratio("write_ratio", groups(rounds, "committed_seconds"), groups(rounds, "raw_write_seconds"))
+    row |= ratio("read_ratio", groups(rounds, "restore_seconds"), groups(rounds, "raw_read_seconds"))
     for name in ("save", "restore"):
         peak, size = row[f"{name}_peak_bytes"], row["state_bytes"]
         row[f"{name}_peak_ratio"] = peak / size if peak is not None and size else None
@@ -121,6 +121,6 @@ def usual(table: pd.DataFrame) -> dict[str, float]:
 
 
 def outcome(record: Record) -> str:
-    """A visit in a few words, for progress lines."""
+    """A job in a few words, for progress lines."""
     taken = {name: summary([record], f"{name}_seconds") for name in ("committed", "restore")}
     return ", ".join(f"{name} {units.seconds(found.median if found else None)}" for name, found in taken.items())

@@ -83,8 +83,8 @@ def compare(
     """
     for name in thresholds or {}:
         cases.check_choice("quantity", name, QUANTITIES)
-    visits = [by_case(records) for records in (base, new)]
-    shared = [case for case in visits[0] if case in visits[1]]
+    rounds = [by_case(records) for records in (base, new)]
+    shared = [case for case in rounds[0] if case in rounds[1]]
     if not shared:
         raise CaseError("the runs share no case: compare runs of the same suite and preset")
     found = differences(base, new)
@@ -92,7 +92,7 @@ def compare(
         name, (one, other) = next(iter(found.items()))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise CaseError(f"the runs differ in {name}: {one} and {other}{more}; --across compares them all the same")
-    rows = [row for case in shared for row in _rows(case, visits[0][case], visits[1][case], thresholds or {})]
+    rows = [row for case in shared for row in _rows(case, rounds[0][case], rounds[1][case], thresholds or {})]
     if not rows:
         raise CaseError("the runs share cases, but no figure of them was taken in both")
     _judge(rows)
@@ -102,18 +102,18 @@ def compare(
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
     row = {"case": cases.case_id(case), "label": cases.label(case)}
-    fell = [next((record for record in visits if record.status != "ok"), None) for visits in (base, new)]
+    fell = [next((record for record in rounds if record.status != "ok"), None) for rounds in (base, new)]
     if any(fell):
         words = [f"{record.status}: {record.reason}" if record else "ok" for record in fell]
         worse, better = fell[1] is not None and fell[0] is None, fell[0] is not None and fell[1] is None
         change = "regression" if worse else "improvement" if better else "same"
         yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
         return
-    quiet = [calm(visits) for visits in (base, new)]
+    quiet = [calm(rounds) for rounds in (base, new)]
     told_apart = min(map(len, quiet)) >= ENOUGH or quiet == [base, new]
     for name, quantity in QUANTITIES.items():
         timed = name.endswith("seconds")
-        one, other = (groups(visits, name) for visits in (quiet if timed and told_apart else (base, new)))
+        one, other = (groups(rounds, name) for rounds in (quiet if timed and told_apart else (base, new)))
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
             if quantity.among:
@@ -148,7 +148,7 @@ def _counted(base: list[Record], new: list[Record], name: str, among: Sequence[s
     """
     from scipy import stats  # slow to import
 
-    counts = [[sum(visit.value(outcome) or 0 for visit in visits) for outcome in among] for visits in (base, new)]
+    counts = [[sum(job.value(outcome) or 0 for job in rounds) for outcome in among] for rounds in (base, new)]
     ended = [row[among.index(name)] for row in counts]
     table = [[count, sum(row) - count] for count, row in zip(ended, counts, strict=True)]
     one, other = ended[0] / len(base), ended[1] / len(new)

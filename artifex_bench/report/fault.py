@@ -24,13 +24,13 @@ OUTCOMES = ("detected_trials", "intact_trials", "silent_trials")
 
 def rows(by_case: Mapping[Any, list[Record]]) -> list[dict[str, Any]]:
     """A row a case: see `load_run`. Trials of all rounds count together."""
-    return [_row(case, visits) for case, visits in by_case.items()]
+    return [_row(case, rounds) for case, rounds in by_case.items()]
 
 
-def _row(case: Any, visits: list[Record]) -> dict[str, Any]:
-    row = base(case, visits)
+def _row(case: Any, rounds: list[Record]) -> dict[str, Any]:
+    row = base(case, rounds)
     for name in OUTCOMES:
-        counts = [v.value(name) for v in visits if v.value(name) is not None]
+        counts = [v.value(name) for v in rounds if v.value(name) is not None]
         row[name] = sum(c for c in counts if c is not None) if counts else None
     known = all(row[name] is not None for name in OUTCOMES)  # not of a process that ended while it told them
     total = sum(row[name] for name in OUTCOMES) if known else 0
@@ -71,5 +71,5 @@ def usual(table: pd.DataFrame) -> None:
 
 
 def outcome(record: Record) -> str:
-    """A visit in a few words, for progress lines."""
+    """A job in a few words, for progress lines."""
     return ", ".join(f"{record.value(name):.0f} {name.removesuffix('_trials')}" for name in OUTCOMES)

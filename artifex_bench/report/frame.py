@@ -19,7 +19,7 @@ from artifex_bench.report.text import encodable
 
 CONTENDED_SHARE = 0.1  # of the machine's processor time taken by others while steps were timed
 CONTENDED = ("step_seconds", "other_cpu_share")  # what contention spoils, and what tells of it
-ENOUGH = 3  # visits that were not contended, to do without those that were
+ENOUGH = 3  # jobs that were not contended, to do without those that were
 
 
 def load_run(path: str | Path) -> pd.DataFrame:
@@ -62,21 +62,21 @@ def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_case(records: Sequence[Record]) -> dict[Case, list[Record]]:
-    """The visits to each case, in the order in which cases came: that of the rows of `frame`."""
+    """The jobs to each case, in the order in which cases came: that of the rows of `frame`."""
     found: dict[Case, list[Record]] = {}
     for record in records:
         found.setdefault(record.case, []).append(record)
     return found
 
 
-def calm(visits: Sequence[Record]) -> list[Record]:
-    """The visits during which others left the processors alone."""
-    return [visit for visit in visits if (visit.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
+def calm(rounds: Sequence[Record]) -> list[Record]:
+    """The jobs during which others left the processors alone."""
+    return [job for job in rounds if (job.value("other_cpu_share") or 0) <= CONTENDED_SHARE]
 
 
 def calmed(records: Sequence[Record]) -> list[Record]:
-    """The records without the times of contended visits, of each case that has enough others."""
-    quiet = {case: calm(visits) for case, visits in by_case(records).items()}
+    """The records without the times of contended rounds, of each case that has enough others."""
+    quiet = {case: calm(rounds) for case, rounds in by_case(records).items()}
 
     def told(record: Record) -> Record:
         others = quiet[record.case]
@@ -87,20 +87,20 @@ def calmed(records: Sequence[Record]) -> list[Record]:
     return [told(record) for record in records]
 
 
-def base(case: Case, visits: list[Record]) -> dict[str, Any]:
+def base(case: Case, rounds: list[Record]) -> dict[str, Any]:
     """The columns that every kind of case has."""
-    worst = next((v for v in visits if v.status != "ok"), visits[0])
-    shares = [share for v in visits if (share := v.value("other_cpu_share")) is not None]
+    worst = next((v for v in rounds if v.status != "ok"), rounds[0])
+    shares = [share for v in rounds if (share := v.value("other_cpu_share")) is not None]
     return {
         "kind": case.kind,
         "case": cases.case_id(case),
         **{axis: getattr(case, axis) for axis in cases.axes(type(case))},
         "status": worst.status,
         "reason": worst.reason,
-        "rounds": len(visits),
+        "rounds": len(rounds),
         "other_cpu_share": max(shares) if shares else None,
         "contended": bool(shares) and max(shares) > CONTENDED_SHARE,
-        "jax": ", ".join(dict.fromkeys(filter(None, (version(v, "jax") for v in visits)))) or None,
+        "jax": ", ".join(dict.fromkeys(filter(None, (version(v, "jax") for v in rounds)))) or None,
     }
 
 
@@ -110,29 +110,29 @@ def version(record: Record, package: str) -> str | None:
     return found
 
 
-def medians(visits: list[Record], probes: Sequence[str]) -> dict[str, float | None]:
+def medians(rounds: list[Record], probes: Sequence[str]) -> dict[str, float | None]:
     """For each probe its median over all rounds, and the interval as `_low` and `_high`."""
     row: dict[str, float | None] = {}
     for name in probes:
-        found = summary(visits, name)
+        found = summary(rounds, name)
         row[name] = found.median if found else None
         row[f"{name}_low"], row[f"{name}_high"] = (found.low, found.high) if found else (None, None)
     return row
 
 
-def first(visits: list[Record], probe: str) -> float | None:
+def first(rounds: list[Record], probe: str) -> float | None:
     """The first value of a probe that is the same in every process."""
-    return next((value for v in visits if (value := v.value(probe)) is not None), None)
+    return next((value for v in rounds if (value := v.value(probe)) is not None), None)
 
 
-def groups(visits: list[Record], probe: str) -> list[tuple[float, ...]]:
+def groups(rounds: list[Record], probe: str) -> list[tuple[float, ...]]:
     """A probe's raw values, a group for each process."""
-    return [m.values for v in visits if (m := v.get(probe)) and m.values]
+    return [m.values for v in rounds if (m := v.get(probe)) and m.values]
 
 
-def summary(visits: list[Record], probe: str) -> Summary | None:
+def summary(rounds: list[Record], probe: str) -> Summary | None:
     """Median and interval of a probe over all rounds."""
-    return summarize(groups(visits, probe))
+    return summarize(groups(rounds, probe))
 
 
 def ratio(

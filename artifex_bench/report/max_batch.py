@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core import units
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.core.units import there
 from artifex_bench.report import text
@@ -114,7 +114,7 @@ def grouped(table: pd.DataFrame) -> Iterator[tuple[str, list[list[str]], list[st
 def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each model and shape, with these in words."""
     for key, rows in table.groupby(list(MODEL), sort=False, dropna=False):
-        yield shape_title({"batch": None, "target": ATTACHED, **dict(zip(MODEL, key, strict=True))}), rows
+        yield shape_title({"batch": None, "target": LOCAL, **dict(zip(MODEL, key, strict=True))}), rows
 
 
 def _capacities(found: pd.DataFrame) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A run as one page that works from disk: recommendation, charts, table, environment, downloads. Needs no network.
 
 Everything is within the file: plotly.js for charts, DataTables (as itables bundles it) for the table. The page forbids
-itself every request (its Content-Security-Policy). What is large is compressed, and the table has in the document only
+itself every spec (its Content-Security-Policy). What is large is compressed, and the table has in the document only
 the rows that are shown, so that a run of 1,000 cases opens as fast as one of ten.
 """
 
@@ -47,7 +47,7 @@ class Line:
 
 
 def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path, left: int = 0) -> Path:
-    """Write the page of a run called `name`, with `left` visits still to be made; `advice` is what it opens with (none:
+    """Write the page of a run called `name`, with `left` jobs still to be made; `advice` is what it opens with (none:
     it says so). Returns the path.
     """
     whole = frame(records)
@@ -70,7 +70,7 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
         title=view.TITLE,
         facts=[
             *_facts(records, table),
-            *([f"unfinished: {left} visits are still to be made"] if left else []),
+            *([f"unfinished: {left} jobs are still to be made"] if left else []),
             *(f"{len(rows)} cases more: table.md" for _, rows in others),
         ],
         advice=advice,

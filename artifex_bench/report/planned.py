@@ -121,7 +121,7 @@ def usual(table: pd.DataFrame) -> dict[str, float]:
 
 
 def outcome(record: Record) -> str:
-    """A visit in a few words, for progress lines."""
+    """A job in a few words, for progress lines."""
     words = [f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
     needed = record.needed_peak
     capacity, memory = record.value("capacity_bytes"), record.value("device_memory_bytes")

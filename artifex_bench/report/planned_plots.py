@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.core.record import REAL_STEPS
 from artifex_bench.report import budget_plots
 from artifex_bench.report.planned import front
@@ -63,7 +63,7 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
 
 def _model(rows: pd.DataFrame) -> str:
     """The shape without its target, in lines that fit a panel."""
-    name, _, sizes = shape_title({**rows.iloc[0], "target": ATTACHED}).partition(": ")
+    name, _, sizes = shape_title({**rows.iloc[0], "target": LOCAL}).partition(": ")
     return f"{name}: {textwrap.fill(sizes, 52)}"
 
 

@@ -60,31 +60,31 @@ TIMED = ("step_seconds", "first_step_seconds", "forward_seconds", "measured_peak
 def rows(by_case: Mapping[Any, list[Record]]) -> list[dict[str, Any]]:
     """A row a case: see `load_run`."""
     return [
-        {**_row(case, visits), **_ratios(case, visits, by_case.get(cases.reference(case), []))}
-        for case, visits in by_case.items()
+        {**_row(case, rounds), **_ratios(case, rounds, by_case.get(cases.reference(case), []))}
+        for case, rounds in by_case.items()
     ]
 
 
-def _row(case: RematCase, visits: list[Record]) -> dict[str, Any]:
-    opening = visits[0]
-    row = base(case, visits)
-    row |= {name: first(visits, name) for name in ONCE}
-    met = next((m for v in visits if (m := v.get("budget_bytes")) and m.values), None)
-    row["needed_peak_bytes"] = next((needed for v in visits if (needed := v.needed_peak) is not None), None)
+def _row(case: RematCase, rounds: list[Record]) -> dict[str, Any]:
+    opening = rounds[0]
+    row = base(case, rounds)
+    row |= {name: first(rounds, name) for name in ONCE}
+    met = next((m for v in rounds if (m := v.get("budget_bytes")) and m.values), None)
+    row["needed_peak_bytes"] = next((needed for v in rounds if (needed := v.needed_peak) is not None), None)
     row["plan"] = met.detail.get("plan") if met else None
-    parameters = next((m for v in visits if (m := v.get("parameter_bytes")) and m.values), None)
+    parameters = next((m for v in rounds if (m := v.get("parameter_bytes")) and m.values), None)
     row["parameter_dtypes"] = "+".join(parameters.detail.get("dtypes", ())) or None if parameters else None
-    counted = next((m for v in visits if (m := v.get("gradient_flops")) and m.values), None)
+    counted = next((m for v in rounds if (m := v.get("gradient_flops")) and m.values), None)
     row["product_dtypes"] = "+".join(counted.detail.get("product_dtypes", ())) or None if counted else None
-    peak = next((m for v in visits if (m := v.get("compiled_peak_bytes")) and m.values), None)
+    peak = next((m for v in rounds if (m := v.get("compiled_peak_bytes")) and m.values), None)
     row |= {name: peak.detail.get(name) if peak else None for name in (*PARTS, "computed_in")}
-    row |= medians(visits, TIMED)
-    step = summary(visits, "step_seconds")
+    row |= medians(rounds, TIMED)
+    step = summary(rounds, "step_seconds")
     row["samples"] = step.samples if step else 0
     per_step = tokens(case)
     row["throughput_per_second"] = per_step / step.median if step and step.median else None
     row["throughput_unit"] = "tokens" if _has_tokens(case) else "samples"
-    source = next((m for v in visits if (m := v.get("measured_peak_bytes"))), None)
+    source = next((m for v in rounds if (m := v.get("measured_peak_bytes"))), None)
     row["measured_peak_source"] = (source.source or source.note) if source else None
     row["verdict"] = opening.verdict.name if opening.verdict else None
     row["verdict_reason"] = opening.verdict.reason if opening.verdict else None
@@ -102,19 +102,19 @@ def _has_tokens(case: RematCase) -> bool:
     return case.model in MODELS and MODELS[case.model].sequential
 
 
-def _ratios(case: RematCase, visits: list[Record], plain: list[Record]) -> dict[str, float | None]:
+def _ratios(case: RematCase, rounds: list[Record], plain: list[Record]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for name, column in (
         ("residual_bytes", "residual_ratio"),
         ("compiled_peak_bytes", "compiled_peak_ratio"),
         ("measured_peak_bytes", "measured_peak_ratio"),
     ):
-        mine, theirs = (summary(v, name) for v in (visits, plain))
+        mine, theirs = (summary(v, name) for v in (rounds, plain))
         found[column] = mine.median / theirs.median if mine and theirs and theirs.median else None
-    total, model = first(visits, "gradient_flops"), first(plain, "gradient_flops")
+    total, model = first(rounds, "gradient_flops"), first(plain, "gradient_flops")
     found["model_flops"] = model
     found["recomputed_flops"] = None if total is None or model is None else total - model
-    steps, plain_steps = groups(visits, "step_seconds"), groups(plain, "step_seconds")
+    steps, plain_steps = groups(rounds, "step_seconds"), groups(plain, "step_seconds")
     return found | ratio("time_ratio", steps, plain_steps, spread=case.strategy != "none")
 
 
@@ -133,7 +133,7 @@ def shapes(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def shape_title(shape: dict[str, Any]) -> str:
     """``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
     plain = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
-    plain |= {"target": cases.ATTACHED, "remat3": "off"}
+    plain |= {"target": cases.LOCAL, "remat3": "off"}
     words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
     words += [str(shape["dtype"]), str(shape["layers"])]
     words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []
@@ -222,7 +222,7 @@ def usual(table: pd.DataFrame) -> dict[str, float]:
 
 
 def outcome(record: Record) -> str:
-    """A visit in a few words, for progress lines."""
+    """A job in a few words, for progress lines."""
     steps = summary([record], "step_seconds")
     timed = units.seconds(steps.median) if steps else "not timed"
     words = [f"step {timed}", f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from artifex_bench.core.case import ATTACHED, Case, runs
+from artifex_bench.core.case import LOCAL, Case, runs
 
 VIEWS = {
     "remat": "artifex_bench.report.remat",
@@ -44,7 +44,7 @@ def parts(table: Any, suite: str | None = None) -> Iterator[tuple[Any, Any]]:
     if "target" not in table:
         yield view(kind), table
         return
-    ran = table.target == ATTACHED
+    ran = table.target == LOCAL
     for name, rows in ((kind, table[ran]), ("planned", table[~ran])):
         if len(rows):
             yield view(name), rows

@@ -10,28 +10,16 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 from artifex_bench.core.case import Case, RematCase
-from artifex_bench.core.convert import Within
 from artifex_bench.core.record import Measurement, Record
+from artifex_bench.core.run_spec import Search
 
 FINE = 100  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
 GROWTH = 4  # where there is no line to follow, the next batch as a multiple of the largest that fits
 FARTHEST = 16  # and at most, where there is one
 ANSWERS = ("ok", "oom")  # a compilation that itself ran out of memory says that the batch does not fit
 GUESSES = 8  # compilations that lines may ask for, before the search bisects
-
-
-@dataclass(frozen=True)
-class Search:
-    """`memory_budget` in bytes, where it is less than the target's capacity (None: that); batches are multiples of
-    `multiple` up to `limit`.
-    """
-
-    memory_budget: Annotated[int, Within(1, 2**63 - 1)] | None = None
-    multiple: Annotated[int, Within(1, 2**63 - 1)] = 1
-    limit: Annotated[int, Within(1, 2**63 - 1)] = 2**20
 
 
 @dataclass(frozen=True)

@@ -1,113 +1,40 @@
-"""The sweep: visits in interleaved rounds, each record judged and stored before the next begins."""
+"""The sweep: jobs in interleaved rounds, each record judged and stored before the next begins."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
 from artifex_bench.core import case as cases
 from artifex_bench.core import store
 from artifex_bench.core.case import Case, CaseError
-from artifex_bench.core.convert import Within, convert
 from artifex_bench.core.environments import changed_settings
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
+from artifex_bench.core.run_spec import CACHE, SCRATCH, RunSpec, Search
 from artifex_bench.remat.verdict import judge
 from artifex_bench.sweep import batch_search
-from artifex_bench.sweep.batch_search import Search
 
-Measure = Callable[[Visit, Path], Record]
-Show = Callable[[Visit, Record | None], None]  # before a visit (None) and after it
-CACHE, SCRATCH = "compile-cache", "scratch"
-MAX_BATCH, PROFILE = "max-batch", "profile"  # what stands for a suite in the folders of those commands
-OF_REMAT = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run was asked for: cases, rounds, and how each visit is made. Kept in the run's manifest.
-
-    With a `search` the cases are where searches for the largest batch begin.
-    """
-
-    suite: str
-    cases: tuple[Case, ...]
-    rounds: Annotated[int, Within(1, 10**6)] = 2
-    steps: Annotated[int, Within(0, 10**9)] = 10
-    timeout: Annotated[float, Within(1e-3, 1e9)] = 600.0
-    memory_limit: Annotated[int, Within(1, 2**63 - 1)] | None = None
-    backend: str = "local"
-    search: Search | None = None
-
-    def __post_init__(self) -> None:
-        kinds = dict.fromkeys(case.kind for case in self.cases)
-        if len(kinds) != 1:
-            raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
-        if self.suite in OF_REMAT and kinds.keys() != {"remat"}:
-            raise CaseError(f"suite {self.suite!r}: has remat cases alone, no {', '.join(kinds)} cases")
-        if (self.suite == MAX_BATCH) != (self.search is not None):
-            raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
-
-    def visits(self, folder: Path) -> list[Visit]:
-        """Every visit, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
-
-        What is only compiled comes before them, once: a second time would give the same.
-        """
-        compiled = [self.visit(folder, case) for case in self.cases if not cases.runs(case)]
-        timed = [case for case in self.cases if cases.runs(case)]
-        return compiled + [self.visit(folder, case, number) for number in range(self.rounds) for case in timed]
-
-    def visit(self, folder: Path, case: Case, number: int = 0) -> Visit:
-        """A visit to a case, made in the way that was asked for."""
-        return Visit(
-            case,
-            number,
-            steps=self.steps,
-            timeout=self.timeout,
-            memory_limit=self.memory_limit,
-            cache=str((folder / CACHE).resolve()),
-            scratch=str((folder / SCRATCH).resolve()),
-        )
-
-
-def to_json(request: Request) -> dict[str, Any]:
-    """The request as plain JSON values."""
-    return {**dataclasses.asdict(request), "cases": [cases.to_json(case) for case in request.cases]}
-
-
-def from_json(data: Mapping[str, Any]) -> Request:
-    """The request that `to_json` wrote. Raises ValueError: one line with the field, its value and the rule."""
-    request: Request = convert(data, Request)
-    return request
-
-
-def requested(folder: Path) -> Request:
-    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
-    try:
-        return from_json(store.manifest(folder))
-    except ValueError as error:
-        raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error
+Measure = Callable[[Job, Path], Record]
+Show = Callable[[Job, Record | None], None]  # before a job (None) and after it
 
 
 def sweep(
-    request: Request,
+    spec: RunSpec,
     folder: Path,
     measure: Measure,
     show: Show,
     stop: Callable[[], None] = lambda: None,
     across: bool = False,
 ) -> list[Record]:
-    """Make every visit of the request that has no record yet; returns all records of the run.
+    """Make every job of the spec that has no record yet; returns all records of the run.
 
-    A case that did not end `ok` in one round is not visited again. Whatever interrupts the sweep, each record
-    made so far is on disk, and the same call goes on where it was. Visits that only compile are made over all cores
+    A case that did not end `ok` in one round is not measured again. Whatever interrupts the sweep, each record
+    made so far is on disk, and the same call goes on where it was. Jobs that only compile are made over all cores
     at once, and `stop` ends those that are under way; timed ones are alone.
 
     Raises StoreError where the folder cannot be written, and CaseError where a run goes on in another environment than
@@ -118,24 +45,24 @@ def sweep(
         before = store.load(folder)
         done = {record.key: record for record in before}
 
-        def keep(visit: Visit, record: Record) -> None:
-            record = judge(record, done.get((cases.case_id(cases.reference(visit.case)), visit.round)))
+        def keep(job: Job, record: Record) -> None:
+            record = judge(record, done.get((cases.case_id(cases.reference(job.case)), job.round)))
             _keep(folder, before, record, across)
             done[record.key] = record
-            show(visit, record)
+            show(job, record)
 
-        visits = request.visits(folder)
-        compiled = [visit for visit in visits if not cases.runs(visit.case) and visit.key not in done]
+        jobs = spec.jobs(folder)
+        compiled = [job for job in jobs if not cases.runs(job.case) and job.key not in done]
         with contextlib.closing(_together(compiled, folder, measure, stop)) as records:
-            for visit in compiled:
-                show(visit, None)
-                keep(visit, next(records))
-        for visit in visits:
-            if visit.key in done or _fell(visit, done):
+            for job in compiled:
+                show(job, None)
+                keep(job, next(records))
+        for job in jobs:
+            if job.key in done or _fell(job, done):
                 continue
-            show(visit, None)
+            show(job, None)
             store.clear(folder / SCRATCH)
-            keep(visit, _logged(visit, folder, measure))
+            keep(job, _logged(job, folder, measure))
         for left_over in (CACHE, SCRATCH):
             shutil.rmtree(folder / left_over, ignore_errors=True)
         store.check_whole(folder, len(done))
@@ -143,22 +70,22 @@ def sweep(
 
 
 def search(
-    request: Request,
+    spec: RunSpec,
     folder: Path,
     measure: Measure,
     show: Callable[[Record], None],
     stop: Callable[[], None] = lambda: None,
     across: bool = False,
 ) -> list[Record]:
-    """For each of the request's cases find the largest batch that fits; returns all records of the run.
+    """For each of the spec's cases find the largest batch that fits; returns all records of the run.
 
-    Each visit compiles the batch that those before it lead to. The searches go on side by side over the cores, but
+    Each job compiles the batch that those before it lead to. The searches go on side by side over the cores, but
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
-    record made so far is on disk, and the same call goes on where it was; `stop` ends the visits that are under way.
+    record made so far is on disk, and the same call goes on where it was; `stop` ends the jobs that are under way.
 
     Raises StoreError and CaseError as `sweep` does.
     """
-    asked = request.search or Search()
+    asked = spec.search or Search()
     with store.locked(folder):
         store.repair(folder)
         before = store.load(folder)
@@ -170,9 +97,9 @@ def search(
                 case = batch_search.follow(start, done, asked)
                 if case is not None:
                     pool = here if cases.runs(case) else anywhere
-                    under_way[pool.submit(_logged, request.visit(folder, case), folder, measure)] = start
+                    under_way[pool.submit(_logged, spec.job(folder, case), folder, measure)] = start
 
-            for start in request.cases:
+            for start in spec.cases:
                 go_on(start)
             while under_way:
                 for made in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -195,27 +122,27 @@ def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) 
     store.append(folder, record)
 
 
-def _logged(visit: Visit, folder: Path, measure: Measure) -> Record:
-    """The record of a visit. Its log goes where it ended well, but for what the compiler of another device says."""
-    log = store.log_path(folder, visit.key)
-    record = measure(visit, log)
-    if record.status in ("ok", "skipped") and (cases.runs(visit.case) or not log.stat().st_size):
+def _logged(job: Job, folder: Path, measure: Measure) -> Record:
+    """The record of a job. Its log goes where it ended well, but for what the compiler of another device says."""
+    log = store.log_path(folder, job.key)
+    record = measure(job, log)
+    if record.status in ("ok", "skipped") and (cases.runs(job.case) or not log.stat().st_size):
         log.unlink(missing_ok=True)
     return record
 
 
 def _together(
-    visits: Sequence[Visit], folder: Path, measure: Measure, stop: Callable[[], None]
+    jobs: Sequence[Job], folder: Path, measure: Measure, stop: Callable[[], None]
 ) -> Generator[Record, None, None]:
-    """The records of visits that time nothing, in their order, a visit on each core."""
+    """The records of jobs that time nothing, in their order, a job on each core."""
     with _threads(os.cpu_count(), stop) as pool:
-        for made in [pool.submit(_logged, visit, folder, measure) for visit in visits]:
+        for made in [pool.submit(_logged, job, folder, measure) for job in jobs]:
             yield made.result()
 
 
 @contextlib.contextmanager
 def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
-    """So many threads that make visits; what interrupts them also ends the visits under way, by `stop`."""
+    """So many threads that make jobs; what interrupts them also ends the jobs under way, by `stop`."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
@@ -227,15 +154,15 @@ def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPool
         pool.shutdown()
 
 
-def left(request: Request, folder: Path, records: Sequence[Record]) -> list[Visit]:
-    """The visits that are still to be made; of a search the next, as those after it are not known."""
-    if request.search is not None:
-        following = (batch_search.follow(start, records, request.search) for start in request.cases)
-        return [request.visit(folder, case) for case in following if case is not None]
+def left(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
+    """The jobs that are still to be made; of a search the next, as those after it are not known."""
+    if spec.search is not None:
+        following = (batch_search.follow(start, records, spec.search) for start in spec.cases)
+        return [spec.job(folder, case) for case in following if case is not None]
     done = {record.key: record for record in records}
-    return [visit for visit in request.visits(folder) if visit.key not in done and not _fell(visit, done)]
+    return [job for job in spec.jobs(folder) if job.key not in done and not _fell(job, done)]
 
 
-def _fell(visit: Visit, done: dict[tuple[str, int], Record]) -> bool:
-    name, number = visit.key
+def _fell(job: Job, done: dict[tuple[str, int], Record]) -> bool:
+    name, number = job.key
     return any((name, n) in done and done[name, n].status != "ok" for n in range(number))

@@ -1,4 +1,4 @@
-"""From options to a request: presets, grids, checks. Wrong use is found here, before anything is run. No JAX."""
+"""From options to a spec: presets, grids, checks. Wrong use is found here, before anything is run. No JAX."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from artifex_bench import models, suites, targets
 from artifex_bench.checkpoint_io import formats
 from artifex_bench.core import case as cases
-from artifex_bench.core import store, versions
-from artifex_bench.core.case import ATTACHED, Case, CaseError, RematCase
+from artifex_bench.core import run_spec, store, versions
+from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
 from artifex_bench.core.convert import shown
 from artifex_bench.core.environments import changed_versions
-from artifex_bench.execution import BACKENDS
+from artifex_bench.core.run_spec import MAX_BATCH, PROFILE, RunSpec
+from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.remat import strategies
 from artifex_bench.sweep import scheduler
 from artifex_bench.sweep.batch_search import Search
-from artifex_bench.sweep.scheduler import MAX_BATCH, PROFILE, Request
 
 AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
-HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is visited
+HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is measured
 
 
-def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
-    """The folder made for a new run, and its request. Raises CaseError or StoreError."""
+def new_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
+    """The folder made for a new run, and its spec. Raises CaseError or StoreError."""
     if options.get("across"):
         raise CaseError("--across goes with --resume: a new run has nothing to be mixed with")
     if options["suite"] is None:
@@ -36,36 +36,36 @@ def new(options: Mapping[str, Any]) -> tuple[Path, Request]:
     cases.check_choice("preset", preset, suite.PRESETS)
     how = {**suite.SETTINGS[preset]}
     how |= {key: options[key] for key in HOW if options[key] is not None}
-    request = Request(
+    spec = RunSpec(
         suite=options["suite"],
-        cases=grid(suite, preset, options),
+        cases=preset_cases(suite, preset, options),
         **how,
     )
-    _check_installed(request)
-    return _folder(options, f"{options['suite']}-{preset}", request), request
+    _check_installed(spec)
+    return _folder(options, f"{options['suite']}-{preset}", spec), spec
 
 
-def profile(options: Mapping[str, Any]) -> tuple[Path, Request]:
-    """The folder made for a profile, and its request: one case, or two that differ in their strategy."""
+def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
+    """The folder made for a profile, and its spec: one case, or two that differ in their strategy."""
     given = _remat_given(options, cases.axes(RematCase))
     for axis in given:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
-    if found[0].target != ATTACHED:
+    if found[0].target != LOCAL:
         raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the device that is attached")
     if len(found) > 2:
         raise CaseError(f"strategy {given['strategy']}: a profile is of one strategy, or of two side by side")
     _check(found)
     how = {key: options[key] for key in HOW if options.get(key) is not None}
-    request = Request(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
-    _check_installed(request)
-    return _folder(options, PROFILE, request), request
+    spec = RunSpec(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
+    _check_installed(spec)
+    return _folder(options, PROFILE, spec), spec
 
 
-def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
-    """The folder made for searches for the largest batch that fits, and their request: a case is where one begins."""
+def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
+    """The folder made for searches for the largest batch that fits, and their spec: a case is where one begins."""
     search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
     if search.limit < search.multiple:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
@@ -78,14 +78,14 @@ def max_batch(options: Mapping[str, Any]) -> tuple[Path, Request]:
             )
     _check(found)
     if search.memory_budget is None and any(map(cases.runs, found)):
-        raise CaseError(f"target {targets.ASKED!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
+        raise CaseError(f"target {LOCAL!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
     how = {"timeout": 1800.0, **{key: options[key] for key in HOW if options.get(key) is not None}}
-    request = Request(suite=MAX_BATCH, cases=found, rounds=1, steps=0, search=search, **how)
-    _check_installed(request)
-    return _folder(options, MAX_BATCH, request), request
+    spec = RunSpec(suite=MAX_BATCH, cases=found, rounds=1, steps=0, search=search, **how)
+    _check_installed(spec)
+    return _folder(options, MAX_BATCH, spec), spec
 
 
-def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
+def _folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
     name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder = (options["out"] or Path("results")) / name
     if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
@@ -95,49 +95,49 @@ def _folder(options: Mapping[str, Any], prefix: str, request: Request) -> Path:
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
     try:
-        scheduler.from_json(scheduler.to_json(request))
+        run_spec.from_json(run_spec.to_json(spec))
     except ValueError as error:  # which the run could not be gone on with
         raise CaseError(str(error)) from None
-    store.create(folder, scheduler.to_json(request))
+    store.create(folder, run_spec.to_json(spec))
     return folder
 
 
-def resume(options: Mapping[str, Any]) -> tuple[Path, Request]:
-    """The folder and the request of an earlier run; options that would change it are refused."""
+def resume_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
+    """The folder and the spec of an earlier run; options that would change it are refused."""
     given = [key for key in (*AXES, "suite", "preset", *HOW, "out", "name") if options[key] is not None]
     if given or options["compiler_default"]:
         named = (given or ["compiler_default"])[0].replace("_", "-")
         option = "suite" if named == "suite" else f"--{named}"
         raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
     folder: Path = options["resume"]
-    request = scheduler.requested(folder)
-    cases.check_choice("backend", request.backend, BACKENDS)
-    for case in request.cases:
+    spec = run_spec.load_run_spec(folder)
+    cases.check_choice("backend", spec.executor, EXECUTORS)
+    for case in spec.cases:
         _check([case]) if isinstance(case, RematCase) else formats.check(case)
-    _check_installed(request)
+    _check_installed(spec)
     if not options.get("across"):
-        _check_versions(request, folder)
-    return folder, request
+        _check_versions(spec, folder)
+    return folder, spec
 
 
-def _check_versions(request: Request, folder: Path) -> None:
-    """Raise CaseError where visits are left and the versions are not those of the visits before."""
+def _check_versions(spec: RunSpec, folder: Path) -> None:
+    """Raise CaseError where jobs are left and the versions are not those of the jobs before."""
     records = store.load(folder)
-    changed = changed_versions(records) if scheduler.left(request, folder, records) else {}
+    changed = changed_versions(records) if scheduler.left(spec, folder, records) else {}
     if changed:
         told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
         way_out = f"install these, begin a new run, or mix both with --resume {folder} --across"
         raise CaseError(f"{folder} was measured with {told}: {way_out}")
 
 
-def _check_installed(request: Request) -> None:
-    if any(getattr(case, "remat3", "off") == "on" for case in request.cases) and not versions.has_remat3():
+def _check_installed(spec: RunSpec) -> None:
+    if any(getattr(case, "remat3", "off") == "on" for case in spec.cases) and not versions.has_remat3():
         raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: valid here is off")
-    for target in dict.fromkeys(getattr(case, "target", ATTACHED) for case in request.cases):
+    for target in dict.fromkeys(getattr(case, "target", LOCAL) for case in spec.cases):
         targets.check_installed(target)
 
 
-def grid(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
+def preset_cases(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
     """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
     kind = cases.KINDS[suite.KIND]
     given = _remat_given(options, AXES) if kind is RematCase else _given(options, AXES)
@@ -163,7 +163,7 @@ def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
     if options.get("compiler_default"):
         given["compiler"] = "default"
     if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
-        given["target"] = list(map(targets.stored, given["target"]))
+        given["target"] = list(map(targets.parse_target, given["target"]))
     return given
 
 

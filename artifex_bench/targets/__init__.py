@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module, resources
 from typing import Any
 
-from artifex_bench.core.case import ATTACHED, CaseError, RematCase, check_choice
+from artifex_bench.core.case import LOCAL, CaseError, RematCase, check_choice
+from artifex_bench.targets.detection import is_local_device_cpu
 
 POOL_VARIABLE, OLD_POOL_VARIABLE = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 DEFAULT_POOL_SHARE = 0.75  # JAX's own, where the variable is not set
 LARGEST_POOL_SHARE = 0.95  # what is advised at most: the driver and other processes need some of the memory
-ASKED = "cpu"  # how what is attached is asked for
 # platform -> the extra that installs its compiler, and the sets of packages of which one must be installed
 COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "tpu": ("tpu-aot", (("libtpu",),)),
@@ -119,9 +119,17 @@ def descriptions() -> dict[str, Description]:
     return {name: Description(name, **table) for name, table in tables.items()}
 
 
-def stored(target: str) -> str:
-    """The name in cases and tables of what was asked for: `cpu` is what is attached, whatever it is."""
-    return ATTACHED if target == ASKED else target
+def parse_target(name: str) -> str:
+    """Return the name of a target as cases hold it. `cpu` is an alias of `local` if the local device is a CPU.
+
+    Raises:
+        CaseError: `cpu`, where the local device is an accelerator.
+    """
+    if name != "cpu":
+        return name
+    if not is_local_device_cpu():
+        raise CaseError("target 'cpu': JAX's device here is an accelerator: give 'local', or set JAX_PLATFORMS=cpu")
+    return LOCAL
 
 
 def describe(target: str) -> Description:
@@ -132,8 +140,8 @@ def describe(target: str) -> Description:
     platform, _, rest = target.partition(":")
     kind, colon, topology = rest.partition(":")
     name = f"{platform}:{kind}" if colon else target
-    check_choice("target", name, (ATTACHED, *descriptions()))
-    if name == ATTACHED:
+    check_choice("target", name, (LOCAL, *descriptions()))
+    if name == LOCAL:
         raise CaseError(f"target {target!r}: it has no description: valid are {', '.join(descriptions())}")
     found = descriptions()[name]
     if not colon:
@@ -148,7 +156,7 @@ def describe(target: str) -> Description:
 
 def check_devices(case: RematCase) -> None:
     """Raise CaseError unless the case's mesh takes the devices of its target, all of them where it is not attached."""
-    if case.target == ATTACHED:
+    if case.target == LOCAL:
         return
     there = describe(case.target).devices
     if case.devices != there:
@@ -168,7 +176,7 @@ def check_devices(case: RematCase) -> None:
 
 def check_installed(target: str) -> None:
     """Raise CaseError unless there is such a target, with all that it takes to compile for it."""
-    if target == ATTACHED:
+    if target == LOCAL:
         return
     if describe(target).platform == "gpu":
         gpu_pool_share()  # a share that is none is refused before anything runs
@@ -187,7 +195,7 @@ def compiler_versions(target: str) -> dict[str, str | None]:
     CUDA 13 and CUDA 12 serve alike. If both are complete, both are returned: JAX loads either. If none is complete, the
     one with the fewest missing packages is.
     """
-    if target == ATTACHED:
+    if target == LOCAL:
         return {}
     _, sets = COMPILERS[describe(target).platform]
     versions = [{name: _version(name) for name in packages} for packages in sets]
@@ -221,6 +229,6 @@ class Target:
 
 def find(target: str) -> Target:
     """The target of that name, made ready: in a process of its own, before JAX starts a device."""
-    module = import_module(f"{__name__}.{'attached' if target == ATTACHED else 'absent'}")
+    module = import_module(f"{__name__}.{'local' if target == LOCAL else 'aot'}")
     found: Target = module.find(target)
     return found

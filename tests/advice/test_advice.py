@@ -14,20 +14,19 @@ from hypothesis import strategies as st
 from artifex_bench.advice import remat as module
 from artifex_bench.advice.remat import CERTAIN, advise, words
 from artifex_bench.cli import main
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Record, Verdict
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report import remat
 from artifex_bench.report.frame import frame
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 MIB = 2**20
 
 
-def visit(strategy, milliseconds, mib, verdict="effective", status="ok", **fields):
-    """An ok visit (or another) with steps around so many milliseconds and a compiled peak of so many MiB."""
+def job(strategy, milliseconds, mib, verdict="effective", status="ok", **fields):
+    """An ok job (or another) with steps around so many milliseconds and a compiled peak of so many MiB."""
     steps = [milliseconds * factor / 1e3 for factor in fields.pop("spread", (0.99, 1.0, 1.01))]
     told = None if strategy == "none" else Verdict(verdict, f"because it is {verdict}")
     measurements = measured(steps=steps, peak=mib * MIB) if status == "ok" else ()
@@ -35,13 +34,13 @@ def visit(strategy, milliseconds, mib, verdict="effective", status="ok", **field
 
 
 SWEEP = (
-    visit("none", 100, 80),
-    visit("all", 140, 20),
-    visit("every-2", 120, 50),
-    visit("attention-only", 125, 55),
-    visit("dots_saveable", 110, 60),
-    visit("mlp-only", 90, 85, "undone"),
-    visit("segments-2", 1, 1, status="oom"),
+    job("none", 100, 80),
+    job("all", 140, 20),
+    job("every-2", 120, 50),
+    job("attention-only", 125, 55),
+    job("dots_saveable", 110, 60),
+    job("mlp-only", 90, 85, "undone"),
+    job("segments-2", 1, 1, status="oom"),
 )
 
 
@@ -66,8 +65,8 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
 
 
 def met_by(plan):
-    """A visit of a budget that was met by that plan."""
-    fields = visit("budget-0.5", 95, 50)
+    """A job of a budget that was met by that plan."""
+    fields = job("budget-0.5", 95, 50)
     budget = taken("budget_bytes", 60 * MIB)
     return dataclasses.replace(
         fields, measurements=(*fields.measurements, dataclasses.replace(budget, detail={"plan": plan}))
@@ -90,7 +89,7 @@ def with_measured_peak(mib, record):
 
 
 def test_what_is_over_a_budget_as_measured_does_not_fit():
-    small, large = (with_measured_peak(mib, visit("dots_saveable", 110, 50)) for mib in (52, 61))
+    small, large = (with_measured_peak(mib, job("dots_saveable", 110, 50)) for mib in (52, 61))
     assert one(SWEEP[0], SWEEP[1], small, memory_budget=60 * MIB).choice == "dots_saveable"
     found = one(SWEEP[0], SWEEP[1], large, memory_budget=60 * MIB)
     assert found.choice == "all"
@@ -104,7 +103,7 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
 )
 def test_notes_tell_of_memory_that_no_plan_holds_and_of_budgets_that_are_not_met(compiled, measured, told):
     """Over a budget of 60 MiB as measured; and more than 5 % and more than 16 MiB above the compiled peak."""
-    found = with_measured_peak(measured, visit("budget-60MiB", 110, compiled))
+    found = with_measured_peak(measured, job("budget-60MiB", 110, compiled))
     found = dataclasses.replace(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
     [(_, _, notes)] = remat.grouped(frame([found]))
     assert len([note for note in notes if "measured" in note]) == told
@@ -139,12 +138,12 @@ def test_where_nothing_is_fast_enough_the_fastest_is_told():
 
 
 def test_intervals_that_overlap_are_not_sure():
-    blurred = (visit("none", 100, 80), visit("all", 105, 20, spread=(0.9, 1.0, 1.1)))
+    blurred = (job("none", 100, 80), job("all", 105, 20, spread=(0.9, 1.0, 1.1)))
     assert one(*blurred, memory_budget=100 * MIB).how_sure == "not sure: its 95 % interval overlaps that of all"
 
 
 def test_a_single_sample_has_no_interval():
-    single = (visit("none", 100, 80, spread=(1,)), visit("all", 105, 20, spread=(1,)))
+    single = (job("none", 100, 80, spread=(1,)), job("all", 105, 20, spread=(1,)))
     assert one(*single, memory_budget=100 * MIB).how_sure == "unknown: a single sample has no interval"
 
 
@@ -159,7 +158,7 @@ def untimed(strategy, mib):
 
 
 def test_what_was_not_timed_is_not_advised_beside_what_was():
-    found = one(visit("none", 100, 80), untimed("all", 20), memory_budget=100 * MIB)
+    found = one(job("none", 100, 80), untimed("all", 20), memory_budget=100 * MIB)
     assert found.choice == "none"
     assert "was not timed" in found.fell["all"]
 
@@ -214,7 +213,7 @@ def test_a_budget_of_another_kind_of_run_is_refused(records, budget, message):
     st.integers(1, 500),
 )
 def test_the_choice_always_fits_and_no_other_that_fits_is_faster(points, budget):
-    found = one(*(visit(f"every-{i + 1}", *p) for i, p in enumerate(points)), memory_budget=budget * MIB)
+    found = one(*(job(f"every-{i + 1}", *p) for i, p in enumerate(points)), memory_budget=budget * MIB)
     fits = {f"every-{i + 1}": ms for i, (ms, mib) in enumerate(points) if mib <= budget}
     assert (found.choice in fits) == bool(fits)
     if fits:
@@ -290,7 +289,7 @@ def test_a_question_that_is_missing_is_one_clear_line(records, message):
 @pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "run"
-    store.create(made, scheduler.to_json(Request("remat", tuple(r.case for r in SWEEP), rounds=1)))
+    store.create(made, run_spec.to_json(RunSpec("remat", tuple(r.case for r in SWEEP), rounds=1)))
     for found in SWEEP:
         store.append(made, found)
     return made
@@ -308,14 +307,14 @@ def test_from_the_command_line_in_words_and_as_json(folder):
 
 def test_of_an_unfinished_run_it_says_so(tmp_path):
     records = SWEEP[:3]
-    request = Request("remat", tuple(r.case for r in SWEEP[:5]), rounds=1)
-    store.create(tmp_path / "run", scheduler.to_json(request))
+    request = RunSpec("remat", tuple(r.case for r in SWEEP[:5]), rounds=1)
+    store.create(tmp_path / "run", run_spec.to_json(request))
     for found in records:
         store.append(tmp_path / "run", found)
     told = CliRunner().invoke(main, ["advise", str(tmp_path / "run"), "--memory-budget", "60MiB", "--json"])
     assert json.loads(told.stdout)[0]["choice"] == "every-2"
     assert told.stderr == (
-        f"{tmp_path / 'run'} is unfinished: 2 visits are still to be made, and may change this. "
+        f"{tmp_path / 'run'} is unfinished: 2 jobs are still to be made, and may change this. "
         f"To go on: artifex-bench run --resume {tmp_path / 'run'}\n"
     )
 

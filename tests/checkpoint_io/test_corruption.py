@@ -12,9 +12,9 @@ RESTORES = """
 import dataclasses, sys
 from artifex_bench.core.case import FaultCase
 from artifex_bench.checkpoint_io import corruption
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 for form in ("orbax", "orbax-v1"):
-    found = {one.probe: one.values[0] for one in corruption.measure(Visit(FaultCase(form, "truncate", trials=10)))}
+    found = {one.probe: one.values[0] for one in corruption.measure(Job(FaultCase(form, "truncate", trials=10)))}
     print(found["detected_trials"], sum(found.values()))
 """
 

@@ -18,10 +18,9 @@ from click.testing import CliRunner
 
 from artifex_bench import models, suites, targets
 from artifex_bench.cli import catalogue, main
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.store import RECORDS
 from artifex_bench.remat.strategies import POLICIES, names
-from artifex_bench.sweep import scheduler
 from tests.build import record
 
 SMOKE = ("run", "remat", "--preset", "smoke", "--name", "run")
@@ -84,7 +83,7 @@ WRONG = [
     (("--dtype", "float64"), "unknown dtype 'float64': valid are float32, bfloat16"),
     (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
     (("--step", "half"), "unknown step 'half': valid are train, gradient"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are attached, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.descriptions())}"),
     (("--target", "tpu:v5e:3x3"), "target 'tpu:v5e:3x3': tpu:v5e has no topology '3x3': valid are 2x2, 2x4, "),
     (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
     (
@@ -151,7 +150,7 @@ def test_a_target_whose_compiler_is_not_installed_is_one_line_that_says_what_to_
     assert "(jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12 missing)" in refused(*SMOKE, "--target", "gpu:h100")
     assert log == []
     assert call(*SMOKE, "--out", tmp_path, "--target", "cpu").exit_code == 0
-    assert {one.case.target for one in store.load(tmp_path / "run")} == {"attached"}
+    assert {one.case.target for one in store.load(tmp_path / "run")} == {"local"}
 
 
 def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake, plots, tmp_path):
@@ -161,7 +160,7 @@ def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake
     assert done.exit_code == 0
     assert log == [f"measure {strategy} {number}" for number in (0, 1) for strategy in ("none", "all")]
     assert done.stderr.splitlines() == [
-        f"4 visits (2 cases, 2 rounds) into {folder}",
+        f"4 jobs (2 cases, 2 rounds) into {folder}",
         "[1/4] transformer none depth=2 width=32 batch=4 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
         "[2/4] transformer all depth=2 width=32 batch=4 sequence=16 round 1/2: "
         "step 11.0 ms, compiled peak 4.88 KiB, no-op",
@@ -234,14 +233,14 @@ def test_a_finished_run_is_gone_on_with_at_once(fake, tmp_path):
     del log[:]
     done = call("run", "--resume", tmp_path / "run")
     assert (done.exit_code, log) == (0, [])
-    assert done.stderr.startswith("0 visits (2 cases, 1 rounds)")
+    assert done.stderr.startswith("0 jobs (2 cases, 1 rounds)")
 
 
 def test_a_run_of_another_machine_names_the_command_that_goes_on(fake, tmp_path):
     def on(cpu):
-        def measure(visit, path):
+        def measure(job, path):
             path.write_text("")
-            return record(visit.case, round=visit.round, environment={"cpu": cpu})
+            return record(job.case, round=job.round, environment={"cpu": cpu})
 
         return measure
 
@@ -253,16 +252,16 @@ def test_a_run_of_another_machine_names_the_command_that_goes_on(fake, tmp_path)
     fake(measure=on("other"))
     done = call("run", "--resume", folder)
     assert (done.exit_code, (folder / RECORDS).read_bytes()) == (2, lines[0])
-    _, error = done.stderr.splitlines()  # after how many visits are left
+    _, error = done.stderr.splitlines()  # after how many jobs are left
     assert error.startswith(f"Error: {folder} was measured with cpu one, and now it is other: ")
     assert error.endswith(f"mix both with --resume {folder} --across")
     assert call("run", "--resume", folder, "--across").exit_code == 0
 
 
 def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
-    def measure(visit, path):
+    def measure(job, path):
         path.write_text("")
-        return record(visit.case, round=visit.round, environment={"versions": {"jax": "0.0.1", "numpy": None}})
+        return record(job.case, round=job.round, environment={"versions": {"jax": "0.0.1", "numpy": None}})
 
     fake(measure=measure)
     call(*SMOKE, "--out", tmp_path)
@@ -342,7 +341,7 @@ def test_report_without_plots(fake, plots, tmp_path):
 
 
 def test_a_report_of_no_records_says_how_to_go_on(tmp_path):
-    store.create(tmp_path / "run", scheduler.to_json(scheduler.Request("remat", (record().case,))))
+    store.create(tmp_path / "run", run_spec.to_json(run_spec.RunSpec("remat", (record().case,))))
     error = refused("report", tmp_path / "run")
     assert error == f"{tmp_path / 'run'} holds no records yet: go on with --resume {tmp_path / 'run'}"
 
@@ -387,8 +386,8 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def measure_without_a_word(visit, path):
-    return record(visit.case, round=visit.round)
+def measure_without_a_word(job, path):
+    return record(job.case, round=job.round)
 
 
 def error_line(done):
@@ -430,7 +429,7 @@ def test_a_full_disk_keeps_what_is_there_and_the_run_goes_on_when_there_is_room(
     assert call("run", "--resume", run).exit_code == 0
     found = store.load(run)
     assert found[: len(kept)] == kept
-    assert [one.key for one in found] == [visit.key for visit in scheduler.from_json(store.manifest(run)).visits(run)]
+    assert [one.key for one in found] == [job.key for job in run_spec.from_json(store.manifest(run)).jobs(run)]
 
 
 def test_a_disk_without_room_for_a_run_at_all(fake, disk):
@@ -445,20 +444,20 @@ FAKE_COMMAND = """
 import subprocess, sys, types
 sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write=lambda *_: [])  # takes seconds
 from artifex_bench.cli import main
-from artifex_bench.execution import BACKENDS, Backend, local
+from artifex_bench.execution.executors import EXECUTORS, Executor, local
 def start(stdin, stdout, stderr):
     return subprocess.Popen(worker, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
 worker = (sys.executable, "-S", "-c", '''
 import json, os, sys, time
-visit = json.load(sys.stdin)
+job = json.load(sys.stdin)
 number = {"probe": "step_seconds", "unit": "seconds", "values": [1.5]}
 print(json.dumps({"environment": {"pid": os.getpid()}}), json.dumps({"measurement": number}), sep="\\\\n", flush=True)
-if visit["round"] == 1 and not os.path.exists("go on"):
+if job["round"] == 1 and not os.path.exists("go on"):
     open("pid", "w").write(str(os.getpid()))
     time.sleep(600)
 print(json.dumps({"status": "ok", "reason": ""}))
 ''')
-BACKENDS["local"] = Backend("fake", lambda visit, log: local.measure(visit, log, start))
+EXECUTORS["local"] = Executor("fake", lambda job, log: local.measure(job, log, start))
 main()
 """
 
@@ -479,7 +478,7 @@ def command(*arguments, cwd):
 
 @contextlib.contextmanager
 def held_up(cwd):
-    """The command, waiting in the first visit of round 1; and the process it waits for."""
+    """The command, waiting in the first job of round 1; and the process it waits for."""
     with command("run", "remat", "--preset", "smoke", "--rounds", "2", "--name", "run", cwd=cwd) as process:
         while not (cwd / "pid").exists() or not (cwd / "pid").read_text():
             assert process.poll() is None, process.stderr.read()
@@ -502,7 +501,7 @@ def goes_on(cwd):
     with command("run", "--resume", "results/run", cwd=cwd) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert errors.startswith("2 visits")
+    assert errors.startswith("2 jobs")
     found = store.load(cwd / "results" / "run")
     assert found[:2] == kept
     assert [(one.case.strategy, one.round) for one in found] == [("none", 0), ("all", 0), ("none", 1), ("all", 1)]

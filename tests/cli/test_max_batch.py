@@ -10,12 +10,13 @@ import threading
 import pytest
 
 from artifex_bench import targets
-from artifex_bench.core import store
-from artifex_bench.execution import BACKENDS, Backend
+from artifex_bench.core import run_spec, store
+from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
-from artifex_bench.sweep import scheduler, spec
+from artifex_bench.sweep import spec
 from artifex_bench.sweep.batch_search import Search
-from artifex_bench.sweep.scheduler import Request, search
+from artifex_bench.sweep.scheduler import search
 from tests.build import case, record, taken
 from tests.cli.test_cli import call, refused
 from tests.targets.test_aot import installed
@@ -24,39 +25,39 @@ from tests.test_end_to_end import bench
 GIB = 2**30
 EACH = {"none": GIB, "all": GIB // 4, "every-2": 17 * GIB}  # a sample's bytes
 STARTS = tuple(case(strategy, batch=1, target="tpu:v5e") for strategy in EACH)
-REQUEST = Request("max-batch", STARTS, rounds=1, steps=0, search=Search())
+REQUEST = RunSpec("max-batch", STARTS, rounds=1, steps=0, search=Search())
 EDGES = {"none": [16, 17], "all": [64, 65], "every-2": [1]}  # of 16 GiB: the last of each search's batches, sorted
 
 
-def compiled(visit, log):
+def compiled(job, log):
     """The record of a case that was compiled for a target of 16 GiB."""
     log.write_text("")
     found = (
-        taken("compiled_peak_bytes", EACH[visit.case.strategy] * visit.case.batch),
+        taken("compiled_peak_bytes", EACH[job.case.strategy] * job.case.batch),
         taken("capacity_bytes", 16 * GIB),
     )
-    return record(visit.case, measurements=(*found, taken("estimated_step_seconds", 0.01 * visit.case.batch)))
+    return record(job.case, measurements=(*found, taken("estimated_step_seconds", 0.01 * job.case.batch)))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    store.create(tmp_path / "run", scheduler.to_json(REQUEST))
+    store.create(tmp_path / "run", run_spec.to_json(REQUEST))
     return tmp_path / "run"
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A backend that compiles nothing; gives the visits that were made."""
+    """A backend that compiles nothing; gives the jobs that were made."""
     monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
     monkeypatch.setattr(targets, "check_installed", lambda target: None)
-    visits = []
+    jobs = []
 
-    def measure(visit, log):
-        visits.append(visit)
-        return compiled(visit, log)
+    def measure(job, log):
+        jobs.append(job)
+        return compiled(job, log)
 
-    monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure))
-    return visits
+    monkeypatch.setitem(EXECUTORS, "local", Executor("fake", measure))
+    return jobs
 
 
 def edges(records):
@@ -82,10 +83,10 @@ def test_searches_go_on_side_by_side(folder):
         pytest.skip("one core compiles one program at a time")
     meeting = threading.Barrier(2, timeout=60)
 
-    def measure(visit, log):
-        if visit.case.batch == 1:
+    def measure(job, log):
+        if job.case.batch == 1:
             meeting.wait()
-        return compiled(visit, log)
+        return compiled(job, log)
 
     two = dataclasses.replace(REQUEST, cases=STARTS[:2])
     assert len({record.case.strategy for record in search(two, folder, measure, ignore)}) == 2
@@ -94,14 +95,14 @@ def test_searches_go_on_side_by_side(folder):
 def test_searches_on_the_attached_device_take_turns(folder):
     busy = threading.Lock()
 
-    def measure(visit, log):
+    def measure(job, log):
         assert busy.acquire(blocking=False)
         try:
-            return compiled(visit, log)
+            return compiled(job, log)
         finally:
             busy.release()
 
-    attached = tuple(dataclasses.replace(start, target="attached") for start in STARTS)
+    attached = tuple(dataclasses.replace(start, target="local") for start in STARTS)
     request = dataclasses.replace(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
     found = search(request, folder, measure, ignore)
     assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
@@ -112,11 +113,11 @@ def test_searches_on_the_attached_device_take_turns(folder):
 def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
     made = []
 
-    def measure(visit, log):
-        made.append(visit.key)
+    def measure(job, log):
+        made.append(job.key)
         if len(made) == stop_at:
             raise KeyboardInterrupt
-        return compiled(visit, log)
+        return compiled(job, log)
 
     with pytest.raises(KeyboardInterrupt):
         search(REQUEST, folder, measure, ignore)
@@ -128,13 +129,13 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
 
 
 def test_a_request_goes_to_json_and_back():
-    for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), Request("remat", STARTS)):
-        assert scheduler.from_json(json.loads(json.dumps(scheduler.to_json(request)))) == request
+    for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
+        assert run_spec.from_json(json.loads(json.dumps(run_spec.to_json(request)))) == request
 
 
 WRONG = [
-    ((), "target 'cpu': its capacity is not known: give --memory-budget, e.g. 8GiB"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are attached, {', '.join(targets.descriptions())}"),
+    ((), "target 'local': its capacity is not known: give --memory-budget, e.g. 8GiB"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.descriptions())}"),
     (("--target", "tpu:v5e", "--strategy", "some"), "unknown strategy 'some': valid are none, all"),
     (("--memory-budget", "lots"), "'lots': must be a size such as 8GiB, 512MiB or 16GB"),
     (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), "limit 4: must be 8 or more"),
@@ -161,7 +162,7 @@ def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
     asked = ("--strategy", "none,all", "--target", "tpu:v5e,gpu:h100", "--out", tmp_path, "--name", "run")
     done = call("max-batch", *asked)
     assert done.exit_code == 0, done.output
-    assert {visit.steps for visit in fake} == {0}
+    assert {job.steps for job in fake} == {0}
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         *("run.json", "records.jsonl", ".lock", "logs", "plots"),
@@ -180,7 +181,7 @@ def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
 
 def test_strategies_are_none_and_all_where_none_is_named(tmp_path):
     options = dict.fromkeys((*spec.AXES, *spec.HOW, "name")) | {"compiler_default": False, "out": tmp_path}
-    _, request = spec.max_batch({**options, "memory_budget": GIB, "multiple_of": 8, "limit": 64})
+    _, request = spec.max_batch_run({**options, "memory_budget": GIB, "multiple_of": 8, "limit": 64})
     assert [(case.strategy, case.batch) for case in request.cases] == [("none", 8), ("all", 8)]
 
 

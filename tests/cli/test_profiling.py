@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from artifex_bench.cli import main, profiling
 from artifex_bench.core import store
-from artifex_bench.execution import BACKENDS, Backend
+from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
 from tests.build import record
 from tests.cli.test_cli import refused
@@ -27,21 +27,21 @@ def call(*arguments):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A backend that measures nothing; gives the visits it was asked for."""
-    visits = []
+    """A backend that measures nothing; gives the jobs it was asked for."""
+    jobs = []
     monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
 
     def put(statuses=None):
-        def measure(visit, log):
-            visits.append(visit)
-            status = (statuses or {}).get(visit.case.strategy, "ok")
+        def measure(job, log):
+            jobs.append(job)
+            status = (statuses or {}).get(job.case.strategy, "ok")
             if status != "ok":
-                return record(visit.case, status, reason=f"it was {status}")
-            rows = [row(300, "tanh"), *ROWS] if visit.case.strategy == "none" else ROWS
-            return record(visit.case, measurements=profiled(rows=rows).measurements)
+                return record(job.case, status, reason=f"it was {status}")
+            rows = [row(300, "tanh"), *ROWS] if job.case.strategy == "none" else ROWS
+            return record(job.case, measurements=profiled(rows=rows).measurements)
 
-        monkeypatch.setitem(BACKENDS, "local", Backend("fake", measure))
-        return visits
+        monkeypatch.setitem(EXECUTORS, "local", Executor("fake", measure))
+        return jobs
 
     put()
     return put
@@ -62,20 +62,20 @@ def fake(monkeypatch):
 )
 def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    visits = fake()
+    jobs = fake()
     assert error in refused("profile", *arguments)
-    assert (visits, list(tmp_path.iterdir())) == ([], [])
+    assert (jobs, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_two_strategies_are_told_side_by_side(fake, tmp_path):
-    visits = fake()
+    jobs = fake()
     done = call("profile", "--strategy", "none,segments-2/dots_saveable", "--out", tmp_path, "--name", "two")
     assert done.exit_code == 0, done.output
     folder = tmp_path / "two"
-    assert [visit.profile for visit in visits] == [
+    assert [job.profile for job in jobs] == [
         str(folder / name / "trace") for name in ("none", "segments-2_dots_saveable")
     ]
-    assert [visit.cache for visit in visits] == [None, None]  # what comes from a cache tells no assignment
+    assert [job.cache for job in jobs] == [None, None]  # what comes from a cache tells no assignment
     assert re.search(r"^ *\+300 B +300 B +0 B +layers/mlp +tanh", done.stdout, re.MULTILINE)
     assert {path.name for path in folder.iterdir()} >= {"none", "segments-2_dots_saveable", "removed.csv", "live.png"}
     assert len(store.load(folder)) == 2
@@ -92,15 +92,15 @@ def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
 
 def test_an_interrupted_profile_tells_what_there_is_and_goes_on(fake, tmp_path, monkeypatch):
     fake()
-    whole = BACKENDS["local"].measure
+    whole = EXECUTORS["local"].measure
 
-    def stopped(visit, log):
-        if visit.case.strategy == "all":
+    def stopped(job, log):
+        if job.case.strategy == "all":
             raise KeyboardInterrupt
-        return whole(visit, log)
+        return whole(job, log)
 
     with monkeypatch.context() as patch:
-        patch.setitem(BACKENDS, "local", Backend("fake", stopped))
+        patch.setitem(EXECUTORS, "local", Executor("fake", stopped))
         done = call("profile", "--strategy", "none,all", "--out", tmp_path, "--name", "stopped")
     folder = tmp_path / "stopped"
     assert done.exit_code == 130

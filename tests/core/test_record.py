@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 
 from artifex_bench.core import case as cases
-from artifex_bench.core import job as visits
+from artifex_bench.core import job as jobs
 from artifex_bench.core import record as records
+from artifex_bench.core import run_spec
 from artifex_bench.core.record import Measurement, Record, RecordError
-from artifex_bench.sweep import scheduler
 from tests import strategies as made
 from tests.build import case, record
 
@@ -25,15 +25,15 @@ def test_records_round_trip(found):
     assert records.from_json(through(records.to_json(found))) == found
 
 
-@given(made.visits)
-def test_visits_round_trip(visit):
-    assert visits.from_json(through(visits.to_json(visit))) == visit
-    assert visit.key == (cases.case_id(visit.case), visit.round)
+@given(made.jobs)
+def test_visits_round_trip(job):
+    assert jobs.from_json(through(jobs.to_json(job))) == job
+    assert job.key == (cases.case_id(job.case), job.round)
 
 
 @given(made.requests)
 def test_requests_round_trip(request):
-    assert scheduler.from_json(through(scheduler.to_json(request))) == request
+    assert run_spec.from_json(through(run_spec.to_json(request))) == request
 
 
 def test_a_number_is_there_or_says_why_not():

@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.core import record as records
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.store import MANIFEST, RECORDS, StoreError
 from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests import strategies as made
 from tests.build import backend, case, ignore, record
 
-REQUEST = Request("remat", (case("none"), case("all")), rounds=2)
+REQUEST = RunSpec("remat", (case("none"), case("all")), rounds=2)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    store.create(tmp_path / "run", scheduler.to_json(REQUEST))
+    store.create(tmp_path / "run", run_spec.to_json(REQUEST))
     return tmp_path / "run"
 
 
@@ -45,7 +45,7 @@ def refused(action, *arguments):
 
 
 def test_a_new_run_holds_what_was_asked_for_and_no_records(folder):
-    assert scheduler.from_json(store.manifest(folder)) == REQUEST
+    assert run_spec.from_json(store.manifest(folder)) == REQUEST
     assert store.load(folder) == []
     assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS}
 
@@ -59,7 +59,7 @@ def test_a_run_is_never_overwritten(folder):
     found = fill(folder, record())
     said = refused(store.create, folder, {"suite": "other"})
     assert said == f"{folder} already holds a run: go on with --resume {folder}, or choose another --name"
-    assert scheduler.from_json(store.manifest(folder)) == REQUEST
+    assert run_spec.from_json(store.manifest(folder)) == REQUEST
     assert store.load(folder) == found
 
 
@@ -280,4 +280,4 @@ def test_a_folder_in_the_place_of_the_records_is_named(folder):
 
 def test_a_manifest_that_an_editor_began_with_a_byte_order_mark_is_read(folder):
     (folder / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (folder / MANIFEST).read_bytes())
-    assert scheduler.requested(folder) == REQUEST
+    assert run_spec.load_run_spec(folder) == REQUEST

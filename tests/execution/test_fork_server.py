@@ -1,4 +1,4 @@
-"""Workers forked from a template: a real one, but for JAX, which takes seconds to import."""
+"""Workers forked from a fork_server: a real one, but for JAX, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
-from artifex_bench.execution.fork_server import Template
+from artifex_bench.execution.fork_server import ForkServer
 from tests.build import case
 from tests.execution.test_local import gone
 
-# Found by Python at its start: stands for everything slow, and for the worker, which does as its visit's model says.
+# Found by Python at its start: stands for everything slow, and for the worker, which does as its job's model says.
 STANDS_IN = """
 import json, os, signal, sys, time, types
 for name in ("jax", "flax", "flax.nnx", "optax", "artifex_bench.remat.measure.stages"):
@@ -29,25 +29,25 @@ worker = sys.modules["artifex_bench.execution.worker"] = types.ModuleType("worke
 def send(**message):
     os.write(1, (json.dumps(message) + "\\n").encode())
 def main():
-    send(environment={"pid": os.getpid(), "group": os.getpgrp(), "template": os.getppid()})
+    send(environment={"pid": os.getpid(), "group": os.getpgrp(), "fork_server": os.getppid()})
     exec(json.load(sys.stdin)["case"]["model"])
 worker.main = main
 """
 
 
 @pytest.fixture
-def template(tmp_path):
+def fork_server(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(STANDS_IN)
     paths = (str(tmp_path), str(Path(__file__).parents[2]))
-    made = Template({**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    made = ForkServer({**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     yield made
     made.close()
 
 
 @pytest.fixture
-def measure(template, tmp_path):
+def measure(fork_server, tmp_path):
     def run(code, timeout=30.0):
-        return local.measure(Visit(case(model=code), timeout=timeout), tmp_path / "log", template.fork)
+        return local.measure(Job(case(model=code), timeout=timeout), tmp_path / "log", fork_server.fork)
 
     return run
 
@@ -57,7 +57,7 @@ DONE = "send(status='ok', reason='')"
 
 def test_workers_are_forked_one_after_another_from_one_template(measure):
     first, second = measure(DONE).environment, measure(DONE).environment
-    assert first["template"] == second["template"]
+    assert first["fork_server"] == second["fork_server"]
     assert first["pid"] != second["pid"]
     assert (first["group"], second["group"]) == (first["pid"], second["pid"])
 
@@ -80,7 +80,7 @@ def test_what_a_worker_says_and_prints_is_kept(measure, tmp_path):
 def test_a_worker_that_dies_leaves_the_template_to_fork_the_next(measure, code, reason):
     found = measure(code)
     assert (found.status, found.reason) == ("failed", reason)
-    assert measure(DONE).environment["template"] == found.environment["template"]
+    assert measure(DONE).environment["fork_server"] == found.environment["fork_server"]
 
 
 def test_a_worker_that_hangs_is_killed(measure):
@@ -88,33 +88,33 @@ def test_a_worker_that_hangs_is_killed(measure):
     assert measure(DONE).status == "ok"
 
 
-def test_a_worker_can_be_killed_as_soon_as_it_is_known(template):
+def test_a_worker_can_be_killed_as_soon_as_it_is_known(fork_server):
     """Its group is there before its process id is told: a kill that finds no group would wait for its end."""
     asked, silent = os.pipe()  # a question that never comes: the worker waits for it, and does not end by itself
     with open(asked, "rb") as question, open(silent, "wb"), open(os.devnull, "r+b") as null:
         for _ in range(50):
-            worker = template.fork(question.fileno(), null.fileno(), null.fileno())
+            worker = fork_server.fork(question.fileno(), null.fileno(), null.fileno())
             os.killpg(worker.pid, signal.SIGKILL)
             assert worker.wait() == -signal.SIGKILL
 
 
-def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(template):
-    """Interrupted twice, a visit does not hear how its worker ended. The next would kill a group by that code."""
+def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(fork_server):
+    """Interrupted twice, a job does not hear how its worker ended. The next would kill a group by that code."""
     with open(os.devnull, "r+b") as null:
         streams = [null.fileno()] * 3
-        template.fork(*streams)
-        worker = template.fork(*streams)
-    assert worker.pid > 1 and worker.wait() == 1  # for want of a visit
+        fork_server.fork(*streams)
+        worker = fork_server.fork(*streams)
+    assert worker.pid > 1 and worker.wait() == 1  # for want of a job
 
 
 def test_a_template_that_was_killed_is_started_again(measure):
-    template = measure(DONE).environment["template"]
-    os.kill(template, signal.SIGKILL)
+    fork_server = measure(DONE).environment["fork_server"]
+    os.kill(fork_server, signal.SIGKILL)
     found = measure(DONE)
     while found.status == "failed":  # it may not have been quite dead yet
         assert "workers are forked from ended before it could fork one" in found.reason
         found = measure(DONE)
-    assert found.environment["template"] != template
+    assert found.environment["fork_server"] != fork_server
 
 
 def test_a_template_killed_under_its_worker_is_a_failed_case_and_takes_the_worker_along(measure):
@@ -165,8 +165,8 @@ def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, 
 
 
 @linux
-def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(template, measure):
-    stop = threading.Timer(1.5, template.kill)
+def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(fork_server, measure):
+    stop = threading.Timer(1.5, fork_server.kill)
     stop.start()
     found = measure(DAEMON + "time.sleep(600)")
     stop.join()
@@ -176,20 +176,20 @@ def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(template
 RUN = """
 import os, sys
 from artifex_bench.execution import local
-from artifex_bench.execution.fork_server import Template
-from artifex_bench.core.job import Visit
+from artifex_bench.execution.fork_server import ForkServer
+from artifex_bench.core.job import Job
 from tests.build import case
 from pathlib import Path
-local.measure(Visit(case(model=sys.argv[1])), Path(sys.argv[2]), Template(os.environ).fork)
+local.measure(Job(case(model=sys.argv[1])), Path(sys.argv[2]), ForkServer(os.environ).fork)
 """
 
 
 @linux
-def test_kill_9_of_the_run_leaves_no_process_of_a_model(template, tmp_path):
+def test_kill_9_of_the_run_leaves_no_process_of_a_model(fork_server, tmp_path):
     told = tmp_path / "pid"
     code = DAEMON.replace("os.close(1)", f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} ')")
     running = subprocess.Popen(
-        [sys.executable, "-c", RUN, code + "time.sleep(600)", str(tmp_path / "log")], env=template._environment
+        [sys.executable, "-c", RUN, code + "time.sleep(600)", str(tmp_path / "log")], env=fork_server._environment
     )
     try:
         for _ in range(1000):

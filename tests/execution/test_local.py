@@ -1,4 +1,4 @@
-"""A process for every visit: whatever it does, a record comes of it, and nothing of it is left running."""
+"""A process for every job: whatever it does, a record comes of it, and nothing of it is left running."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench.core import job as visits
-from artifex_bench.core.job import Visit
+from artifex_bench.core import job as jobs
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
 from tests.build import case
@@ -26,7 +26,7 @@ def number(probe="compile_seconds"):
     send(measurement={"probe": probe, "unit": "seconds", "values": [1.5]})
 def done(status="ok", reason=""):
     send(status=status, reason=reason)
-visit = json.load(sys.stdin)
+job = json.load(sys.stdin)
 """
 STREAMS = ("stdin", "stdout", "stderr")
 NUMBER = Measurement("compile_seconds", "seconds", (1.5,))
@@ -34,12 +34,12 @@ NUMBER = Measurement("compile_seconds", "seconds", (1.5,))
 
 @pytest.fixture
 def measure(tmp_path):
-    def run(code, timeout=30.0, prologue=PROLOGUE, visit=None):
+    def run(code, timeout=30.0, prologue=PROLOGUE, job=None):
         def start(*streams):
             worker = (sys.executable, "-S", "-c", prologue + code)
             return subprocess.Popen(worker, **dict(zip(STREAMS, streams, strict=True)), start_new_session=True)
 
-        return local.measure(visit or Visit(case("all"), 3, timeout=timeout), tmp_path / "log", start)
+        return local.measure(job or Job(case("all"), 3, timeout=timeout), tmp_path / "log", start)
 
     return run
 
@@ -57,39 +57,39 @@ def gone(pid):
     return False
 
 
-BUDGET = Visit(case("budget-0.5"), cache="folder")
+BUDGET = Job(case("budget-0.5"), cache="folder")
 
 
 def test_what_the_workers_of_a_visit_in_parts_say_is_one_record(measure):
-    record = measure("number(f\"{visit['part']} {os.getpid()}\"); done()", visit=BUDGET)
+    record = measure("number(f\"{job['part']} {os.getpid()}\"); done()", job=BUDGET)
     (search, one), (rest, other) = (m.probe.split() for m in record.measurements)
     assert (record.status, search, rest) == ("ok", "search", "rest") and one != other
 
 
 def test_the_log_holds_what_all_parts_printed_and_each_dies_of_its_own(measure, tmp_path):
-    code = "print(f\"{visit['part']}: out of memory\" if visit['part'] == 'search' else 'rest', file=sys.stderr); "
-    record = measure(code + "done() if visit['part'] == 'search' else os._exit(3)", visit=BUDGET)
+    code = "print(f\"{job['part']}: out of memory\" if job['part'] == 'search' else 'rest', file=sys.stderr); "
+    record = measure(code + "done() if job['part'] == 'search' else os._exit(3)", job=BUDGET)
     assert (tmp_path / "log").read_text().splitlines() == ["search: out of memory", "rest"]
     assert (record.status, record.reason) == ("failed", "the process ended early (exit code 3): rest")
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped", "oom"])
 def test_where_one_part_fell_the_next_is_not_begun(status, measure):
-    record = measure(f"number(visit['part']); done({status!r}, 'for a reason')", visit=BUDGET)
+    record = measure(f"number(job['part']); done({status!r}, 'for a reason')", job=BUDGET)
     assert (record.status, record.reason) == (status, "for a reason")
     assert [m.probe for m in record.measurements] == ["search"]
 
 
 def test_a_part_that_dies_is_a_failed_visit(measure):
-    record = measure("number(); os.kill(os.getpid(), signal.SIGKILL)", visit=BUDGET)
+    record = measure("number(); os.kill(os.getpid(), signal.SIGKILL)", job=BUDGET)
     assert record.status == "failed" and len(record.measurements) == 1
 
 
 def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
-    found = measure("send(environment={'visit': visit}); number(); print('hello', file=sys.stderr); done()")
+    found = measure("send(environment={'job': job}); number(); print('hello', file=sys.stderr); done()")
     assert (found.case, found.round, found.status, found.reason) == (case("all"), 3, "ok", "")
     assert found.measurements == (NUMBER,)
-    assert visits.from_json(found.environment["visit"]) == Visit(case("all"), 3, timeout=30.0)
+    assert jobs.from_json(found.environment["job"]) == Job(case("all"), 3, timeout=30.0)
     assert found.wall_seconds > 0
     assert found.started_at.endswith("+00:00")
     assert (tmp_path / "log").read_text() == "hello\n"
@@ -252,7 +252,7 @@ def test_a_worker_that_cannot_be_started_is_a_failed_case(tmp_path):
     def start(*streams):
         raise ChildProcessError("the process that workers are forked from is gone")
 
-    found = local.measure(Visit(case("all")), tmp_path / "log", start)
+    found = local.measure(Job(case("all")), tmp_path / "log", start)
     assert (found.status, found.reason) == ("failed", "the process that workers are forked from is gone")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a visit that goes wrong inside the worker, and of one that goes well."""
+"""What becomes of a job that goes wrong inside the worker, and of one that goes well."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.core.skip import Skip
 from artifex_bench.execution import worker
@@ -28,17 +28,17 @@ NUMBER = Measurement("compile_seconds", "seconds", (1.5,), "wall clock")
 
 @pytest.fixture
 def outcome(monkeypatch):
-    """(status, reason, what was sent) of a visit whose second probe raises that error."""
+    """(status, reason, what was sent) of a job whose second probe raises that error."""
 
     def run(error):
-        def measure(visit):
+        def measure(job):
             yield NUMBER
             if error is not None:
                 raise error
 
         monkeypatch.setattr(stages, "measure", measure)
         sent = []
-        return (*worker._outcome(Visit(case()), sent.append), sent)
+        return (*worker._outcome(Job(case()), sent.append), sent)
 
     return run
 
@@ -73,14 +73,14 @@ def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, e
 
 
 def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
-    def measure(visit):
+    def measure(job):
         jax.config.update("jax_default_matmul_precision", "highest")
         yield NUMBER
 
     monkeypatch.setattr(stages, "measure", measure)
     before, sent = jax.config.jax_default_matmul_precision, []
     try:
-        worker.measure(Visit(case()), sent.append)
+        worker.measure(Job(case()), sent.append)
     finally:
         jax.config.update("jax_default_matmul_precision", before)
     first, last = sent[0]["environment"], sent[-1]["environment"]
@@ -95,17 +95,3 @@ def test_every_kind_of_case_has_a_module_that_measures_it():
 
     assert set(worker.KINDS) == set(KINDS)
     assert all(callable(import_module(name).measure) for name in worker.KINDS.values())
-
-
-@pytest.mark.parametrize("file", [None, "null", "nvidia0", "accel0", "vfio/0"])
-def test_accelerators_are_looked_for_where_there_may_be_one(tmp_path, monkeypatch, file):
-    monkeypatch.setattr(worker.sys, "platform", "linux")
-    if file is not None:
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).touch()
-    assert worker.may_have_accelerator(tmp_path) == (file not in (None, "null"))
-
-
-def test_a_system_that_keeps_no_such_files_may_have_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker.sys, "platform", "darwin")
-    assert worker.may_have_accelerator(tmp_path)

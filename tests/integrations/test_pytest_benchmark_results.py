@@ -21,15 +21,15 @@ from asv.util import write_json
 import suites.remat
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
 from artifex_bench.advice.remat import advise
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, case_id
 from artifex_bench.core.record import Agreement, Measurement, Verdict
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.stats import summarize
 from artifex_bench.integrations import benchmark
 from artifex_bench.integrations.asv_results import TRACKED
 from artifex_bench.suites import remat
-from artifex_bench.sweep import scheduler, spec
-from artifex_bench.sweep.scheduler import Request
+from artifex_bench.sweep import spec
 from suites import views
 from tests.build import measured, record, taken
 from tests.test_views import OUTSIDE, ROOT
@@ -75,7 +75,7 @@ def sweep(request):
 
 @pytest.fixture(scope="module")
 def records():
-    return sweep(Request("remat", spec.grid(remat, "asv", {}), **remat.SETTINGS["asv"]))
+    return sweep(RunSpec("remat", spec.preset_cases(remat, "asv", {}), **remat.SETTINGS["asv"]))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def cache(records):
 @pytest.fixture(scope="module")
 def run(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
-    store.create(folder, scheduler.to_json(Request("remat", tuple(dict.fromkeys(r.case for r in records)))))
+    store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records)))))
     for found in records:
         store.append(folder, found)
     return load_run(folder)

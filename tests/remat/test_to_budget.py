@@ -43,7 +43,7 @@ def test_budgets_are_met_on_the_attached_device(name):
     planned, plan = remat_to_budget(loss, weights(), budget=0.4)
     assert plan.compiled_peak <= plan.budget_bytes
     assert len(plan.compiled) <= COMPILES
-    here = target("attached")
+    here = target("local")
     assert here.build(jax.value_and_grad(planned), (weights(),), ()).peak == plan.compiled_peak
     expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)

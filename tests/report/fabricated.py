@@ -35,10 +35,10 @@ def run(cases: int) -> list[Record]:
     chance = random.Random(0)
     shapes = [(depth, batch) for batch in range(1, cases + 1) for depth in (2, 4, 8, 16, 32)]
     points = itertools.islice(((shape, strategy) for shape in shapes for strategy in STRATEGIES), cases)
-    return [visit(strategy, depth, batch, chance) for (depth, batch), strategy in points]
+    return [job(strategy, depth, batch, chance) for (depth, batch), strategy in points]
 
 
-def visit(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
+def job(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
     share = 1.0 if strategy == "none" else chance.uniform(0.2, 1)  # of memory; what is saved costs time
     steps = [depth * batch * 1e-3 * (1.4 - 0.4 * share) * chance.uniform(0.9, 1.1) for _ in range(3)]
     return record(

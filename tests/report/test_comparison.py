@@ -12,12 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from artifex_bench.cli import main
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, FaultCase, label
 from artifex_bench.core.record import Measurement, Record
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import QUANTITIES, compare, counts, differences, notes
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
@@ -86,7 +85,7 @@ def test_beyond_the_threshold_without_significance_is_unsure():
 
 
 def peaks(seed, factor=1.0, rounds=4):
-    """Visits whose measured peaks are one value each."""
+    """Jobs whose measured peaks are one value each."""
     rng = np.random.default_rng(seed)
     steps = measured(steps=(0.01,) * 3)[:-1]
     values = 1e6 * factor * rng.lognormal(0, 0.005, rounds)
@@ -110,9 +109,9 @@ def slowed(seed, every):
 def test_what_slows_most_steps_and_not_the_fastest_is_unsure():
     """It may be the program, or the machine."""
     calm, most = list(slowed(1, 20)), list(slowed(2, 1))
-    for visit in range(8):
-        steps = list(most[visit].get("step_seconds").values)
-        most[visit] = record(round=visit, measurements=measured(steps=[0.01, *steps]))
+    for job in range(8):
+        steps = list(most[job].get("step_seconds").values)
+        most[job] = record(round=job, measurements=measured(steps=[0.01, *steps]))
     (row,) = (row for row in compare(calm, most).itertuples() if row.quantity == "step_seconds")
     assert row.change == "unsure" and row.reason.endswith("the medians alone differ")
     assert row.ratio > 1.9 and row.least_ratio < 1.1
@@ -147,11 +146,11 @@ def test_what_was_not_compared_is_told(folders, tmp_path):
     assert told[1].startswith("not compared, only in base: ") and label(case("all")) in told[1]
     assert told[2].startswith("not compared, only in new: ") and label(case("every-2")) in told[2]
     part = tmp_path / "part"
-    store.create(part, scheduler.to_json(Request("remat", (case("none"), case("all")), rounds=3)))
+    store.create(part, run_spec.to_json(RunSpec("remat", (case("none"), case("all")), rounds=3)))
     for found in run(1, strategies=("none",)):
         store.append(part, found)
     shown = call(base, str(part))
-    assert f"{part} is unfinished: 3 visits" in shown.stderr
+    assert f"{part} is unfinished: 3 jobs" in shown.stderr
     assert "not compared, only in base" in shown.output
     assert "not compared" in call(base, str(part), "--format", "json").stderr
 
@@ -212,7 +211,7 @@ def test_runs_without_a_case_in_common_are_refused():
 def folders(tmp_path):
     def write(name, records):
         folder = tmp_path / name
-        store.create(folder, scheduler.to_json(Request("remat", tuple(dict.fromkeys(r.case for r in records)))))
+        store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records)))))
         for found in records:
             store.append(folder, found)
         return str(folder)
@@ -291,7 +290,7 @@ def test_a_run_whose_workers_told_nothing_is_compared():
 def test_nothing_to_draw_is_one_clear_line(tmp_path, folders):
     fell = [dataclasses.replace(r, status="failed", reason="no", measurements=()) for r in run(1)]
     folder = tmp_path / "fell"
-    store.create(folder, scheduler.to_json(Request("remat", tuple(dict.fromkeys(r.case for r in fell)))))
+    store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in fell)))))
     for found in fell:
         store.append(folder, found)
     done = call(str(folder), str(folder), "--plot", str(tmp_path / "ratios.png"))

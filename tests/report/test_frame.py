@@ -180,7 +180,7 @@ def test_any_records_make_a_table(records):
 
 
 def test_without_contended_visits_the_rest_of_them_is_left():
-    """Where three others are left; what a visit found besides its times stays."""
+    """Where three others are left; what a job found besides its times stays."""
     shares = (0.5, 0.0, 0.0, 0.0)
     records = [
         record("none", round=i, measurements=(*measured((0.01 + share,)), taken("other_cpu_share", share)))

@@ -17,15 +17,14 @@ from click.testing import CliRunner
 
 from artifex_bench.advice.choice import Advice
 from artifex_bench.cli import main
-from artifex_bench.core import store, units
+from artifex_bench.core import run_spec, store, units
 from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.record import Measurement, Record, Verdict
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report import look
 from artifex_bench.report import page as page_module
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests import browser
 from tests.build import case, measured, record, taken
 from tests.report.fabricated import READY, run, written
@@ -69,7 +68,7 @@ class Elements(HTMLParser):
 
 
 def stored(folder, records, rounds=1):
-    store.create(folder, scheduler.to_json(Request(records[0].case.kind, tuple(one.case for one in records), rounds)))
+    store.create(folder, run_spec.to_json(RunSpec(records[0].case.kind, tuple(one.case for one in records), rounds)))
     for one in records:
         store.append(folder, one)
     return folder
@@ -157,8 +156,8 @@ def test_a_budget_of_ones_own(arguments, question, tmp_path):
 
 def test_of_an_unfinished_run_it_says_so(tmp_path):
     folder = stored(tmp_path / "run", run(3), rounds=2)
-    assert "unfinished: 3 visits" in report(folder).stderr.replace("is unfinished", "unfinished")
-    assert "unfinished: 3 visits are still to be made" in (folder / "page.html").read_text()
+    assert "unfinished: 3 jobs" in report(folder).stderr.replace("is unfinished", "unfinished")
+    assert "unfinished: 3 jobs are still to be made" in (folder / "page.html").read_text()
 
 
 def test_wrong_use_is_one_line(tmp_path):

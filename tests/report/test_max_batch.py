@@ -70,7 +70,7 @@ def test_a_peak_that_falls_as_the_batch_grows_is_said():
 
 
 def test_what_has_no_estimate_has_no_throughput(tmp_path):
-    records = [compiled(1, 4, None, target="attached"), compiled(4, 17, None, target="attached")]
+    records = [compiled(1, 4, None, target="local"), compiled(4, 17, None, target="local")]
     _, lines, _ = told(records)
     assert (lines["none"][f"estimated step ({REAL_STEPS})"], lines["none"]["estimated throughput"]) == ("–", "–")
     assert plots.write(frame(records), tmp_path / "plots", SUITE) == []

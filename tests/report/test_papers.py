@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifex_bench.cli import main
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.frame import frame, load_run
 from artifex_bench.report.papers import claims, korthikanti
 from artifex_bench.report.papers.found import Found
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 ROOT = Path(__file__).parent.parent.parent
@@ -206,7 +205,7 @@ def test_a_run_in_which_all_failed_says_nothing():
 def test_a_report_holds_runs_of_the_suite_against_the_papers(tmp_path, suite, written):
     folder = tmp_path / "run"
     records = chain(64, curve(64, 1))
-    store.create(folder, scheduler.to_json(Request(suite, tuple(one.case for one in records))))
+    store.create(folder, run_spec.to_json(RunSpec(suite, tuple(one.case for one in records))))
     for one in records:
         store.append(folder, one)
     done = CliRunner().invoke(main, ["report", str(folder), "--no-plots"])

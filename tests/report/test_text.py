@@ -19,17 +19,16 @@ from rich.console import Console
 
 from artifex_bench.advice.remat import advise, words
 from artifex_bench.cli import main, progress
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement, Record, Verdict
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report import comparison_plot, page, plots, tables, text
 from artifex_bench.report.comparison import compare
 from artifex_bench.report.fault import OUTCOMES
 from artifex_bench.report.frame import frame
 from artifex_bench.report.remat import HEADINGS
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import Request
 from tests.build import case, measured, record, taken
 
 NASTY = (
@@ -161,7 +160,7 @@ def test_plots_hold_any_text(tmp_path):
 def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, command):
     monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
     records = run_of(name, f"{name}\ud800")
-    store.create(tmp_path / "run", scheduler.to_json(Request("remat", tuple(one.case for one in records), 1)))
+    store.create(tmp_path / "run", run_spec.to_json(RunSpec("remat", tuple(one.case for one in records), 1)))
     for one in records:
         store.append(tmp_path / "run", one)
     command, *options = command.split()
@@ -179,9 +178,9 @@ def test_a_terminal_shows_names_as_they_are_while_a_run_goes_on():
     name = "[red]x[/red] :M: \x1b[31m"
     console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None, **progress.AS_IT_IS)
     with progress._Shown(console, 2, 1) as shown:
-        visit = Visit(case(name))
-        shown(visit, None)
-        shown(visit, record(name, "failed", reason=name))
+        job = Job(case(name))
+        shown(job, None)
+        shown(job, record(name, "failed", reason=name))
     told = console.file.getvalue()
     assert told.count("[red]x[/red] :M: \\x1b[31m") >= 3 and name not in told
 

@@ -17,22 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.core import case as cases
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.environments import changed_versions
+from artifex_bench.core.run_spec import CACHE, RunSpec
 from artifex_bench.core.store import RECORDS, StoreError
 from artifex_bench.report.frame import load_run
-from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.scheduler import CACHE, Request, left, sweep
+from artifex_bench.sweep.scheduler import left, sweep
 from tests.build import backend, case, ignore, measured, record, sketch
 
 ABC = ("none", "all", "every-2")
-REQUEST = Request("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)
-VISITS = [f"{strategy} {number}" for number in (0, 1) for strategy in ABC]
+REQUEST = RunSpec("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)
+JOBS = [f"{strategy} {number}" for number in (0, 1) for strategy in ABC]
 
 
 def start(folder, request=REQUEST):
-    store.create(folder, scheduler.to_json(request))
+    store.create(folder, run_spec.to_json(request))
     return folder
 
 
@@ -48,8 +48,8 @@ def named(found):
 def test_visits_go_round_a_b_c_a_b_c(folder):
     log: list[str] = []
     found = sweep(REQUEST, folder, backend(log), ignore)
-    assert log == [f"measure {visit}" for visit in VISITS]
-    assert named(found) == VISITS
+    assert log == [f"measure {job}" for job in JOBS]
+    assert named(found) == JOBS
     assert store.load(folder) == found
 
 
@@ -58,25 +58,25 @@ ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 def test_what_is_only_compiled_is_visited_once(folder):
     request = dataclasses.replace(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
-    found = [(visit.case.target, visit.case.strategy, visit.round) for visit in request.visits(folder)]
+    found = [(job.case.target, job.case.strategy, job.round) for job in request.jobs(folder)]
     assert sorted(found) == [
-        *[("attached", "all", 0), ("attached", "all", 1), ("attached", "none", 0), ("attached", "none", 1)],
+        *[("local", "all", 0), ("local", "all", 1), ("local", "none", 0), ("local", "none", 1)],
         *[("tpu:v5e", "all", 0), ("tpu:v5e", "none", 0)],
     ]
 
 
 def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
-    """Each of two visits waits for the other to begin; the second is done first."""
+    """Each of two jobs waits for the other to begin; the second is done first."""
     request = dataclasses.replace(REQUEST, cases=ABSENT)
     meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
 
-    def measure(visit, path):
+    def measure(job, path):
         path.write_text("")
         meeting.wait()
-        if visit.case.strategy == "none":
+        if job.case.strategy == "none":
             assert finished.wait(60)
         finished.set()
-        return record(visit.case, round=visit.round)
+        return record(job.case, round=job.round)
 
     if os.cpu_count() == 1:
         pytest.skip("one core compiles one program at a time")
@@ -87,11 +87,11 @@ def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
 def test_an_interruption_ends_the_visits_that_are_under_way(folder):
     stopped = threading.Event()
 
-    def measure(visit, path):
-        if visit.case.strategy == "none":
+    def measure(job, path):
+        if job.case.strategy == "none":
             raise KeyboardInterrupt
         assert stopped.wait(60)
-        return record(visit.case, "failed")
+        return record(job.case, "failed")
 
     with pytest.raises(KeyboardInterrupt):
         sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
@@ -99,9 +99,9 @@ def test_an_interruption_ends_the_visits_that_are_under_way(folder):
 
 
 def test_what_another_devices_compiler_says_is_kept(folder):
-    def measure(visit, path):
-        path.write_text("" if visit.case.strategy == "none" else "noise")
-        return record(visit.case, round=visit.round)
+    def measure(job, path):
+        path.write_text("" if job.case.strategy == "none" else "noise")
+        return record(job.case, round=job.round)
 
     sweep(dataclasses.replace(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
@@ -114,8 +114,8 @@ def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
     def stored():
         return (folder / RECORDS).read_bytes().count(b"\n") if (folder / RECORDS).exists() else 0
 
-    def show(visit, found):
-        log.append(f"{'begin' if found is None else 'end'} {visit.case.strategy}, on disk {stored()}")
+    def show(job, found):
+        log.append(f"{'begin' if found is None else 'end'} {job.case.strategy}, on disk {stored()}")
 
     sweep(dataclasses.replace(REQUEST, rounds=1), folder, measure, show)
     assert log == [
@@ -132,20 +132,20 @@ def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
 def test_a_visit_says_how_it_is_made(folder):
     seen = []
 
-    def measure(visit, path):
-        seen.append(visit)
-        return record(visit.case, round=visit.round)
+    def measure(job, path):
+        seen.append(job)
+        return record(job.case, round=job.round)
 
     sweep(REQUEST, folder, measure, ignore)
-    assert [visit.round for visit in seen] == [0, 0, 0, 1, 1, 1]
-    assert {(visit.steps, visit.timeout, visit.memory_limit) for visit in seen} == {(7, 9.0, 2**30)}
-    assert {visit.cache for visit in seen} == {str(folder / CACHE)}
+    assert [job.round for job in seen] == [0, 0, 0, 1, 1, 1]
+    assert {(job.steps, job.timeout, job.memory_limit) for job in seen} == {(7, 9.0, 2**30)}
+    assert {job.cache for job in seen} == {str(folder / CACHE)}
 
 
 def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
-    def measure(visit, path):
-        loss = 1.5 if visit.case.strategy != "every-2" else 9.0
-        return record(visit.case, round=visit.round, measurements=(*measured(), sketch(loss)))
+    def measure(job, path):
+        loss = 1.5 if job.case.strategy != "every-2" else 9.0
+        return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
 
     request = dataclasses.replace(REQUEST, cases=cases.with_references([case("all"), case("every-2")]), rounds=1)
     plain, equal, wrong = sweep(request, folder, measure, ignore)
@@ -175,9 +175,9 @@ def test_logs_are_kept_of_visits_that_did_not_end_well(folder):
 
 
 def test_the_compile_cache_is_gone_at_the_end(folder):
-    def measure(visit, path):
-        os.makedirs(visit.cache, exist_ok=True)
-        return record(visit.case, round=visit.round)
+    def measure(job, path):
+        os.makedirs(job.cache, exist_ok=True)
+        return record(job.case, round=job.round)
 
     sweep(REQUEST, folder, measure, ignore)
     assert not (folder / CACHE).exists()
@@ -188,13 +188,13 @@ class Stop(Exception):
 
 
 def stopping(log, after, exception=Stop):
-    """A backend that is interrupted in the visit that follows `after` whole ones."""
+    """A backend that is interrupted in the job that follows `after` whole ones."""
     measure = backend(log)
 
-    def interrupted(visit, path):
+    def interrupted(job, path):
         if len(log) == after:
             raise exception
-        return measure(visit, path)
+        return measure(job, path)
 
     return interrupted
 
@@ -208,15 +208,15 @@ def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_fa
         try:
             sweep(REQUEST, folder, stopping(log, len(log) + more, exception), ignore)
         except exception:
-            assert named(store.load(folder)) == VISITS[: len(log)]
+            assert named(store.load(folder)) == JOBS[: len(log)]
     found = sweep(REQUEST, folder, backend(log), ignore)
-    assert log == [f"measure {visit}" for visit in VISITS]
-    assert named(found) == named(store.load(folder)) == VISITS
+    assert log == [f"measure {job}" for job in JOBS]
+    assert named(found) == named(store.load(folder)) == JOBS
 
 
 def test_going_on_judges_by_the_reference_stored_before(folder):
-    def measure(visit, path):
-        return record(visit.case, round=visit.round, measurements=(*measured(), sketch()))
+    def measure(job, path):
+        return record(job.case, round=job.round, measurements=(*measured(), sketch()))
 
     with pytest.raises(Stop):
         sweep(REQUEST, folder, lambda v, p: measure(v, p) if v.case.strategy == "none" else raise_(Stop), ignore)
@@ -237,7 +237,7 @@ def test_a_finished_run_has_nothing_left(folder):
 
 
 def test_what_is_left_is_what_will_be_visited(folder):
-    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, [])] == VISITS
+    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, [])] == JOBS
     some = [record("none"), record("all", "oom"), record("every-2")]
     assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, some)] == ["none 1", "every-2 1"]
 
@@ -248,30 +248,30 @@ def test_a_torn_line_is_visited_again(folder):
     log: list[str] = []
     found = sweep(REQUEST, folder, backend(log), ignore)
     assert log == ["measure every-2 1"]
-    assert named(store.load(folder)) == named(found) == VISITS
+    assert named(store.load(folder)) == named(found) == JOBS
 
 
 def test_two_sweeps_of_one_folder_are_refused(folder):
-    def second(visit, path):
+    def second(job, path):
         with pytest.raises(StoreError, match="is in use by another run"):
             sweep(REQUEST, folder, backend([]), ignore)
-        return record(visit.case, round=visit.round)
+        return record(job.case, round=job.round)
 
-    assert named(sweep(REQUEST, folder, second, ignore)) == VISITS
+    assert named(sweep(REQUEST, folder, second, ignore)) == JOBS
 
 
 SWEEP = """
 import pathlib, sys, time
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.sweep import scheduler
 from tests.build import ignore, record
 folder = pathlib.Path(sys.argv[1])
-def measure(visit, path):
+def measure(job, path):
     path.write_text("log")
     time.sleep(0.002)
-    print(visit.case.strategy, visit.round, flush=True)
-    return record(visit.case, round=visit.round)
-scheduler.sweep(scheduler.from_json(store.manifest(folder)), folder, measure, ignore)
+    print(job.case.strategy, job.round, flush=True)
+    return record(job.case, round=job.round)
+scheduler.sweep(run_spec.from_json(store.manifest(folder)), folder, measure, ignore)
 print("done", flush=True)
 """
 
@@ -303,22 +303,22 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
 def under(jax, flags=""):
     """Measures nothing, in an environment of its own."""
 
-    def measure(visit, path):
+    def measure(job, path):
         path.write_text("")
         environment = {"versions": {"jax": jax}, "flags": {"XLA_FLAGS": flags}}
-        return record(visit.case, round=visit.round, environment=environment)
+        return record(job.case, round=job.round, environment=environment)
 
     return measure
 
 
 def cut_short(measure, after):
-    """The same, interrupted after so many visits."""
+    """The same, interrupted after so many jobs."""
     left = iter(range(after))
 
-    def some(visit, path):
+    def some(job, path):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return measure(visit, path)
+        return measure(job, path)
 
     return some
 
@@ -348,8 +348,8 @@ def test_what_fell_says_nothing_of_another_environment(folder):
     with pytest.raises(KeyboardInterrupt):
         sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
 
-    def fallen(visit, path):
-        return dataclasses.replace(under("0.11", "--half")(visit, path), status="timeout", reason="so", measurements=())
+    def fallen(job, path):
+        return dataclasses.replace(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
 
     assert {one.status for one in sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
 
@@ -357,10 +357,10 @@ def test_what_fell_says_nothing_of_another_environment(folder):
 def test_cases_for_other_devices_have_environments_of_their_own(folder):
     request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
 
-    def measure(visit, path):
+    def measure(job, path):
         path.write_text("")
-        devices = {"devices": visit.case.devices, "platform": visit.case.target}
-        return record(visit.case, round=visit.round, environment=devices)
+        devices = {"devices": job.case.devices, "platform": job.case.target}
+        return record(job.case, round=job.round, environment=devices)
 
     assert len(sweep(request, folder, measure, ignore)) == 5
 
@@ -369,9 +369,9 @@ def test_cases_for_other_devices_have_environments_of_their_own(folder):
 def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
     taken = backend([])
 
-    def measure(visit, path):
-        found = taken(visit, path)
-        if visit.key == REQUEST.visits(folder)[3].key:
+    def measure(job, path):
+        found = taken(job, path)
+        if job.key == REQUEST.jobs(folder)[3].key:
             (folder / RECORDS).unlink()
             if how != "removed":
                 (folder / RECORDS).write_bytes(b"")

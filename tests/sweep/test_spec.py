@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from artifex_bench import suites, targets
 from artifex_bench.cli import main
 from artifex_bench.core import case as cases
-from artifex_bench.core import store
+from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
-from artifex_bench.sweep import scheduler, spec
+from artifex_bench.sweep import spec
 
 NOTHING = dict.fromkeys((*spec.AXES, "suite", "preset", *spec.HOW, "out", "name", "resume")) | {
     "compiler_default": False
@@ -30,7 +30,7 @@ def suite(grids):
 
 
 def cases_of(**options):
-    return spec.grid(suite(GRIDS), "only", options)
+    return spec.preset_cases(suite(GRIDS), "only", options)
 
 
 def told(found, *axes):
@@ -70,7 +70,7 @@ def test_a_model_takes_the_axes_of_its_own_grid():
 
 
 def test_a_model_without_a_grid_takes_the_axes_of_the_first():
-    found = spec.grid(suite(GRIDS[:1]), "only", {"model": ["vae"]})
+    found = spec.preset_cases(suite(GRIDS[:1]), "only", {"model": ["vae"]})
     assert told(found, "model", "depth", "width") == {("vae", 2, 32), ("vae", 4, 32)}
 
 
@@ -106,22 +106,22 @@ def test_a_model_of_the_users_own_is_imported_before_anything_is_run():
 
 def test_a_new_run(tmp_path):
     options = {**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "mine"}
-    folder, request = spec.new(options)
+    folder, request = spec.new_run(options)
     assert folder == tmp_path / "mine"
     settings = suites.load("remat").SETTINGS["smoke"]
     assert (request.suite, request.rounds, request.steps) == ("remat", settings["rounds"], settings["steps"])
     assert (request.timeout, request.memory_limit) == (600.0, None)
-    assert scheduler.from_json(store.manifest(folder)) == request
+    assert run_spec.from_json(store.manifest(folder)) == request
 
 
 def test_how_it_is_measured_may_be_said(tmp_path):
     how = {"rounds": 3, "steps": 0, "timeout": 1.5, "memory_limit": 2**30}
-    _, request = spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, **how})
+    _, request = spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, **how})
     assert {name: getattr(request, name) for name in how} == how
 
 
 def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
-    folder, _ = spec.new({**NOTHING, "suite": "chen", "preset": "smoke", "out": tmp_path})
+    folder, _ = spec.new_run({**NOTHING, "suite": "chen", "preset": "smoke", "out": tmp_path})
     assert folder.parent == tmp_path
     assert folder.name.startswith("chen-smoke-2")
 
@@ -129,19 +129,19 @@ def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
 @pytest.mark.parametrize("suite", suites.SUITES)
 def test_the_default_preset(tmp_path, monkeypatch, suite):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")  # whatever compilers are installed here
-    _, request = spec.new({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
+    _, request = spec.new_run({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
     module = suites.load(suite)
-    assert request.cases == spec.grid(module, module.DEFAULT, {})
+    assert request.cases == spec.preset_cases(module, module.DEFAULT, {})
 
 
 def test_going_on_without_the_compiler_that_it_takes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")
     options = {**NOTHING, "suite": "remat-absent", "preset": "smoke", "out": tmp_path}
-    folder, request = spec.new(options)
-    assert spec.resume({**NOTHING, "resume": folder}) == (folder, request)
+    folder, request = spec.new_run(options)
+    assert spec.resume_run({**NOTHING, "resume": folder}) == (folder, request)
     monkeypatch.setattr(targets, "_version", lambda package: None)
     with pytest.raises(CaseError, match="its compiler is not installed"):
-        spec.resume({**NOTHING, "resume": folder})
+        spec.resume_run({**NOTHING, "resume": folder})
 
 
 @pytest.mark.parametrize("name", ["a/b", "/abs", "a/", "..", ".", "../up", "n" * 256, "é" * 128])
@@ -149,7 +149,7 @@ def test_a_name_is_the_name_of_a_folder(tmp_path, name):
     with pytest.raises(
         CaseError, match="must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
     ):
-        spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path / "out", "name": name})
+        spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path / "out", "name": name})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,17 +158,17 @@ def test_a_folder_that_is_no_text_is_refused(tmp_path, monkeypatch, where):
     monkeypatch.chdir(tmp_path)
     where |= {"out": Path(where["out"])} if "out" in where else {}
     with pytest.raises(CaseError, match=r"folder '.*a\\udcff.*': must be text in UTF-8"):
-        spec.new({**NOTHING, "suite": "remat", "preset": "smoke", **where})
+        spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", **where})
     assert list(tmp_path.iterdir()) == []
 
 
 def made(tmp_path):
-    return spec.new({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "run"})
+    return spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "run"})
 
 
 def test_going_on_is_with_what_was_asked_for(tmp_path):
     folder, request = made(tmp_path)
-    assert spec.resume({**NOTHING, "resume": folder}) == (folder, request)
+    assert spec.resume_run({**NOTHING, "resume": folder}) == (folder, request)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_going_on_is_with_what_was_asked_for(tmp_path):
 def test_going_on_with_something_else_is_refused(tmp_path, option, value):
     folder, _ = made(tmp_path)
     with pytest.raises(CaseError) as raised:
-        spec.resume({**NOTHING, "resume": folder, option: value})
+        spec.resume_run({**NOTHING, "resume": folder, option: value})
     named = "suite" if option == "suite" else f"--{option.replace('_', '-')}"
     assert str(raised.value) == f"--resume goes on with the run as it was asked for: give no {named} with it"
 
@@ -199,11 +199,11 @@ def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
     folder, _ = made(tmp_path)
     (folder / store.MANIFEST).write_text(text)
     with pytest.raises(store.StoreError, match=f"cannot read {folder / store.MANIFEST}: "):
-        spec.resume({**NOTHING, "resume": folder})
+        spec.resume_run({**NOTHING, "resume": folder})
 
 
 def test_every_axis_of_a_case_has_an_option():
-    offered = {option.name for option in main.run.params}
+    offered = {option.name for option in main.commands["run"].params}
     every = {axis for kind in cases.KINDS.values() for axis in cases.axes(kind)}
     assert every - {"compiler"} == set(spec.AXES) <= offered
     assert {"compiler_default", *spec.HOW} <= offered

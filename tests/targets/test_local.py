@@ -158,7 +158,7 @@ def test_a_donated_argument_counts_once():
 
 def test_the_attached_device_is_the_one_that_jax_finds(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    found = local.find("attached")
+    found = local.find("local")
     assert (found.platform, found.description, found.options("faithful")) == ("tpu", None, {})
     assert found.place("shapes") == "shapes"
 

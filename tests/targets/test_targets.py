@@ -71,10 +71,10 @@ def test_a_share_that_is_none_is_refused_before_anything_runs(variables, setting
 
 
 def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
-    targets.check_installed("attached")
-    assert targets.compiler_versions("attached") == {}
+    targets.check_installed("local")
+    assert targets.compiler_versions("local") == {}
     with pytest.raises(CaseError, match="it has no description: valid are tpu:v4"):
-        targets.describe("attached")
+        targets.describe("local")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_mesh_that_does_is_fine():
 
 @pytest.mark.parametrize("name", ["tpu", "tpu:v9:2x4", "gpu:", "TPU:V5E", "cpu:8"])
 def test_an_unknown_target_is_refused_with_the_valid_ones(name):
-    with pytest.raises(CaseError, match=f"unknown target '{name.removesuffix(':2x4')}': valid are attached, tpu:v4, "):
+    with pytest.raises(CaseError, match=f"unknown target '{name.removesuffix(':2x4')}': valid are local, tpu:v4, "):
         targets.check_installed(name)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from artifex_bench import targets
-from artifex_bench.core.case import ATTACHED, CaseError
+from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import Program
 from artifex_bench.remat.measure.rates import Roofline, roofline
@@ -46,7 +46,7 @@ def target(name: str) -> Target:
 
     Raises CaseError where there is no such target, its compiler is not installed, or JAX is free to start devices.
     """
-    if name != ATTACHED:
+    if name != LOCAL:
         targets.check_installed(name)
         if targets.describe(name).devices > 1:
             raise CaseError(

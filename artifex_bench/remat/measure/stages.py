@@ -12,7 +12,7 @@ import jax
 from artifex_bench import targets
 from artifex_bench.compat import set_remat3
 from artifex_bench.core.case import RematCase, case_id
-from artifex_bench.core.job import REST, SEARCH, Visit
+from artifex_bench.core.job import REST, SEARCH, Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.core.skip import Skip
 from artifex_bench.remat.measure import budget, jaxprs
@@ -26,18 +26,18 @@ from artifex_bench.remat.measure.timing import CpuShare, time_steps, warm_up
 from artifex_bench.targets import Description, Target, local
 
 
-def measure(visit: Visit) -> Iterator[Measurement]:
+def measure(job: Job) -> Iterator[Measurement]:
     """Every probe's measurement, phase by phase, each as soon as it is taken.
 
     Without timed steps nothing is run. Later rounds only repeat the timing: what a program is does not change.
     """
-    assert isinstance(visit.case, RematCase)
-    target = targets.find(visit.case.target)
-    program, settled = prepare(visit, target)
-    first = visit.round == 0
+    assert isinstance(job.case, RematCase)
+    target = targets.find(job.case.target)
+    program, settled = prepare(job, target)
+    first = job.round == 0
     if first and settled is not None:
         yield from take("settled", settled)
-    if visit.part == SEARCH:
+    if job.part == SEARCH:
         return
     traced = trace(program) if first else None
     if traced is not None:
@@ -49,15 +49,15 @@ def measure(visit: Visit) -> Iterator[Measurement]:
             yield from take("planned", plan(program, traced, target.description))
         if target.cublas_options is not None:
             yield from compile_without_triton(program, target)
-        yield from absent("ran", f"{visit.case.target} is not attached: the step was compiled for it and not run")
+        yield from absent("ran", f"{job.case.target} is not attached: the step was compiled for it and not run")
         return
-    if not visit.steps:
+    if not job.steps:
         yield from absent("ran", "compile only: no steps were asked for")
         return
-    ran = run(program, compiled, visit.steps, with_gradients=first)
+    ran = run(program, compiled, job.steps, with_gradients=first)
     yield from take("ran", ran)
-    if first and visit.case.strategy == "none":
-        yield from take("split", time_forward(program, compiled.options, visit.steps))
+    if first and job.case.strategy == "none":
+        yield from take("split", time_forward(program, compiled.options, job.steps))
 
 
 def compile_without_triton(program: Program, target: Target) -> Iterator[Measurement]:
@@ -69,22 +69,22 @@ def compile_without_triton(program: Program, target: Target) -> Iterator[Measure
         yield from absent("cublas", " ".join(str(error).split())[:300])
 
 
-def prepare(visit: Visit, target: Target) -> tuple[Program, Settled | None]:
+def prepare(job: Job, target: Target) -> tuple[Program, Settled | None]:
     """The program that is measured. Where the strategy is a budget, with the plan that meets it; a later round, and
     what follows a search of its own, take what that chose.
     """
-    assert isinstance(visit.case, RematCase)
-    set_remat3(visit.case.remat3 == "on")
-    program = build(visit.case, target.devices)
+    assert isinstance(job.case, RematCase)
+    set_remat3(job.case.remat3 == "on")
+    program = build(job.case, target.devices)
     refuse_offload(program, target.platform)
     if program.plan.budget is None:
         return program, None
-    place = Path(visit.cache) / f"{case_id(visit.case)}.json" if visit.cache is not None else None
-    again = visit.round > 0 or visit.part == REST
+    place = Path(job.cache) / f"{case_id(job.case)}.json" if job.cache is not None else None
+    again = job.round > 0 or job.part == REST
     before = budget.settled_before(program, place) if again and place is not None else None
     if before is not None:
         return before, None
-    timed = visit.steps > 0 and visit.profile is None
+    timed = job.steps > 0 and job.profile is None
     settled = budget.settle(program, target, timed, place)
     return settled.program, settled
 

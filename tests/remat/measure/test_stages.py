@@ -1,4 +1,4 @@
-"""The phases of a visit: which numbers are taken when, and why others are not."""
+"""The phases of a job: which numbers are taken when, and why others are not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from artifex_bench.compat import faithful_options
-from artifex_bench.core.job import Visit
+from artifex_bench.core.job import Job
 from artifex_bench.core.versions import has_remat3
 from artifex_bench.remat.measure import stages
 from artifex_bench.remat.measure.probes import PROBES
@@ -21,8 +21,8 @@ PLANNED = [name for name, probe in PROBES.items() if probe.phase == "planned"]
 SPLIT = [name for name, probe in PROBES.items() if probe.phase == "split"]
 
 
-def measured(strategy="none", **visit):
-    found = list(stages.measure(Visit(case("mlp", strategy), **visit)))
+def measured(strategy="none", **job):
+    found = list(stages.measure(Job(case("mlp", strategy), **job)))
     return [m.probe for m in found], {m.probe: m for m in found}
 
 
@@ -138,7 +138,7 @@ def test_a_case_is_measured_under_its_own_remat(remat3, recomputes, choose_remat
     policy = "save_anything_except_these_names:scores"
     small = {"depth": 2, "sequence": 8, "heads": 2, "remat3": remat3}
     kept, none = (
-        {m.probe: m for m in stages.measure(Visit(case("transformer", strategy, **small), steps=0))}
+        {m.probe: m for m in stages.measure(Job(case("transformer", strategy, **small), steps=0))}
         for strategy in (policy, "none")
     )
     saved, plain = kept["residual_bytes"].values[0], none["residual_bytes"].values[0]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from artifex_bench import remat_to_budget
-from artifex_bench.core.case import ATTACHED
+from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import target
 from artifex_bench.remat.measure.rates import CPU, described, roofline
 from artifex_bench.targets import compiler_versions, describe, descriptions
@@ -58,7 +58,7 @@ def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
     def loss(w_LDD, x_D):
         return jax.lax.scan(lambda x, w: (jnp.tanh(w @ x), None), x_D, w_LDD)[0].sum()
 
-    where = target(ATTACHED)
+    where = target(LOCAL)
     unknown = replace(where, roofline=replace(CPU, dot_flops={"bfloat16": 1e11}))
     args = jnp.zeros((4, 16, 16)), jnp.zeros(16)
     _, known = remat_to_budget(loss, *args, budget=0.5, target=where)
