@@ -8,7 +8,7 @@ import pytest
 
 from artifex_bench.core.case import KINDS
 from artifex_bench.core.record import Record
-from artifex_bench.report.frame import frame
+from artifex_bench.kinds.frames import make_frame
 from tests.test_views import ROOT
 
 SECTIONS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -25,5 +25,5 @@ def documented(*kinds):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_column_is_documented_and_no_other(kind):
     names = list(documented("All kinds", kind))
-    assert set(names) == set(frame([Record(KINDS[kind](), 0, "skipped", "no disk")]))
+    assert set(names) == set(make_frame([Record(KINDS[kind](), 0, "skipped", "no disk")]))
     assert len(names) == len(set(names))

@@ -94,8 +94,8 @@ def test_commands_that_measure_nothing_start_without_jax(arguments):
 
 def test_a_report_is_made_without_jax(tmp_path):
     request = RunSpec("remat", (record().case,))
-    store.create(tmp_path / "run", run_spec.to_json(request))
-    store.append(tmp_path / "run", record(measurements=measured()))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(request))
+    store.append_record(tmp_path / "run", record(measurements=measured()))
     assert loaded(COMMAND.format(arguments=["report", str(tmp_path / "run"), "--no-plots"])) == []
     assert (tmp_path / "run" / "table.md").exists()
 

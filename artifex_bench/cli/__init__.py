@@ -232,7 +232,7 @@ def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) 
     found = [one for asked, rows in told if asked is not None for one in advice.advise(rows, **asked)]
     left = progress.tell_left(folder)
     try:
-        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html", left)
+        return page.write(store.load_records(folder), found, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
@@ -262,7 +262,7 @@ def compare(
     from artifex_bench.cli import progress
     from artifex_bench.report import comparison
 
-    records = store.load(base), store.load(new)
+    records = store.load_records(base), store.load_records(new)
     found = comparison.compare(*records, across=across, thresholds=dict(threshold))
     for folder in (base, new):
         progress.tell_left(folder)

@@ -32,7 +32,7 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     try:
         records = scheduler.sweep(spec, folder, measure, lambda job, record: None, across=across)
     except KeyboardInterrupt:
-        tell(store.load(folder), folder)
+        tell(store.load_records(folder), folder)
         print_status(f"stopped: go on with artifex-bench run --resume {folder}")
         return 130
     tell(records, folder)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import label, runs
+from artifex_bench.core.case import label
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
@@ -31,7 +31,7 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     """
     console = Console(stderr=True, **AS_IT_IS)
     backend = EXECUTORS[spec.executor]
-    left = scheduler.left(spec, folder, store.load(folder))
+    left = scheduler.left(spec, folder, store.load_records(folder))
     made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
     made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
     _print_line(console, f"{made} into {folder}")
@@ -88,7 +88,7 @@ class _Shown:
         self._bar.stop()
 
     def __call__(self, job: Job, record: Record | None) -> None:
-        told = self._rounds > 1 and runs(job.case)  # what is only compiled is measured once
+        told = self._rounds > 1 and job.case.is_local  # what is only compiled is measured once
         name = label(job.case) + (f" round {job.round + 1}/{self._rounds}" if told else "")
         if record is None:
             self._bar.update(self._task, description=plain(name))
@@ -113,7 +113,7 @@ def _outcome(record: Record) -> str:
 
 def tell_left(folder: Path) -> int:
     """Say how many jobs of a run are still to be made, and return it: they may change what is told of it."""
-    left = len(scheduler.left(run_spec.load_run_spec(folder), folder, store.load(folder)))
+    left = len(scheduler.left(run_spec.load_run_spec(folder), folder, store.load_records(folder)))
     if left:
         told = f"{folder} is unfinished: {left} jobs are still to be made, and may change this"
         print_status(f"{told}. To go on: artifex-bench run --resume {folder}")

@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core import record as records
 from artifex_bench.core.convert import shown
-from artifex_bench.core.record import Record, RecordError, SchemaError
+from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
 RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
 
@@ -26,7 +25,7 @@ class StoreError(Exception):
     """A run's folder that cannot be used: one line with the folder, what is wrong and what to do."""
 
 
-def create(folder: Path, manifest: Mapping[str, Any]) -> None:
+def create_run(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Make a run's folder, with no records yet. Raises StoreError when it holds a run already or cannot be written."""
     if os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
@@ -38,16 +37,16 @@ def create(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
 
 
-def manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """What was asked for. Raises StoreError when the folder holds no run."""
     if not os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} holds no run: it has no {MANIFEST}")
     return read_object(folder / MANIFEST)
 
 
-def suite(folder: Path) -> str | None:
+def read_suite(folder: Path) -> str | None:
     """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
-    found = manifest(folder).get("suite")
+    found = read_manifest(folder).get("suite")
     if not isinstance(found, str | None):
         raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
     return found
@@ -77,7 +76,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Hold the folder while writing to it. Raises StoreError when another process does, or it is read-only."""
     try:
         handle = (folder / LOCK).open("w")
@@ -91,7 +90,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def repair(folder: Path) -> int:
+def cut_torn_line(folder: Path) -> int:
     """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
 
     A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
@@ -122,10 +121,10 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def append(folder: Path, record: Record) -> None:
+def append_record(folder: Path, record: Record) -> None:
     """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
     path = folder / RECORDS
-    line = (json.dumps(records.to_json(record), allow_nan=False) + "\n").encode()
+    line = (json.dumps(record_to_json(record), allow_nan=False) + "\n").encode()
     if not path.exists():  # to make another would hide that the records before this one are lost
         raise StoreError(f"cannot write {path}: it was there when the run began and is gone: put it back")
     size = path.stat().st_size
@@ -141,7 +140,7 @@ def append(folder: Path, record: Record) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; the records before it are safe") from error
 
 
-def load(folder: Path) -> list[Record]:
+def load_records(folder: Path) -> list[Record]:
     """The run's records, in the order they came, one for each case and round; a torn last line is left out.
 
     Where lines tell of the same case and round, the last of them counts, as it does for a run that goes on: a line that
@@ -149,7 +148,7 @@ def load(folder: Path) -> list[Record]:
 
     Raises StoreError for a folder without a run, a damaged line, another schema, or cases of several kinds.
     """
-    manifest(folder)
+    read_manifest(folder)
     path = folder / RECORDS
     try:
         data = path.read_bytes() if path.exists() else b""
@@ -160,7 +159,7 @@ def load(folder: Path) -> list[Record]:
     *lines, last = data.split(b"\n")
     for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
-            record = records.from_json(parse_json(line))
+            record = record_from_json(parse_json(line))
             kind = kind or record.case.kind
             if record.case.kind != kind:
                 raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
@@ -173,13 +172,13 @@ def load(folder: Path) -> list[Record]:
     return list(found.values())
 
 
-def check_whole(folder: Path, count: int) -> None:
+def check_complete(folder: Path, count: int) -> None:
     """Raise StoreError unless so many records are on disk: another process may have cut or replaced the file."""
-    if (there := len(load(folder))) < count:
+    if (there := len(load_records(folder))) < count:
         raise StoreError(f"{folder / RECORDS} holds {there} of {count} records: it was changed while the run went on")
 
 
-def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
+def create_log(folder: Path, record_key: tuple[str, int]) -> Path:
     """The file, made anew, where what a job's process prints is kept. Raises StoreError when it cannot be."""
     name, number = record_key
     safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
@@ -192,7 +191,7 @@ def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
     return path
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Make the folder, empty: a worker that was killed leaves files behind. Raises StoreError."""
     try:
         shutil.rmtree(folder, ignore_errors=True)

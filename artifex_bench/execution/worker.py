@@ -16,9 +16,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TextIO
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.case import LOCAL
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, job_from_json
 
 # kind of case -> the module whose `measure` yields its measurements
 KINDS = {
@@ -37,7 +36,7 @@ def main() -> None:
     protocol = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # a short life: collecting would only disturb what is timed
-    job = jobs.from_json(json.load(sys.stdin))
+    job = job_from_json(json.load(sys.stdin))
     if job.memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     status, reason = _outcome(job, lambda message: _send(protocol, message))

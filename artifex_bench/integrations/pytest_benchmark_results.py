@@ -21,7 +21,7 @@ from artifex_bench.core.case import Case
 from artifex_bench.core.convert import Within, convert, shown
 from artifex_bench.core.record import Agreement, Measurement, Record, Verdict
 from artifex_bench.core.store import StoreError, read_object
-from artifex_bench.report.frame import frame
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.remat import ONCE
 
 Count = Annotated[int, Within(0, 10**9)]
@@ -87,7 +87,7 @@ def _of_test(entry: Mapping[str, Any]) -> Stored | None:
         if name in told
     )
     return Stored(
-        cases.from_json(told["case"]),
+        cases.case_from_json(told["case"]),
         steps,
         len(sizes),
         convert(stats["rounds"], Count, "rounds"),
@@ -113,7 +113,7 @@ def _by_process(seconds: Any, sizes: Sequence[int]) -> tuple[tuple[float, ...], 
 
 
 def table_of(stored: Sequence[Stored], source: str) -> pd.DataFrame:
-    table = frame([record for one in stored for record in one.records(source)])
+    table = make_frame([record for one in stored for record in one.records(source)])
     for column in ("rounds", "samples"):  # which the records made here do not know
         known = [getattr(one, column) for one in stored]
         table[column] = [math.nan if count is None else count for count in known]

@@ -160,5 +160,5 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 
 def _csv(found: Sequence[Row], called: Mapping[str, str] | None = None) -> str:
     """Rows as CSV, with the columns that are `called` otherwise."""
-    table = pd.DataFrame([{name: text.encodable(value) for name, value in row.items()} for row in found])
+    table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in found])
     return text.csv(table.rename(columns=called or {}))

@@ -95,10 +95,10 @@ def _folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
         )
     try:
-        run_spec.from_json(run_spec.to_json(spec))
+        run_spec.run_spec_from_json(run_spec.run_spec_to_json(spec))
     except ValueError as error:  # which the run could not be gone on with
         raise CaseError(str(error)) from None
-    store.create(folder, run_spec.to_json(spec))
+    store.create_run(folder, run_spec.run_spec_to_json(spec))
     return folder
 
 
@@ -122,7 +122,7 @@ def resume_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
 
 def _check_versions(spec: RunSpec, folder: Path) -> None:
     """Raise CaseError where jobs are left and the versions are not those of the jobs before."""
-    records = store.load(folder)
+    records = store.load_records(folder)
     changed = changed_versions(records) if scheduler.left(spec, folder, records) else {}
     if changed:
         told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
@@ -154,7 +154,7 @@ def preset_cases(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[C
     for point in _chosen(grids, given.get("model")):
         remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
     _check(remat)
-    return cases.with_references(remat)
+    return cases.with_baselines(remat)
 
 
 def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:

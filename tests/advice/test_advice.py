@@ -18,8 +18,8 @@ from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import remat
-from artifex_bench.report.frame import frame
 from tests.build import case, measured, record, taken
 
 MIB = 2**20
@@ -45,7 +45,7 @@ SWEEP = (
 
 
 def one(*records, **budget):
-    (found,) = advise(frame(records or SWEEP), **budget)
+    (found,) = advise(make_frame(records or SWEEP), **budget)
     return found
 
 
@@ -78,9 +78,9 @@ def test_a_budget_that_another_strategys_program_met_is_told_as_such():
     assert named.choice == own.choice == "budget-0.5"
     assert "compiled peak 50.0 MiB, the program of dots_saveable, 10.0 MiB to spare" in named.cost
     assert "the program of" not in own.cost
-    notes = [note for _, _, notes in remat.grouped(frame([*SWEEP, met_by("none")])) for note in notes]
+    notes = [note for _, _, notes in remat.grouped(make_frame([*SWEEP, met_by("none")])) for note in notes]
     assert "budget-0.5: the program of none" in notes
-    assert frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
+    assert make_frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
 
 
 def with_measured_peak(mib, record):
@@ -105,7 +105,7 @@ def test_notes_tell_of_memory_that_no_plan_holds_and_of_budgets_that_are_not_met
     """Over a budget of 60 MiB as measured; and more than 5 % and more than 16 MiB above the compiled peak."""
     found = with_measured_peak(measured, job("budget-60MiB", 110, compiled))
     found = dataclasses.replace(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
-    [(_, _, notes)] = remat.grouped(frame([found]))
+    [(_, _, notes)] = remat.grouped(make_frame([found]))
     assert len([note for note in notes if "measured" in note]) == told
 
 
@@ -205,7 +205,7 @@ def test_a_run_in_which_no_step_was_timed_needs_no_budget():
 )
 def test_a_budget_of_another_kind_of_run_is_refused(records, budget, message):
     with pytest.raises(CaseError, match=message):
-        advise(frame(records or [saved("sync", 1.0, 1.0)]), **budget)
+        advise(make_frame(records or [saved("sync", 1.0, 1.0)]), **budget)
 
 
 @given(
@@ -283,15 +283,15 @@ def test_where_every_way_to_save_fell_there_is_no_choice():
 )
 def test_a_question_that_is_missing_is_one_clear_line(records, message):
     with pytest.raises(CaseError, match=message):
-        advise(frame(records) if records else pd.DataFrame({"kind": []}))
+        advise(make_frame(records) if records else pd.DataFrame({"kind": []}))
 
 
 @pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "run"
-    store.create(made, run_spec.to_json(RunSpec("remat", tuple(r.case for r in SWEEP), rounds=1)))
+    store.create_run(made, run_spec.run_spec_to_json(RunSpec("remat", tuple(r.case for r in SWEEP), rounds=1)))
     for found in SWEEP:
-        store.append(made, found)
+        store.append_record(made, found)
     return made
 
 
@@ -308,9 +308,9 @@ def test_from_the_command_line_in_words_and_as_json(folder):
 def test_of_an_unfinished_run_it_says_so(tmp_path):
     records = SWEEP[:3]
     request = RunSpec("remat", tuple(r.case for r in SWEEP[:5]), rounds=1)
-    store.create(tmp_path / "run", run_spec.to_json(request))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(request))
     for found in records:
-        store.append(tmp_path / "run", found)
+        store.append_record(tmp_path / "run", found)
     told = CliRunner().invoke(main, ["advise", str(tmp_path / "run"), "--memory-budget", "60MiB", "--json"])
     assert json.loads(told.stdout)[0]["choice"] == "every-2"
     assert told.stderr == (

@@ -150,7 +150,7 @@ def test_a_target_whose_compiler_is_not_installed_is_one_line_that_says_what_to_
     assert "(jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12 missing)" in refused(*SMOKE, "--target", "gpu:h100")
     assert log == []
     assert call(*SMOKE, "--out", tmp_path, "--target", "cpu").exit_code == 0
-    assert {one.case.target for one in store.load(tmp_path / "run")} == {"local"}
+    assert {one.case.target for one in store.load_records(tmp_path / "run")} == {"local"}
 
 
 def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake, plots, tmp_path):
@@ -179,7 +179,7 @@ def test_a_case_that_fell_is_told_and_the_exit_code_is_1(fake, tmp_path):
     assert done.exit_code == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("oom: ")]
     assert told == ["oom: transformer all depth=2 width=32 batch=4 sequence=16: it was oom"]
-    assert [one.status for one in store.load(tmp_path / "run")] == ["ok", "oom"]
+    assert [one.status for one in store.load_records(tmp_path / "run")] == ["ok", "oom"]
 
 
 def test_a_skipped_case_is_no_failure(fake, tmp_path):
@@ -274,7 +274,7 @@ def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
     assert error.startswith(f"{folder} was measured with jax 0.0.1 (now {installed}): ")
     assert (folder / RECORDS).read_bytes() == lines[0]
     assert call("run", "--resume", folder, "--across").exit_code == 0
-    assert len(store.load(folder)) == 2
+    assert len(store.load_records(folder)) == 2
     assert refused(*SMOKE, "--out", tmp_path / "new", "--across").startswith("--across goes with --resume")
 
 
@@ -289,7 +289,7 @@ def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
 def test_an_edited_manifest_is_one_line(fake, tmp_path, change, message):
     call(*SMOKE, "--out", tmp_path)
     folder = tmp_path / "run"
-    manifest = {**store.manifest(folder), **change}
+    manifest = {**store.read_manifest(folder), **change}
     (folder / store.MANIFEST).write_text(json.dumps(manifest))
     commands = (("run", "--resume"),) if "backend" in change else (("run", "--resume"), ("report",), ("advise",))
     for command in commands:
@@ -300,7 +300,7 @@ def test_a_run_in_use_is_refused(fake, tmp_path):
     call(*SMOKE, "--out", tmp_path)
     folder = tmp_path / "run"
     before = (folder / RECORDS).read_bytes()
-    with store.locked(folder):
+    with store.lock_run(folder):
         done = call("run", "--resume", folder)
     assert done.exit_code in (1, 2)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -341,7 +341,7 @@ def test_report_without_plots(fake, plots, tmp_path):
 
 
 def test_a_report_of_no_records_says_how_to_go_on(tmp_path):
-    store.create(tmp_path / "run", run_spec.to_json(run_spec.RunSpec("remat", (record().case,))))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(run_spec.RunSpec("remat", (record().case,))))
     error = refused("report", tmp_path / "run")
     assert error == f"{tmp_path / 'run'} holds no records yet: go on with --resume {tmp_path / 'run'}"
 
@@ -422,14 +422,16 @@ def test_a_full_disk_keeps_what_is_there_and_the_run_goes_on_when_there_is_room(
     said = error_line(done)
     assert "No space left on device" in said
     run = folder / "run"
-    kept = store.load(run)
+    kept = store.load_records(run)
     assert len(kept) < 27
-    assert store.repair(run) == 0  # nothing half-written
+    assert store.cut_torn_line(run) == 0  # nothing half-written
     disk("remount,size=8m,nr_inodes=1000")
     assert call("run", "--resume", run).exit_code == 0
-    found = store.load(run)
+    found = store.load_records(run)
     assert found[: len(kept)] == kept
-    assert [one.key for one in found] == [job.key for job in run_spec.from_json(store.manifest(run)).jobs(run)]
+    assert [one.key for one in found] == [
+        job.key for job in run_spec.run_spec_from_json(store.read_manifest(run)).jobs(run)
+    ]
 
 
 def test_a_disk_without_room_for_a_run_at_all(fake, disk):
@@ -495,14 +497,14 @@ def running(pid):
 
 def goes_on(cwd):
     """The rest of the run, resumed: no record is lost or doubled."""
-    kept = store.load(cwd / "results" / "run")
+    kept = store.load_records(cwd / "results" / "run")
     assert [one.round for one in kept] == [0, 0]
     (cwd / "go on").touch()
     with command("run", "--resume", "results/run", cwd=cwd) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert errors.startswith("2 jobs")
-    found = store.load(cwd / "results" / "run")
+    found = store.load_records(cwd / "results" / "run")
     assert found[:2] == kept
     assert [(one.case.strategy, one.round) for one in found] == [("none", 0), ("all", 0), ("none", 1), ("all", 1)]
 

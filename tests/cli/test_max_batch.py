@@ -41,7 +41,7 @@ def compiled(job, log):
 
 @pytest.fixture
 def folder(tmp_path):
-    store.create(tmp_path / "run", run_spec.to_json(REQUEST))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(REQUEST))
     return tmp_path / "run"
 
 
@@ -73,7 +73,7 @@ def test_each_search_ends_at_its_own_edge_and_its_records_are_kept(folder):
     shown = []
     found = search(REQUEST, folder, compiled, shown.append)
     assert edges(found) == EDGES
-    assert store.load(folder) == found == shown
+    assert store.load_records(folder) == found == shown
     assert search(REQUEST, folder, pytest.fail, ignore) == found
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
 
     with pytest.raises(KeyboardInterrupt):
         search(REQUEST, folder, measure, ignore)
-    kept = store.load(folder)
+    kept = store.load_records(folder)
     found = search(REQUEST, folder, measure, ignore)
     assert found[: len(kept)] == kept
     assert edges(found) == EDGES
@@ -130,7 +130,7 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
 
 def test_a_request_goes_to_json_and_back():
     for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
-        assert run_spec.from_json(json.loads(json.dumps(run_spec.to_json(request)))) == request
+        assert run_spec.run_spec_from_json(json.loads(json.dumps(run_spec.run_spec_to_json(request)))) == request
 
 
 WRONG = [

@@ -78,7 +78,7 @@ def test_two_strategies_are_told_side_by_side(fake, tmp_path):
     assert [job.cache for job in jobs] == [None, None]  # what comes from a cache tells no assignment
     assert re.search(r"^ *\+300 B +300 B +0 B +layers/mlp +tanh", done.stdout, re.MULTILINE)
     assert {path.name for path in folder.iterdir()} >= {"none", "segments-2_dots_saveable", "removed.csv", "live.png"}
-    assert len(store.load(folder)) == 2
+    assert len(store.load_records(folder)) == 2
 
 
 def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
@@ -121,7 +121,7 @@ def real(tmp_path_factory):
 
 def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
     folder, told = real
-    records = {one.case.strategy: one for one in store.load(folder)}
+    records = {one.case.strategy: one for one in store.load_records(folder)}
     assert set(records) == {"none", "all"}
     for strategy, one in records.items():
         buffers, residuals = (pd.read_csv(folder / strategy / name) for name in ("buffers.csv", "residuals.csv"))

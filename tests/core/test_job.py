@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, parts
 from tests.build import case
 
@@ -14,7 +13,7 @@ from tests.build import case
 def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():
     job = Job(case("budget-0.5"), cache="folder")
     assert parts(job) == (replace(job, part=SEARCH), replace(job, part=REST))
-    assert [jobs.from_json(jobs.to_json(part)) for part in parts(job)] == list(parts(job))
+    assert [job_from_json(job_to_json(part)) for part in parts(job)] == list(parts(job))
 
 
 @pytest.mark.parametrize(

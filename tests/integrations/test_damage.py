@@ -38,7 +38,7 @@ SAVED = {
     "benchmarks": [
         {
             "extra_info": {
-                "case": cases.to_json(case("all")),
+                "case": cases.case_to_json(case("all")),
                 "steps_of_processes": [2, 1],
                 "compiled_peak_bytes": 5000,
                 "measured_peak_bytes": 4000,

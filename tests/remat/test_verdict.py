@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from artifex_bench.core import record as records
 from artifex_bench.core.record import Measurement, RecordError, Verdict
 from artifex_bench.remat.verdict import TOLERANCES, agreement, judge, verdict
 from tests.build import case, measured, record, sketch
@@ -155,7 +154,7 @@ def test_a_record_of_any_mismatch_can_be_read_again(value):
     )
     found = judge(record("all", measurements=(gradient,)), plain)
     assert (found.status, found.agreement.loss_error, found.agreement.gradient_error) == ("failed", None, None)
-    assert records.from_json(json.loads(json.dumps(records.to_json(found)))).agreement == found.agreement
+    assert record_from_json(json.loads(json.dumps(record_to_json(found)))).agreement == found.agreement
 
 
 @pytest.mark.parametrize("probe", ["compiled_peak_bytes", "gradient_flops"])

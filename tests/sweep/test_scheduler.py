@@ -32,7 +32,7 @@ JOBS = [f"{strategy} {number}" for number in (0, 1) for strategy in ABC]
 
 
 def start(folder, request=REQUEST):
-    store.create(folder, run_spec.to_json(request))
+    store.create_run(folder, run_spec.run_spec_to_json(request))
     return folder
 
 
@@ -50,7 +50,7 @@ def test_visits_go_round_a_b_c_a_b_c(folder):
     found = sweep(REQUEST, folder, backend(log), ignore)
     assert log == [f"measure {job}" for job in JOBS]
     assert named(found) == JOBS
-    assert store.load(folder) == found
+    assert store.load_records(folder) == found
 
 
 ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
@@ -81,7 +81,7 @@ def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
     if os.cpu_count() == 1:
         pytest.skip("one core compiles one program at a time")
     assert [one.case.strategy for one in sweep(request, folder, measure, ignore)] == ["none", "all"]
-    assert named(store.load(folder)) == ["none 0", "all 0"]
+    assert named(store.load_records(folder)) == ["none 0", "all 0"]
 
 
 def test_an_interruption_ends_the_visits_that_are_under_way(folder):
@@ -95,7 +95,7 @@ def test_an_interruption_ends_the_visits_that_are_under_way(folder):
 
     with pytest.raises(KeyboardInterrupt):
         sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
-    assert store.load(folder) == []
+    assert store.load_records(folder) == []
 
 
 def test_what_another_devices_compiler_says_is_kept(folder):
@@ -147,12 +147,12 @@ def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
         loss = 1.5 if job.case.strategy != "every-2" else 9.0
         return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
 
-    request = dataclasses.replace(REQUEST, cases=cases.with_references([case("all"), case("every-2")]), rounds=1)
+    request = dataclasses.replace(REQUEST, cases=cases.with_baselines([case("all"), case("every-2")]), rounds=1)
     plain, equal, wrong = sweep(request, folder, measure, ignore)
     assert (plain.case.strategy, plain.verdict, plain.agreement) == ("none", None, None)
     assert (equal.status, equal.agreement.ok, equal.verdict.name) == ("ok", True, "no-op")
     assert (wrong.status, wrong.agreement.ok) == ("failed", False)
-    assert store.load(folder) == [plain, equal, wrong]
+    assert store.load_records(folder) == [plain, equal, wrong]
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout", "failed", "skipped"])
@@ -208,10 +208,10 @@ def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_fa
         try:
             sweep(REQUEST, folder, stopping(log, len(log) + more, exception), ignore)
         except exception:
-            assert named(store.load(folder)) == JOBS[: len(log)]
+            assert named(store.load_records(folder)) == JOBS[: len(log)]
     found = sweep(REQUEST, folder, backend(log), ignore)
     assert log == [f"measure {job}" for job in JOBS]
-    assert named(found) == named(store.load(folder)) == JOBS
+    assert named(found) == named(store.load_records(folder)) == JOBS
 
 
 def test_going_on_judges_by_the_reference_stored_before(folder):
@@ -233,7 +233,7 @@ def test_a_finished_run_has_nothing_left(folder):
     log: list[str] = []
     again = sweep(REQUEST, folder, backend(log), ignore)
     assert log == []
-    assert again == store.load(folder)
+    assert again == store.load_records(folder)
 
 
 def test_what_is_left_is_what_will_be_visited(folder):
@@ -248,7 +248,7 @@ def test_a_torn_line_is_visited_again(folder):
     log: list[str] = []
     found = sweep(REQUEST, folder, backend(log), ignore)
     assert log == ["measure every-2 1"]
-    assert named(store.load(folder)) == named(found) == JOBS
+    assert named(store.load_records(folder)) == named(found) == JOBS
 
 
 def test_two_sweeps_of_one_folder_are_refused(folder):
@@ -271,7 +271,7 @@ def measure(job, path):
     time.sleep(0.002)
     print(job.case.strategy, job.round, flush=True)
     return record(job.case, round=job.round)
-scheduler.sweep(run_spec.from_json(store.manifest(folder)), folder, measure, ignore)
+scheduler.sweep(run_spec.run_spec_from_json(store.read_manifest(folder)), folder, measure, ignore)
 print("done", flush=True)
 """
 
@@ -291,7 +291,7 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
             time.sleep(attempt % 4 * 0.001)  # before, within and after the writing of a record
             if line != "done\n":
                 process.send_signal(signal.SIGKILL)
-        found = named(store.load(folder))
+        found = named(store.load_records(folder))
         assert found[: len(kept)] == kept
         kept = found
         if line == "done\n":
@@ -327,10 +327,10 @@ def cut_short(measure, after):
 def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder, other):
     with pytest.raises(KeyboardInterrupt):
         sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
-    before = store.load(folder)
+    before = store.load_records(folder)
     with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
         sweep(REQUEST, folder, under(*other), ignore)
-    assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
+    assert store.load_records(folder) == before and len(str(refused.value).splitlines()) == 1
     assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
     jax = set(load_run(folder).jax)
     assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
@@ -376,7 +376,7 @@ def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
             if how != "removed":
                 (folder / RECORDS).write_bytes(b"")
             if how == "replaced":
-                store.append(folder, found)
+                store.append_record(folder, found)
         return found
 
     with pytest.raises(StoreError, match=r"records\.jsonl"):

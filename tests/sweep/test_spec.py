@@ -111,7 +111,7 @@ def test_a_new_run(tmp_path):
     settings = suites.load("remat").SETTINGS["smoke"]
     assert (request.suite, request.rounds, request.steps) == ("remat", settings["rounds"], settings["steps"])
     assert (request.timeout, request.memory_limit) == (600.0, None)
-    assert run_spec.from_json(store.manifest(folder)) == request
+    assert run_spec.run_spec_from_json(store.read_manifest(folder)) == request
 
 
 def test_how_it_is_measured_may_be_said(tmp_path):
