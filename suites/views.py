@@ -94,16 +94,15 @@ def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
     one list a process, without those that were contended where enough others are left.
     """
-    from artifex_bench import suites
     from artifex_bench.core.results import drop_contended_times, group_by_case, values_by_round
     from artifex_bench.core.run_spec import RunSpec
     from artifex_bench.integrations import benchmark
     from artifex_bench.kinds.frames import make_frame
     from artifex_bench.sweep import spec
 
-    module = suites.load(suite)
-    cases_asked = spec.preset_cases(module, preset, {})
-    records = drop_contended_times(benchmark.measure(RunSpec(suite, cases_asked, **module.SETTINGS[preset])))
+    cases_asked = spec.expand_preset(suite, preset, {})
+    settings = spec.find_suite(suite)[1].settings[preset]
+    records = drop_contended_times(benchmark.measure_run(RunSpec(suite, cases_asked, **settings)))
     found: dict[str, dict[Key, Row]] = {}
     for (case, rounds), row in zip(group_by_case(records).items(), make_frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":

@@ -161,7 +161,7 @@ def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path
             assert len(str(error).splitlines()) == 1, (path, value)
             assert str(error).startswith(f"cannot read {manifest}: ")
             continue
-        assert scheduler.left(found, tmp_path / "run", []) or found.rounds == 0
+        assert scheduler.remaining_jobs(found, tmp_path / "run", []) or found.rounds == 0
     assert refused > 50
 
 

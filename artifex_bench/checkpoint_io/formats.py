@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from artifex_bench.checkpointing.formats import FORMATS
-from artifex_bench.core.case import Case, CaseError, CheckpointCase, FaultCase, RematCase
+from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
 from artifex_bench.core.convert import choices
 
 

@@ -251,11 +251,12 @@ def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]
 
 def case_fields(kind: type[Any]) -> tuple[FieldInfo, ...]:
     """Return the fields of a kind of case, in order, with their types and defaults."""
-    return _case_fields(kind)
+    found: tuple[FieldInfo, ...] = _case_fields(kind)  # type: ignore[arg-type,unused-ignore]
+    return found
 
 
 @cache
-def _case_fields(kind: Any) -> tuple[FieldInfo, ...]:
+def _case_fields(kind: Any) -> Any:
     return msgspec.structs.fields(kind)
 
 

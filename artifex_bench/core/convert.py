@@ -92,18 +92,20 @@ def check_value(name: str, value: Any, kind: Any) -> None:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        info = _plain_type(inspect.type_info(kind))
+        info = plain_type(inspect.type_info(kind))
         if isinstance(info, inspect.LiteralType):
-            raise ConvertError(f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}") from None
+            raise ConvertError(
+                f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}"
+            ) from None
         raise ConvertError(f"{name} {shown(value)}: must be {describe_type(info)}") from None
 
 
-def _plain_type(info: Any) -> Any:
-    """A type without what is around it: its metadata, and None as another choice."""
+def plain_type(info: Any) -> Any:
+    """Return a type of msgspec's without what is around it: its metadata, and None as another choice."""
     if isinstance(info, inspect.Metadata):
-        return _plain_type(info.type)
+        return plain_type(info.type)
     if isinstance(info, inspect.UnionType):
-        return _plain_type(next(one for one in info.types if not isinstance(one, inspect.NoneType)))
+        return plain_type(next(one for one in info.types if not isinstance(one, inspect.NoneType)))
     return info
 
 

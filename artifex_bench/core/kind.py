@@ -41,6 +41,7 @@ class Table:
         default_budgets: Returns the budgets of the advice that a page opens with; None: there is no advice.
         make_rows: Returns the rows that are shown, from those of the cases; by default those themselves.
         columns: Columns of rows that are not cases; by default the kind's columns that name the table.
+        shape: The axes that all cases of a group share.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     default_budgets: Callable[[Any], dict[str, float] | None] = lambda table: None
     make_rows: Callable[[Any], Any] = lambda rows: rows
     columns: tuple[Column, ...] = ()
+    shape: tuple[str, ...] = ()
 
 
 def expand_grids(kind: Kind, grids: Grids, given: Mapping[str, Any]) -> tuple[Case, ...]:

@@ -5,7 +5,6 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import gc
 import json
@@ -13,19 +12,15 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TextIO
 
-from artifex_bench.core.case import LOCAL
-from artifex_bench.core.job import Job, job_from_json
+import msgspec
 
-# kind of case -> the module whose `measure` yields its measurements
-KINDS = {
-    "remat": "artifex_bench.remat.measure.stages",
-    "checkpoint": "artifex_bench.checkpoint_io.save_restore",
-    "fault": "artifex_bench.checkpoint_io.corruption",
-}
-PROFILE = "artifex_bench.memory_profile.measure"
+from artifex_bench.core.case import LOCAL
+from artifex_bench.core.job import Job, SkipJob, job_from_json
+from artifex_bench.core.registry import load_attribute, load_kind
+
+PROFILE = "artifex_bench.memory_profile.measure:measure"
 # XLA's own status, and those of the drivers of GPUs, which it passes on in statuses of other kinds
 EXHAUSTED = ("RESOURCE_EXHAUSTED:", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
 Send = Callable[[dict[str, Any]], None]
@@ -53,7 +48,7 @@ def _outcome(job: Job, send: Send) -> tuple[str, str]:
     try:
         measure(job, send)
     except BaseException as error:  # a crash is a record
-        if type(error).__name__ == "Skip":
+        if isinstance(error, SkipJob):
             return "skipped", str(error)
         import traceback
 
@@ -106,8 +101,9 @@ def measure(job: Job, send: Send) -> None:
     found, before = environment(targets.compiler_versions(target)), settings()
     send({"environment": found})
     try:
-        for measurement in import_module(KINDS[job.case.kind] if job.profile is None else PROFILE).measure(job):
-            send({"measurement": dataclasses.asdict(measurement)})
+        path = load_kind(job.case.kind).measure if job.profile is None else PROFILE
+        for measurement in load_attribute(path)(job):
+            send({"measurement": msgspec.to_builtins(measurement)})
     finally:
         changed = {name: value for name, value in settings().items() if value != before.get(name)}  # by the model
         if changed:

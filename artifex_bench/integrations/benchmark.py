@@ -51,7 +51,7 @@ def benchmark_checkpointing(
         heads=None,
         layers="unroll",
     )
-    records = measure(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
+    records = measure_run(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
     fell = next((record for record in records if record.status != "ok"), None)
     if fell is not None:
         raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
@@ -60,12 +60,12 @@ def benchmark_checkpointing(
     return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
 
 
-def measure(spec: run_spec.RunSpec) -> list[Record]:
+def measure_run(spec: run_spec.RunSpec) -> list[Record]:
     """The records of a spec, swept in a folder that is gone afterwards: for callers that keep what they need."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         store.create_run(folder, run_spec.run_spec_to_json(spec))
-        return scheduler.sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
+        return scheduler.run_sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

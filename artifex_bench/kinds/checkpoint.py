@@ -45,9 +45,7 @@ def _peak_ratio(probe: str) -> Callable[[CaseResult], float | None]:
 
 
 AXES = (
-    axis_column(
-        "format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN
-    ),
+    axis_column("format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN),
     axis_column("mode", doc="`sync` or `async`.", heading="mode", priority=0, **SHOWN),
 )
 FIGURES = (
@@ -189,6 +187,7 @@ save and restore memory: resident memory on top, as a multiple of the state.
             "artifex_bench.report.checkpoint_plots",
             _describe,
             lambda table: {"mtbf_seconds": 4 * 3600.0},
+            shape=SHAPE,
         ),
     ),
     check_case=formats.check,

@@ -55,9 +55,7 @@ def _describe(record: Record) -> str:
 
 
 AXES = (
-    axis_column(
-        "format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN
-    ),
+    axis_column("format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN),
     axis_column("fault", doc="`flip_bit`, `zero_block`, `truncate` or `delete`.", heading="fault", priority=0, **SHOWN),
     axis_column("trials", doc="Trials per round.", unit="count", heading="trials", **SHOWN),
 )

@@ -17,6 +17,7 @@ from artifex_bench.kinds.remat_cases import check_remat_cases, expand_remat_grid
 from artifex_bench.kinds.remat_columns import AOT_TABLE, COLUMNS, LOCAL_TABLE
 from artifex_bench.kinds.remat_groups import (
     LARGER_POOL,
+    SHAPE,
     group_by_shape,
     mark_fronts,
     notes_on_compiled,
@@ -71,6 +72,7 @@ grads equal: loss and gradients agree with strategy none within the tolerance of
     "artifex_bench.report.remat_plots",
     _describe_measured,
     _local_budgets,
+    shape=SHAPE,
 )
 AOT = Table(
     AOT_TABLE,
@@ -87,6 +89,7 @@ recomputed: FLOPs done again, as a share of the model's.
     "artifex_bench.report.planned_plots",
     describe_compiled,
     lambda table: {},
+    shape=SHAPE,
 )
 
 

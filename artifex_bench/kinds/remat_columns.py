@@ -246,9 +246,7 @@ SHOWN = (
 )
 OTHERS = (
     once("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
-    Column(
-        "output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"
-    ),
+    Column("output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"),
     Column(
         "needed_peak_bytes",
         "The larger of `compiled_peak_bytes` and `cublas_peak_bytes`: what must fit, whichever kernels are chosen.",

@@ -11,6 +11,7 @@ import pandas as pd
 from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
+from artifex_bench.kinds.frames import encodable
 from artifex_bench.report import text
 
 BUFFERS, RESIDUALS, LIVE = "peak_buffers", "saved_residuals", "live_bytes"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import Any
 
-from artifex_bench.core.case import RematCase
+from artifex_bench.core.case import RematCase, replace_fields
 from artifex_bench.core.record import LARGEST, Agreement, Record, Verdict
 
 # Relative to the reference, by dtype. Recomputation repeats the same operations, but a compiler may fuse and round
@@ -27,21 +27,22 @@ def judge(record: Record, reference: Record | None) -> Record:
     ):
         return record
     checked = agreement(record, reference)
-    record = replace(record, verdict=verdict(record, reference), agreement=checked)
+    record = replace_fields(record, verdict=verdict(record, reference), agreement=checked)
     if checked is not None and checked.ok is False and record.status == "ok":
-        return replace(record, status="failed", reason=f"differs from strategy none: {checked.reason}")
+        return replace_fields(record, status="failed", reason=f"differs from strategy none: {checked.reason}")
     return record
 
 
 def agreement(record: Record, reference: Record | None) -> Agreement | None:
     """Loss and gradients against the reference's, from the sketches that both processes took."""
+    case: Any = record.case
     mine, theirs = record.get("gradient_sketch"), reference.get("gradient_sketch") if reference else None
     if mine is None or not mine.values:
         return None
     if reference is None or theirs is None or not theirs.values:
         why = reference.reason or reference.status if reference else "it was not measured"
         return Agreement(None, f"not compared: no gradients of strategy none ({why})")
-    tolerance = TOLERANCES[record.case.dtype]
+    tolerance = TOLERANCES[case.dtype]
     loss, expected = mine.detail["loss"], theirs.detail["loss"]
     if set(mine.detail["leaves"]) != set(theirs.detail["leaves"]):
         return Agreement(False, "the parameters are not the same")

@@ -17,9 +17,9 @@ from artifex_bench.core.record import Record
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
 from artifex_bench.core.units import there
-from artifex_bench.kinds.frames import without_infinities
+from artifex_bench.kinds.fault import OUTCOMES
+from artifex_bench.kinds.frames import encodable, without_infinities
 from artifex_bench.report import tables
-from artifex_bench.report.fault import OUTCOMES
 
 LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction: at most one in 20 comparisons (94 %)
 

@@ -25,6 +25,7 @@ from plotly.offline import get_plotlyjs
 from artifex_bench.core import case as cases
 from artifex_bench.core import units
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import text
 from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
@@ -130,7 +131,7 @@ def _figures(chart: Chart) -> list[dict[str, Any]]:
 def _varying(table: pd.DataFrame, view: Any) -> list[str]:
     """The axes that tell shapes apart: of one setting within each, of several in the run."""
     groups = [rows for _, rows in view.shapes(table)]
-    axes = cases.axes(cases.KINDS[table.kind.iloc[0]])
+    axes = cases.axes(load_kind(table.kind.iloc[0]).case_type)
     return [
         axis
         for axis in axes

@@ -15,15 +15,15 @@ from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import CACHE, SCRATCH, RunSpec, Search
-from artifex_bench.remat.verdict import judge
 from artifex_bench.sweep import batch_search
 
 Measure = Callable[[Job, Path], Record]
 Show = Callable[[Job, Record | None], None]  # before a job (None) and after it
 
 
-def sweep(
+def run_sweep(
     spec: RunSpec,
     folder: Path,
     measure: Measure,
@@ -46,7 +46,8 @@ def sweep(
         done = {record.key: record for record in before}
 
         def keep(job: Job, record: Record) -> None:
-            record = judge(record, done.get((cases.case_id(job.case.baseline), job.round)))
+            baseline = done.get((cases.case_id(job.case.baseline), job.round))
+            record = load_kind(job.case.kind).judge(record, baseline)
             _keep(folder, before, record, across)
             done[record.key] = record
             show(job, record)
@@ -58,7 +59,7 @@ def sweep(
                 show(job, None)
                 keep(job, next(records))
         for job in jobs:
-            if job.key in done or _fell(job, done):
+            if job.key in done or _has_failed(job, done):
                 continue
             show(job, None)
             store.clear_folder(folder / SCRATCH)
@@ -69,7 +70,7 @@ def sweep(
     return list(done.values())
 
 
-def search(
+def run_search(
     spec: RunSpec,
     folder: Path,
     measure: Measure,
@@ -83,7 +84,7 @@ def search(
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
     record made so far is on disk, and the same call goes on where it was; `stop` ends the jobs that are under way.
 
-    Raises StoreError and CaseError as `sweep` does.
+    Raises StoreError and CaseError as `run_sweep` does.
     """
     asked = spec.search or Search()
     with store.lock_run(folder):
@@ -103,7 +104,10 @@ def search(
                 go_on(start)
             while under_way:
                 for made in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    start, record = under_way.pop(made), batch_search.apply_memory_budget(made.result(), asked.memory_budget)
+                    start, record = (
+                        under_way.pop(made),
+                        batch_search.apply_memory_budget(made.result(), asked.memory_budget),
+                    )
                     _keep(folder, before, record, across)
                     done.append(record)
                     show(record)
@@ -154,15 +158,15 @@ def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPool
         pool.shutdown()
 
 
-def left(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
+def remaining_jobs(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
     """The jobs that are still to be made; of a search the next, as those after it are not known."""
     if spec.search is not None:
         following = (batch_search.next_case(start, records, spec.search) for start in spec.cases)
         return [spec.job(folder, case) for case in following if case is not None]
     done = {record.key: record for record in records}
-    return [job for job in spec.jobs(folder) if job.key not in done and not _fell(job, done)]
+    return [job for job in spec.jobs(folder) if job.key not in done and not _has_failed(job, done)]
 
 
-def _fell(job: Job, done: dict[tuple[str, int], Record]) -> bool:
+def _has_failed(job: Job, done: dict[tuple[str, int], Record]) -> bool:
     name, number = job.key
     return any((name, n) in done and done[name, n].status != "ok" for n in range(number))

@@ -16,7 +16,7 @@ from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
 from artifex_bench.sweep import spec
 from artifex_bench.sweep.batch_search import Search
-from artifex_bench.sweep.scheduler import search
+from artifex_bench.sweep.scheduler import run_search
 from tests.build import case, record, taken
 from tests.cli.test_cli import call, refused
 from tests.targets.test_aot import installed
@@ -71,10 +71,10 @@ def ignore(record):
 
 def test_each_search_ends_at_its_own_edge_and_its_records_are_kept(folder):
     shown = []
-    found = search(REQUEST, folder, compiled, shown.append)
+    found = run_search(REQUEST, folder, compiled, shown.append)
     assert edges(found) == EDGES
     assert store.load_records(folder) == found == shown
-    assert search(REQUEST, folder, pytest.fail, ignore) == found
+    assert run_search(REQUEST, folder, pytest.fail, ignore) == found
 
 
 def test_searches_go_on_side_by_side(folder):
@@ -89,7 +89,7 @@ def test_searches_go_on_side_by_side(folder):
         return compiled(job, log)
 
     two = dataclasses.replace(REQUEST, cases=STARTS[:2])
-    assert len({record.case.strategy for record in search(two, folder, measure, ignore)}) == 2
+    assert len({record.case.strategy for record in run_search(two, folder, measure, ignore)}) == 2
 
 
 def test_searches_on_the_attached_device_take_turns(folder):
@@ -104,7 +104,7 @@ def test_searches_on_the_attached_device_take_turns(folder):
 
     attached = tuple(dataclasses.replace(start, target="local") for start in STARTS)
     request = dataclasses.replace(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
-    found = search(request, folder, measure, ignore)
+    found = run_search(request, folder, measure, ignore)
     assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
     assert {record.value("capacity_bytes") for record in found} == {8 * GIB}
 
@@ -120,9 +120,9 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
         return compiled(job, log)
 
     with pytest.raises(KeyboardInterrupt):
-        search(REQUEST, folder, measure, ignore)
+        run_search(REQUEST, folder, measure, ignore)
     kept = store.load_records(folder)
-    found = search(REQUEST, folder, measure, ignore)
+    found = run_search(REQUEST, folder, measure, ignore)
     assert found[: len(kept)] == kept
     assert edges(found) == EDGES
     assert len({record.key for record in found}) == len(found)

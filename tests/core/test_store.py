@@ -153,7 +153,7 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_cut(folder, damage
     assert refused(store.load, folder).startswith(f"{folder / RECORDS} line 2: ")
     assert store.cut_torn_line(folder) == 0
     with pytest.raises(StoreError, match="line 2"):
-        scheduler.sweep(REQUEST, folder, backend([]), ignore)
+        scheduler.run_sweep(REQUEST, folder, backend([]), ignore)
     assert (folder / RECORDS).read_bytes().splitlines() == lines
 
 

@@ -8,9 +8,8 @@ import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, SkipJob
 from artifex_bench.core.record import Measurement
-from artifex_bench.core.skip import Skip
 from artifex_bench.execution import worker
 from artifex_bench.remat.measure import stages
 from tests.programs import case
@@ -47,7 +46,7 @@ def outcome(monkeypatch):
     ("error", "status", "reason"),
     [
         (None, "ok", ""),
-        (Skip("no host memory here"), "skipped", "no host memory here"),
+        (SkipJob("no host memory here"), "skipped", "no host memory here"),
         (MemoryError(), "oom", "MemoryError"),
         (EXHAUSTED, "oom", "allocating 8 bytes"),
         (raised_from(RuntimeError("the step"), EXHAUSTED), "oom", "the step"),
