@@ -14,7 +14,7 @@ import numpy as np
 
 from artifex_bench import savers
 from artifex_bench.case import FaultCase
-from artifex_bench.checkpointing.faults import inject
+from artifex_bench.checkpointing.faults import inject_fault
 from artifex_bench.compat import finish_failed_reads
 from artifex_bench.measure import state
 from artifex_bench.measure.checkpoint import skip_without
@@ -61,7 +61,7 @@ def _trials(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int],
     for trial in range(first, first + case.trials):
         damaged = scratch / "damaged"
         shutil.copytree(sound, damaged)
-        path, what = inject(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
+        path, what = inject_fault(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
         outcome = _outcome(make, case, damaged, wanted, host)
         outcomes[outcome] += 1
         if outcome == "silent_trials":
