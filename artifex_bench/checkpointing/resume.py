@@ -72,7 +72,7 @@ def setup_training_from_checkpoint(
 
     Raises:
         CheckpointNotFoundError: If an undamaged step lacks an item of the state.
-        UnverifiedCheckpointError: If no newer step verifies than one of plain Orbax.
+        UnverifiedCheckpointError: If a step of plain Orbax is newer than every step that verifies.
         TemplateMismatchError: If `create` makes another model than the saved one.
         ValueError: If `create` does not return a TrainingState.
         CheckpointError: As `setup_checkpoint_manager` and `recover`.
