@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 
 from artifex_bench.core.case import COMPILERS, DTYPES, LAYERS, LOCAL, OPTIMIZERS, REMAT3, STEPS, RematCase
 from artifex_bench.core.job import Job
-from artifex_bench.core.record import DETAILS, ENVIRONMENT, LARGEST, STATUSES, Agreement, Measurement, Record, Verdict
+from artifex_bench.core.record import (
+    DETAILS,
+    ENVIRONMENT,
+    LARGEST,
+    STATUSES,
+    Agreement,
+    Measurement,
+    Record,
+    Verdict,
+    VerdictName,
+)
 from artifex_bench.core.run_spec import RunSpec
 
 counts = st.integers(1, 2**40)
@@ -54,8 +64,8 @@ records = st.builds(
     st.sampled_from(STATUSES),
     st.text(max_size=30),
     st.lists(measurements, max_size=4).map(tuple),
-    st.none() | st.builds(Verdict, words, words),
-    st.none() | st.builds(Agreement, st.sampled_from((True, False, None)), words, errors, errors, errors),
+    st.none() | st.builds(Verdict, st.sampled_from(VerdictName), words, errors, errors, errors, errors),
+    st.none() | st.builds(Agreement, st.sampled_from((True, False, None)), words, errors, errors, errors, words),
     details,
     st.text(max_size=25),
     errors,

@@ -87,9 +87,9 @@ def _row(case: RematCase, rounds: list[Record]) -> dict[str, Any]:
     source = next((m for v in rounds if (m := v.get("measured_peak_bytes"))), None)
     row["measured_peak_source"] = (source.source or source.note) if source else None
     row["verdict"] = opening.verdict.name if opening.verdict else None
-    row["verdict_reason"] = opening.verdict.reason if opening.verdict else None
+    row["verdict_reason"] = opening.verdict.describe() if opening.verdict else None
     row["agrees"] = opening.agreement.ok if opening.agreement else None
-    row["agreement_reason"] = opening.agreement.reason if opening.agreement else None
+    row["agreement_reason"] = opening.agreement.describe() if opening.agreement else None
     return row
 
 

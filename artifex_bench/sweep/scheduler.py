@@ -16,7 +16,7 @@ from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import CACHE, SCRATCH, RunSpec, Search
-from artifex_bench.remat.verdict import judge
+from artifex_bench.remat.verdict import judge_record
 from artifex_bench.sweep import batch_search
 
 Measure = Callable[[Job, Path], Record]
@@ -46,7 +46,7 @@ def sweep(
         done = {record.key: record for record in before}
 
         def keep(job: Job, record: Record) -> None:
-            record = judge(record, done.get((cases.case_id(cases.reference(job.case)), job.round)))
+            record = judge_record(record, done.get((cases.case_id(cases.reference(job.case)), job.round)))
             _keep(folder, before, record, across)
             done[record.key] = record
             show(job, record)

@@ -39,7 +39,7 @@ SWEEP = (
     job("every-2", 120, 50),
     job("attention-only", 125, 55),
     job("dots_saveable", 110, 60),
-    job("mlp-only", 90, 85, "undone"),
+    job("mlp-only", 90, 85, "eliminated"),
     job("segments-2", 1, 1, status="oom"),
 )
 
@@ -56,7 +56,7 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
     assert found.cost.startswith("110 ms a step (1.10x none; 95 %: 1.0")
     assert found.cost.endswith("compiled peak 60.0 MiB, 0 B to spare")
     assert found.fell == {
-        "mlp-only": "undone: because it is undone",
+        "mlp-only": "eliminated: because it is eliminated",
         "segments-2": "oom: it was oom",
         "none": "does not fit: 80.0 MiB, 20.0 MiB too much",
         "attention-only": "dominated: every-2 is no slower and needs no more memory",
