@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tests.build import replaced
 from artifex_bench import targets
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
@@ -31,7 +32,7 @@ def traced(case: RematCase) -> results.Traced:
 
 def plain(case: RematCase) -> results.Traced:
     """The same without rematerialization."""
-    return traced(dataclasses.replace(case, strategy="none"))
+    return traced(replaced(case, strategy="none"))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Private and moving APIs of JAX: each entry of compat.py on the JAX that is installed, under both of its remats."""
+"""Private and moving APIs of JAX: each entry of compat on the JAX that is installed, under both of its remats."""
 
 from __future__ import annotations
 

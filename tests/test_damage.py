@@ -7,7 +7,9 @@ import json
 import math
 
 import pytest
-from artifex_bench.report.fault import OUTCOMES
+from artifex_bench.core.record import record_from_json
+from artifex_bench.core.record import record_to_json
+from artifex_bench.kinds.fault import OUTCOMES
 
 from artifex_bench.advice.remat import advise, words
 from artifex_bench.core import case as cases

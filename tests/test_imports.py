@@ -169,7 +169,7 @@ PRIVATE = re.compile(
 
 def test_private_apis_are_used_in_compat_alone():
     found = {name for name, path in SOURCES.items() if PRIVATE.search(path.read_text())}
-    assert found == {"artifex_bench.compat"}
+    assert {name.rpartition(".")[0] for name in found} == {"artifex_bench.compat"}
 
 
 def test_suites_are_cases_alone():

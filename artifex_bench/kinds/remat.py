@@ -23,7 +23,7 @@ from artifex_bench.kinds.remat_groups import (
     notes_on_compiled,
     notes_on_measured,
 )
-from artifex_bench.remat.verdict import judge
+from artifex_bench.remat.verdict import judge_record
 from artifex_bench.suites import chen, papers, remat, remat_aot
 from artifex_bench.targets import is_between_pools
 
@@ -106,7 +106,7 @@ KIND = Kind(
     choose_table=_choose_table,
     expand=expand_remat_grids,
     check_case=lambda case: check_remat_cases([case]),
-    judge=judge,
+    judge=judge_record,
     add_columns=mark_fronts,
     advise="artifex_bench.advice.remat:advise",
 )

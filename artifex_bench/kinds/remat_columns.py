@@ -70,7 +70,8 @@ def _of_first_round(part: str, field: str) -> Callable[[CaseResult], Any]:
 
     def read(result: CaseResult) -> Any:
         judged = getattr(result.rounds[0], part)
-        return getattr(judged, field) if judged else None
+        value = getattr(judged, field) if judged else None
+        return value() if callable(value) else value
 
     return read
 
@@ -294,8 +295,8 @@ OTHERS = (
         "`tokens` or `samples`.",
         lambda result: "tokens" if has_tokens(result.case) else "samples",
     ),
-    Column("verdict_reason", "The figures that show the verdict.", _of_first_round("verdict", "reason")),
-    Column("agreement_reason", "The errors of loss and gradients.", _of_first_round("agreement", "reason")),
+    Column("verdict_reason", "The figures that show the verdict.", _of_first_round("verdict", "describe")),
+    Column("agreement_reason", "The errors of loss and gradients.", _of_first_round("agreement", "describe")),
     Column(
         "measured_peak_ratio",
         "Ratio of `measured_peak_bytes` to strategy none.",

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.build import replaced
 from artifex_bench.advice import remat as module
 from artifex_bench.advice.remat import CERTAIN, advise, words
 from artifex_bench.cli import main
@@ -39,7 +40,7 @@ SWEEP = (
     job("every-2", 120, 50),
     job("attention-only", 125, 55),
     job("dots_saveable", 110, 60),
-    job("mlp-only", 90, 85, "undone"),
+    job("mlp-only", 90, 85, "eliminated"),
     job("segments-2", 1, 1, status="oom"),
 )
 
@@ -56,7 +57,7 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
     assert found.cost.startswith("110 ms a step (1.10x none; 95 %: 1.0")
     assert found.cost.endswith("compiled peak 60.0 MiB, 0 B to spare")
     assert found.fell == {
-        "mlp-only": "undone: because it is undone",
+        "mlp-only": "eliminated: because it is eliminated",
         "segments-2": "oom: it was oom",
         "none": "does not fit: 80.0 MiB, 20.0 MiB too much",
         "attention-only": "dominated: every-2 is no slower and needs no more memory",
@@ -68,8 +69,8 @@ def met_by(plan):
     """A job of a budget that was met by that plan."""
     fields = job("budget-0.5", 95, 50)
     budget = taken("budget_bytes", 60 * MIB)
-    return dataclasses.replace(
-        fields, measurements=(*fields.measurements, dataclasses.replace(budget, detail={"plan": plan}))
+    return replaced(
+        fields, measurements=(*fields.measurements, replaced(budget, detail={"plan": plan}))
     )
 
 
@@ -85,7 +86,7 @@ def test_a_budget_that_another_strategys_program_met_is_told_as_such():
 
 def with_measured_peak(mib, record):
     others = (m for m in record.measurements if m.probe != "measured_peak_bytes")
-    return dataclasses.replace(record, measurements=(*others, taken("measured_peak_bytes", mib * MIB)))
+    return replaced(record, measurements=(*others, taken("measured_peak_bytes", mib * MIB)))
 
 
 def test_what_is_over_a_budget_as_measured_does_not_fit():
@@ -104,7 +105,7 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
 def test_notes_tell_of_memory_that_no_plan_holds_and_of_budgets_that_are_not_met(compiled, measured, told):
     """Over a budget of 60 MiB as measured; and more than 5 % and more than 16 MiB above the compiled peak."""
     found = with_measured_peak(measured, job("budget-60MiB", 110, compiled))
-    found = dataclasses.replace(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
+    found = replaced(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
     [(_, _, notes)] = remat.grouped(make_frame([found]))
     assert len([note for note in notes if "measured" in note]) == told
 

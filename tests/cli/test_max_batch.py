@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from tests.build import replaced
 from artifex_bench import targets
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.run_spec import RunSpec
@@ -88,7 +89,7 @@ def test_searches_go_on_side_by_side(folder):
             meeting.wait()
         return compiled(job, log)
 
-    two = dataclasses.replace(REQUEST, cases=STARTS[:2])
+    two = replaced(REQUEST, cases=STARTS[:2])
     assert len({record.case.strategy for record in run_search(two, folder, measure, ignore)}) == 2
 
 
@@ -102,8 +103,8 @@ def test_searches_on_the_attached_device_take_turns(folder):
         finally:
             busy.release()
 
-    attached = tuple(dataclasses.replace(start, target="local") for start in STARTS)
-    request = dataclasses.replace(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
+    attached = tuple(replaced(start, target="local") for start in STARTS)
+    request = replaced(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
     found = run_search(request, folder, measure, ignore)
     assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
     assert {record.value("capacity_bytes") for record in found} == {8 * GIB}
@@ -129,7 +130,7 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
 
 
 def test_a_request_goes_to_json_and_back():
-    for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
+    for request in (REQUEST, replaced(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
         assert run_spec.run_spec_from_json(json.loads(json.dumps(run_spec.run_spec_to_json(request)))) == request
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.build import replaced
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.convert import choices
@@ -105,7 +106,7 @@ def test_distinct_cases_have_distinct_ids(one, other):
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
     other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8", "remat3": "on"}
-    changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
+    changed = {axis: replaced(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
     assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 
 

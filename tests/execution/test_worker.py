@@ -90,7 +90,7 @@ def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
 def test_every_kind_of_case_has_a_module_that_measures_it():
     from importlib import import_module
 
-    from artifex_bench.core.case import KINDS
+    from artifex_bench.core.registry import KINDS
 
     assert set(worker.KINDS) == set(KINDS)
     assert all(callable(import_module(name).measure) for name in worker.KINDS.values())

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench.core.record import record_from_json
+from artifex_bench.core.record import record_to_json
 from artifex_bench.core import record as records
 from artifex_bench.core.record import Measurement
 from artifex_bench.memory_profile import measure as measured_profile

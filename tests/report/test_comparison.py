@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from tests.build import replaced
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, FaultCase, label
@@ -264,7 +265,7 @@ def disturbed(records, rounds):
         steps = taken("step_seconds", *(3 * s for s in r.get("step_seconds").values))
         others = taken("other_cpu_share", 0.4)
         kept = [m for m in r.measurements if m.probe not in (steps.probe, others.probe)]
-        return dataclasses.replace(r, measurements=(*kept, steps, others))
+        return replaced(r, measurements=(*kept, steps, others))
 
     return [busy(r) if r.round in rounds else r for r in records]
 
@@ -284,13 +285,13 @@ def test_rounds_that_others_disturbed_are_left_out_where_three_remain():
 
 
 def test_a_run_whose_workers_told_nothing_is_compared():
-    silent = [dataclasses.replace(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
+    silent = [replaced(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
     assert differences(run(1), silent) == {}
     assert set(compare(run(1), silent).change) == {"regression"}
 
 
 def test_nothing_to_draw_is_one_clear_line(tmp_path, folders):
-    fell = [dataclasses.replace(r, status="failed", reason="no", measurements=()) for r in run(1)]
+    fell = [replaced(r, status="failed", reason="no", measurements=()) for r in run(1)]
     folder = tmp_path / "fell"
     store.create_run(folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in fell)))))
     for found in fell:

@@ -7,7 +7,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from artifex_bench.report.remat import ONCE, TIMED, tokens
+from artifex_bench.core.registry import load_kind
+from artifex_bench.kinds.remat_groups import ONCE, TIMED
+from artifex_bench.kinds.remat_columns import items_per_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_every_column_that_is_documented_is_there():
     documented = dict(re.findall(r"^ +(All|remat|checkpoint|fault)\b(.*?)(?=\n\n|\Z)", load_run.__doc__, re.M | re.S))
     for kind, text in documented.items():
         columns = (
-            table if kind in ("All", "remat") else make_frame([Record(cases.KINDS[kind](), 0, "skipped", "no disk")])
+            table if kind in ("All", "remat") else make_frame([Record(load_kind(kind).case_type(), 0, "skipped", "no disk")])
         )
         assert set(re.findall(r"`(\w+)`", text)) <= set(columns.columns)
     assert set(cases.axes(cases.RematCase)) <= set(table.columns)
@@ -91,7 +93,7 @@ def test_numbers_are_numbers_even_where_none_was_taken():
 def test_a_model_without_a_sequence_counts_samples():
     mlp = case(model="mlp", sequence=None, heads=None, batch=6)
     found = make_frame([record(mlp)]).iloc[0]
-    assert (tokens(mlp), found.throughput_unit) == (6, "samples")
+    assert (items_per_step(mlp), found.throughput_unit) == (6, "samples")
     assert found.throughput_per_second == pytest.approx(6 / 0.011)
     assert pd.isna(found.sequence)
     assert make_frame([record("none")]).iloc[0].throughput_unit == "tokens"

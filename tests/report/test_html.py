@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from artifex_bench.report.fault import OUTCOMES
+from artifex_bench.kinds.fault import OUTCOMES
 from click.testing import CliRunner
 
 from artifex_bench.advice.choice import Advice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from tests.build import replaced
 from artifex_bench.report.views import parts, view_of_case
 
 from artifex_bench.advice.remat import advise
@@ -79,7 +80,7 @@ def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
     records = [compiled(name, peak, None, "tpu:v5e:2x4", mesh="fsdp=8") for name, peak in names]
     again = [taken("gradient_flops", 900 + 100 * i, counting_loops_once=900) for i in (0, 3, 1)]
     records = [
-        dataclasses.replace(r, measurements=(*(m for m in r.measurements if m.probe != "gradient_flops"), flops))
+        replaced(r, measurements=(*(m for m in r.measurements if m.probe != "gradient_flops"), flops))
         for r, flops in zip(records, again, strict=True)
     ]
     [found] = advise(make_frame(records), target="tpu:v5e:2x4")
@@ -101,7 +102,7 @@ def test_advice_where_nothing_was_compiled_is_no_choice():
 def test_what_is_moved_to_the_host_is_not_taken_as_free():
     moved = compiled("offload_dot_with_no_batch_dims", 9, None, "tpu:v5e:2x4", mesh="fsdp=8")
     peak = taken("compiled_peak_bytes", 9 * GIB, host_temp_bytes=3 * GIB)
-    moved = dataclasses.replace(
+    moved = replaced(
         moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak)
     )
     [found] = advise(make_frame([moved]))
@@ -116,7 +117,7 @@ def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
     found = compiled(strategy, peak, seconds, "gpu:h100")
     kept = [m for m in found.measurements if m.probe != "capacity_bytes"]
     pool = taken("capacity_bytes", share * memory * GIB), taken("device_memory_bytes", memory * GIB)
-    return dataclasses.replace(found, measurements=(*kept, *pool, *(taken(k, v) for k, v in more.items())))
+    return replaced(found, measurements=(*kept, *pool, *(taken(k, v) for k, v in more.items())))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from artifex_bench.report.remat import HEADINGS, LEGEND, cells, front, grouped, shapes
+from artifex_bench.kinds.remat_groups import HEADINGS, LEGEND, cells, group_by_shape, grouped, measured_front
 
 from artifex_bench.core.record import Agreement, Measurement, Verdict
 from artifex_bench.kinds.frames import make_frame
@@ -31,7 +31,7 @@ RECORDS = [
 def told(records, strategy):
     """The row's cells by their headings."""
     table = make_frame(records)
-    best = front(table)
+    best = measured_front(table)
     line = next(row for row in table.itertuples() if row.strategy == strategy)
     return dict(zip(COLUMNS, cells(line, line.Index in best), strict=True))
 
@@ -78,15 +78,15 @@ def test_a_contended_case_says_so():
 
 def test_the_front_is_of_cases_that_ended_well():
     table = make_frame(RECORDS)
-    assert {table.strategy[i] for i in front(table)} == {"none", "all"}
-    assert front(make_frame([record("none", "oom")])) == set()
+    assert {table.strategy[i] for i in measured_front(table)} == {"none", "all"}
+    assert measured_front(make_frame([record("none", "oom")])) == set()
 
 
 def test_shapes_are_all_axes_but_the_strategy():
     records = [
         record(case(s, depth=d, model=m, sequence=q)) for s in ("none", "all") for d in (2, 4) for m, q in MODELS
     ]
-    found = {title: list(rows.strategy) for title, rows in shapes(make_frame(records))}
+    found = {title: list(rows.strategy) for title, rows in group_by_shape(make_frame(records))}
     assert list(found) == [
         "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan",
         "mlp: depth 2, width 32, batch 2, float32, scan",
@@ -103,7 +103,7 @@ def test_titles_say_what_is_not_as_usual():
     other = case(
         dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3, remat3="on"
     )
-    [(title, _)] = shapes(make_frame([record(other)]))
+    [(title, _)] = group_by_shape(make_frame([record(other)]))
     assert title == (
         "transformer: depth 2, width 32, batch 2, sequence 16, bfloat16, unroll, step gradient, optimizer sgd, "
         "compiler default, seed 3, remat3 on"
@@ -120,13 +120,13 @@ def test_titles_say_what_is_not_as_usual():
 )
 def test_titles_name_float64_wherever_it_is(parameters, products, words):
     found = (taken("parameter_bytes", 8, dtypes=parameters), taken("gradient_flops", 9, product_dtypes=products))
-    [(title, _)] = shapes(make_frame([record(case(), measurements=found)]))
+    [(title, _)] = group_by_shape(make_frame([record(case(), measurements=found)]))
     assert title == "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan" + words
 
 
 def test_a_case_that_a_cpu_widens_says_so():
     peak = taken("compiled_peak_bytes", 9, computed_in="float32")
-    [(title, _)] = shapes(make_frame([record(case(dtype="bfloat16"), measurements=(peak,))]))
+    [(title, _)] = group_by_shape(make_frame([record(case(dtype="bfloat16"), measurements=(peak,))]))
     assert title.endswith("bfloat16, scan, computed in float32")
 
 
@@ -134,12 +134,12 @@ def test_shapes_that_differ_have_titles_that_differ():
     base = {"depth": 2, "heads": 4}
     for axis, other in (("heads", 2), ("seed", 1), ("optimizer", "adamw"), ("width", 64), ("step", "gradient")):
         table = make_frame([record(case(**base)), record(case(**{**base, axis: other}))])
-        assert len({title for title, _ in shapes(table)}) == 2, axis
+        assert len({title for title, _ in group_by_shape(table)}) == 2, axis
 
 
 def test_heads_are_whole_beside_a_model_that_has_none():
     table = make_frame([record(case(heads=2)), record(case(model="mlp", sequence=None, heads=None))])
-    assert [title for title, _ in shapes(table)] == [
+    assert [title for title, _ in group_by_shape(table)] == [
         "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan, heads 2",
         "mlp: depth 2, width 32, batch 2, float32, scan",
     ]

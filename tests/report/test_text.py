@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from artifex_bench.report.fault import OUTCOMES
-from artifex_bench.report.remat import HEADINGS
+from artifex_bench.kinds.fault import OUTCOMES
+from artifex_bench.kinds.remat_groups import HEADINGS
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.build import replaced
 from artifex_bench.sweep.batch_search import (
     GUESSES,
     Point,
@@ -116,7 +117,7 @@ def test_a_search_follows_its_own_records():
     others = [compiled(4, 99, strategy="all"), compiled(4, 99, target="gpu:h100")]
     assert follow(START, others, Search()) == START
     mine = [compiled(1, 1), compiled(4, 4)]
-    assert follow(START, [*others, *mine], Search()) == dataclasses.replace(START, batch=16)
+    assert follow(START, [*others, *mine], Search()) == replaced(START, batch=16)
     assert follow(START, [*mine, compiled(16, 16), compiled(17, 17)], Search()) is None
 
 
@@ -128,14 +129,14 @@ def test_a_case_that_fell_ends_its_search(status):
 def test_a_compilation_that_runs_out_of_memory_says_that_the_batch_does_not_fit():
     found = [compiled(1, 1), compiled(4, 4), compiled(16, 0, status="oom")]
     assert point(found[2]) == Point(16, None, False)
-    assert follow(START, found, Search()) == dataclasses.replace(START, batch=15)
+    assert follow(START, found, Search()) == replaced(START, batch=15)
     assert follow(START, [compiled(1, 0, status="oom")], Search()) is None
 
 
 @pytest.mark.parametrize(("cublas", "fits"), [(15, True), (17, False)])
 def test_the_larger_of_two_peaks_decides_whether_a_batch_fits(cublas, fits):
     found = compiled(4, 10)
-    both = dataclasses.replace(found, measurements=(*found.measurements, taken("cublas_peak_bytes", cublas)))
+    both = replaced(found, measurements=(*found.measurements, taken("cublas_peak_bytes", cublas)))
     assert point(both) == Point(4, cublas, fits)
 
 

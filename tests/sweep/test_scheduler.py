@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.build import replaced
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
@@ -57,7 +58,7 @@ ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 
 def test_what_is_only_compiled_is_visited_once(folder):
-    request = dataclasses.replace(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
+    request = replaced(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
     found = [(job.case.target, job.case.strategy, job.round) for job in request.jobs(folder)]
     assert sorted(found) == [
         *[("local", "all", 0), ("local", "all", 1), ("local", "none", 0), ("local", "none", 1)],
@@ -67,7 +68,7 @@ def test_what_is_only_compiled_is_visited_once(folder):
 
 def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
     """Each of two jobs waits for the other to begin; the second is done first."""
-    request = dataclasses.replace(REQUEST, cases=ABSENT)
+    request = replaced(REQUEST, cases=ABSENT)
     meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
 
     def measure(job, path):
@@ -94,7 +95,7 @@ def test_an_interruption_ends_the_visits_that_are_under_way(folder):
         return record(job.case, "failed")
 
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
+        run_sweep(replaced(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
     assert store.load_records(folder) == []
 
 
@@ -103,7 +104,7 @@ def test_what_another_devices_compiler_says_is_kept(folder):
         path.write_text("" if job.case.strategy == "none" else "noise")
         return record(job.case, round=job.round)
 
-    run_sweep(dataclasses.replace(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
+    run_sweep(replaced(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
 
 
@@ -117,7 +118,7 @@ def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
     def show(job, found):
         log.append(f"{'begin' if found is None else 'end'} {job.case.strategy}, on disk {stored()}")
 
-    run_sweep(dataclasses.replace(REQUEST, rounds=1), folder, measure, show)
+    run_sweep(replaced(REQUEST, rounds=1), folder, measure, show)
     assert log == [
         step
         for number, strategy in enumerate(ABC)
@@ -147,7 +148,7 @@ def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
         loss = 1.5 if job.case.strategy != "every-2" else 9.0
         return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
 
-    request = dataclasses.replace(REQUEST, cases=cases.with_baselines([case("all"), case("every-2")]), rounds=1)
+    request = replaced(REQUEST, cases=cases.with_baselines([case("all"), case("every-2")]), rounds=1)
     plain, equal, wrong = run_sweep(request, folder, measure, ignore)
     assert (plain.case.strategy, plain.verdict, plain.agreement) == ("none", None, None)
     assert (equal.status, equal.agreement.ok, equal.verdict.name) == ("ok", True, "no-op")
@@ -279,7 +280,7 @@ print("done", flush=True)
 def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
     """The runner is killed at points spread over the sweep, again and again, until one call gets through."""
     strategies = ("none", *(f"every-{n}" for n in range(1, 10)))
-    request = dataclasses.replace(REQUEST, cases=tuple(map(case, strategies)), rounds=4)
+    request = replaced(REQUEST, cases=tuple(map(case, strategies)), rounds=4)
     folder = start(tmp_path / "run", request)
     kept: list[str] = []
     for attempt in itertools.count():
@@ -349,13 +350,13 @@ def test_what_fell_says_nothing_of_another_environment(folder):
         run_sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
 
     def fallen(job, path):
-        return dataclasses.replace(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
+        return replaced(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
 
     assert {one.status for one in run_sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
 
 
 def test_cases_for_other_devices_have_environments_of_their_own(folder):
-    request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
+    request = replaced(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
 
     def measure(job, path):
         path.write_text("")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench.core.registry import KINDS
 from artifex_bench import suites, targets
 from artifex_bench.cli import main
 from artifex_bench.core import case as cases
@@ -204,6 +205,6 @@ def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
 
 def test_every_axis_of_a_case_has_an_option():
     offered = {option.name for option in main.commands["run"].params}
-    every = {axis for kind in cases.KINDS.values() for axis in cases.axes(kind)}
+    every = {axis for kind in KINDS.values() for axis in cases.axes(kind)}
     assert every - {"compiler"} == set(spec.AXES) <= offered
     assert {"compiler_default", *spec.HOW} <= offered

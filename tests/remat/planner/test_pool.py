@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.build import replaced
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import OWN
 from artifex_bench.remat.measure.jaxprs import flops
@@ -59,7 +59,7 @@ def transformer(request):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(loop, "_Search", Search)
         loop.meet(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")
-    step = flops(jax.make_jaxpr(jax.grad(build(replace(case, strategy="none")).loss))(*args))
+    step = flops(jax.make_jaxpr(jax.grad(build(replaced(case, strategy="none")).loss))(*args))
     return request.param, [(one, one.flops / step) for one in found]
 
 
