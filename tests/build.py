@@ -11,8 +11,10 @@ import msgspec
 
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.job import Job
+from artifex_bench.core.kind import all_suites
 from artifex_bench.core.record import Measurement, Record
 
+SUITES = {name: suite for name, (_, suite) in all_suites().items()}
 SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
 UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word of the probe's name
 

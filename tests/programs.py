@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from tests.build import replaced
 from artifex_bench import targets
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.remat.measure import results, stages
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import Program, build
+from tests.build import replaced
 from tests.evaluate import evaluate
 
 SMALL: dict[str, Any] = {"depth": 5, "width": 8, "batch": 2, "sequence": 4, "heads": 2}

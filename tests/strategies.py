@@ -8,10 +8,10 @@ from artifex_bench.core.case import DTYPES, LOCAL, RematCase
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import (
     DETAILS,
-    ENVIRONMENT,
     LARGEST,
     STATUSES,
     Agreement,
+    Environment,
     Measurement,
     Record,
     Verdict,
@@ -29,7 +29,9 @@ plain = st.recursive(
     max_leaves=5,
 )
 # Hypothesis takes names from the package's code: those whose values have types of their own are left out
-details = st.dictionaries(st.text(max_size=8).filter(lambda name: name not in ENVIRONMENT), plain, max_size=3)
+details = st.dictionaries(
+    st.text(max_size=8).filter(lambda name: name not in Environment.__annotations__), plain, max_size=3
+)
 probes = words.filter(lambda name: name not in DETAILS and not name.endswith("_trials"))
 names = st.sampled_from(("none", "all", "every-2", "segments-sqrt/dots_saveable")) | words
 

@@ -7,20 +7,26 @@ import json
 import math
 
 import pytest
-from artifex_bench.core.record import record_from_json
-from artifex_bench.core.record import record_to_json
-from artifex_bench.kinds.fault import OUTCOMES
 
 from artifex_bench.advice.remat import advise, words
 from artifex_bench.core import case as cases
 from artifex_bench.core import record as records
 from artifex_bench.core import run_spec, stats, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, RematCase
-from artifex_bench.core.record import Agreement, Measurement, Record, RecordError, Verdict
+from artifex_bench.core.record import (
+    Agreement,
+    Measurement,
+    Record,
+    RecordError,
+    Verdict,
+    record_from_json,
+    record_to_json,
+)
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.comparison import compare
-from artifex_bench.report.tables import markdown
+from artifex_bench.report.tables import make_markdown
 from artifex_bench.report.text import json_rows
 from artifex_bench.sweep import scheduler
 from artifex_bench.sweep.batch_search import Search
@@ -53,7 +59,7 @@ def told(found: Record) -> None:
     """Everything that is said of a run with that record in it."""
     kept = [record("none"), found] if found.case.kind == "remat" else [found]
     table = make_frame(kept)
-    markdown(table)
+    make_markdown(table)
     with contextlib.suppress(CaseError):  # no figure is left
         compare(kept, kept)
     budgets = {"remat": [{"memory_budget": 10**6, "time_budget": 1.1}], "checkpoint": [{"mtbf_seconds": 3600.0}]}

@@ -6,9 +6,8 @@ import re
 
 import pytest
 
-from artifex_bench.core.registry import load_kind
-from artifex_bench.core.registry import KINDS
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.kinds.frames import make_frame
 from tests.test_views import ROOT
 

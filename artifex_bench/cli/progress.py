@@ -29,8 +29,10 @@ AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may ho
 
 
 def show_run(spec: RunSpec, folder: Path, across: bool = False) -> int:
-    """Make the sweep (`across`: see `scheduler.run_sweep`), then its report; the exit code: 0 fine, 1 a case failed, 130
-    interrupted.
+    """Run the jobs of a spec (`across`: see `run_sweep`), then show and write the report.
+
+    Returns:
+        The exit code: 0 fine, 1 a case failed, 130 interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
     executor = EXECUTORS[spec.executor]

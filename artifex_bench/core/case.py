@@ -56,6 +56,11 @@ class Case:
             if isinstance(value, str) and (not value.strip() or not is_encodable(value)):
                 raise CaseError(f"{field.name} {shown(value)}: must be a name; `artifex-bench list` shows them")
 
+    @staticmethod
+    def decode(data: Any) -> Case:
+        """Return the case that JSON holds, of any kind."""
+        return case_from_json(data)
+
     @property
     def is_local(self) -> bool:
         """Whether the case runs on the local target; otherwise it is only compiled."""
@@ -335,7 +340,7 @@ def case_from_json(data: Any) -> Case:
     Raises:
         CaseError: The kind or a field is unknown, or a value is invalid.
     """
-    from artifex_bench.core.kind import KINDS, load_kind
+    from artifex_bench.core.registry import KINDS, load_kind
 
     if not isinstance(data, Mapping):
         raise CaseError(f"case {shown(data)}: must be an object")

@@ -59,7 +59,7 @@ def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         CaseError: A case is impossible.
         StoreError: The folder holds a run already, or cannot be written.
     """
-    kind, suite = find_suite(name)
+    _, suite = find_suite(name)
     preset = options.get("preset") or suite.default
     cases.check_choice("preset", preset, suite.presets)
     how = dict(suite.settings.get(preset, {})) | _given_settings(options)

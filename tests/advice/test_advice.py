@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench.advice import remat as module
 from artifex_bench.advice.remat import CERTAIN, advise, words
 from artifex_bench.cli import main
@@ -20,8 +19,8 @@ from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import remat
-from tests.build import case, measured, record, taken
+from tests.build import case, measured, record, replaced, taken
+from tests.shown import remat
 
 MIB = 2**20
 
@@ -59,7 +58,7 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
     assert found.fell == {
         "mlp-only": "eliminated: because it is eliminated",
         "segments-2": "oom: it was oom",
-        "none": "does not fit: 80.0 MiB, 20.0 MiB too much",
+        "none": "does not fit: 80.0 MiB, 20.0 MiB over",
         "attention-only": "dominated: every-2 is no slower and needs no more memory",
         "all": "meets it and is slower: 140 ms",
     }
@@ -69,9 +68,7 @@ def met_by(plan):
     """A job of a budget that was met by that plan."""
     fields = job("budget-0.5", 95, 50)
     budget = taken("budget_bytes", 60 * MIB)
-    return replaced(
-        fields, measurements=(*fields.measurements, replaced(budget, detail={"plan": plan}))
-    )
+    return replaced(fields, measurements=(*fields.measurements, replaced(budget, detail={"plan": plan})))
 
 
 def test_a_budget_that_another_strategys_program_met_is_told_as_such():
@@ -94,7 +91,7 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
     assert one(SWEEP[0], SWEEP[1], small, memory_budget=60 * MIB).choice == "dots_saveable"
     found = one(SWEEP[0], SWEEP[1], large, memory_budget=60 * MIB)
     assert found.choice == "all"
-    assert "61.0 MiB, 1.00 MiB too much" in found.fell["dots_saveable"]
+    assert "61.0 MiB, 1.00 MiB over" in found.fell["dots_saveable"]
     assert one(SWEEP[0], large, memory_budget=60 * MIB).cost == "the least is dots_saveable with 61.0 MiB"
 
 
@@ -173,7 +170,7 @@ def test_where_no_step_was_timed_peaks_are_ranked():
     assert found.cost == "not timed, compiled peak 20.0 MiB, 50.0 MiB to spare"
     assert "what it costs in time is not known" in found.how_sure
     assert found.fell == {
-        "none": "does not fit: 80.0 MiB, 10.0 MiB too much",
+        "none": "does not fit: 80.0 MiB, 10.0 MiB over",
         "mlp-only": "meets it and needs more: 60.0 MiB",
     }
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import threading
 
 import pytest
 
-from tests.build import replaced
 from artifex_bench import targets
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.run_spec import RunSpec
@@ -18,7 +16,7 @@ from artifex_bench.report import plots
 from artifex_bench.sweep import spec
 from artifex_bench.sweep.batch_search import Search
 from artifex_bench.sweep.scheduler import run_search
-from tests.build import case, record, taken
+from tests.build import case, record, replaced, taken
 from tests.cli.test_cli import call, refused
 from tests.targets.test_aot import installed
 from tests.test_end_to_end import bench

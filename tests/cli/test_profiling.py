@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from artifex_bench.cli import main, profiling
+from artifex_bench.cli import main
+from artifex_bench.cli.profile import case_folder
 from artifex_bench.core import store
 from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
@@ -178,4 +179,4 @@ def test_a_profile_is_a_run_that_can_be_reported(real):
 
 def test_folders_of_cases_hold_no_slashes(tmp_path):
     one = profiled("save_from_both_policies:dots_saveable++save_only_these_names:probs")
-    assert profiling.case_folder(tmp_path, one).parent == tmp_path
+    assert case_folder(tmp_path, one).parent == tmp_path

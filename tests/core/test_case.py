@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -11,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.convert import choices
 from tests import strategies as made
+from tests.build import replaced
 
 AXES = cases.axes(RematCase)
 SETTINGS = {

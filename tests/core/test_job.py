@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-
 import pytest
 
-from artifex_bench.core.job import job_to_json
-from artifex_bench.core.job import job_from_json
-from tests.build import replaced
-from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, split_job
-from tests.build import case
+from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, job_from_json, job_to_json, split_job
+from tests.build import case, replaced
 
 
 def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():

@@ -7,13 +7,10 @@ import json
 import pytest
 from hypothesis import given
 
-from artifex_bench.core.record import record_from_json
-from artifex_bench.core.job import job_to_json
-from artifex_bench.core.record import record_to_json
-from artifex_bench.core.job import job_from_json
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec
-from artifex_bench.core.record import Measurement, Record, RecordError
+from artifex_bench.core.job import job_from_json, job_to_json
+from artifex_bench.core.record import Measurement, Record, RecordError, record_from_json, record_to_json
 from tests import strategies as made
 from tests.build import case, record
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifex_bench.core.record import record_to_json
 from artifex_bench.core import run_spec, store
+from artifex_bench.core.record import record_to_json
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.store import MANIFEST, RECORDS, StoreError
 from artifex_bench.sweep import scheduler

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench.core.job import job_from_json
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, job_from_json
 from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
 from tests.build import case

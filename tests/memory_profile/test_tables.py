@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.core.record import record_from_json
-from artifex_bench.core.record import record_to_json
 from artifex_bench.core import record as records
-from artifex_bench.core.record import Measurement
+from artifex_bench.core.record import Measurement, record_from_json, record_to_json
 from artifex_bench.memory_profile import measure as measured_profile
 from artifex_bench.memory_profile import tables
 from artifex_bench.report import plots
@@ -94,7 +92,7 @@ def test_the_table_ends_with_the_peak_and_says_where_it_is():
         ["200 B", "21.6%", "2", "layers/mlp", "exp"],
         ["100 B", "10.8%", "1", "layers/mlp", "dot_general"],
         ["24 B", "2.6%", "–", "–", "reserved, not alive at the peak"],
-        ["924 B", "100.0%", "5", "–", "compiled peak"],
+        ["924 B", "100.0%", "5", "–", "peak (compiled)"],
     ]
     assert notes == ["at instruction 2 of 3: backward layers/mlp add me/model.py:9"]
     assert residuals == "none: saved by autodiff for the backward pass, 64 B"
@@ -151,7 +149,7 @@ def test_what_a_strategy_removed_comes_first_and_what_it_added_after_it():
         ["+300 B", "300 B", "0 B", "layers/mlp", "tanh"],
         ["-50 B", "0 B", "50 B", "layers/mlp", "sin"],
         ["0 B", "924 B", "924 B", "", "the same in both"],
-        ["+250 B", "1.20 KiB", "974 B", "", "compiled peak"],
+        ["+250 B", "1.20 KiB", "974 B", "", "peak (compiled)"],
     ]
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench import models
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.remat.planner.size import Budget
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Plan, Policy, check, fit, names, parse
-from tests.build import case
+from tests.build import case, replaced
 
 ARGUMENTS = {
     "none": "",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 
-from tests.build import replaced
 from artifex_bench.core import record as records
 from artifex_bench.core.record import Measurement, RecordError, Verdict, VerdictName
 from artifex_bench.remat.verdict import TOLERANCES, compare_gradients, decide_verdict, judge_record
-from tests.build import case, measured, record, sketch
+from tests.build import case, measured, record, replaced, sketch
 
 PLAIN = record("none", measurements=(*measured(), sketch()))
 
@@ -171,9 +169,7 @@ def test_a_record_of_any_mismatch_can_be_read_again(value):
 @pytest.mark.parametrize("probe", ["compiled_peak_bytes", "gradient_flops"])
 @pytest.mark.parametrize("detail", [{}, {"argument_bytes": None}])
 def test_no_verdict_without_the_details_of_its_figures(probe, detail):
-    damaged = tuple(
-        replaced(one, detail=detail) if one.probe == probe else one for one in PLAIN.measurements
-    )
+    damaged = tuple(replaced(one, detail=detail) if one.probe == probe else one for one in PLAIN.measurements)
     found = decide_verdict(other(recomputed=300, residual=500), replaced(PLAIN, measurements=damaged))
     if probe == "compiled_peak_bytes":
         assert found is None

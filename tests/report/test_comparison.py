@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tests.build import replaced
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, FaultCase, label
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import QUANTITIES, compare, counts, differences, notes
-from tests.build import case, measured, record, taken
+from tests.build import case, measured, record, replaced, taken
 
 HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
 

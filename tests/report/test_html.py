@@ -13,7 +13,6 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from artifex_bench.kinds.fault import OUTCOMES
 from click.testing import CliRunner
 
 from artifex_bench.advice.choice import Advice
@@ -22,6 +21,7 @@ from artifex_bench.core import run_spec, store, units
 from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.record import Measurement, Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import look
 from artifex_bench.report import page as page_module

@@ -6,8 +6,10 @@ import json
 
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import max_batch, plots, tables
+from artifex_bench.kinds.max_batch import tabulate_searches
+from artifex_bench.report import plots, tables
 from tests.build import case, record, taken
+from tests.shown import max_batch
 
 GIB = 2**30
 SUITE = "max-batch"
@@ -35,7 +37,7 @@ def told(records):
 
 
 def test_a_row_a_search_the_highest_throughput_first():
-    found = max_batch.searches(make_frame(RECORDS))
+    found = tabulate_searches(make_frame(RECORDS))
     assert found.strategy.tolist() == ["all", "none", "every-2", "mlp-only"]
     best, plain, too_large, fell = found.to_dict("records")
     assert (best["largest_batch"], best["failing_batch"], best["estimated_samples_per_second"]) == (16, 24, 40)
@@ -55,7 +57,7 @@ def test_the_words_of_a_search():
     assert (lines["every-2"]["largest batch that fits"], lines["every-2"]["estimated throughput"]) == ("none", "–")
     assert notes == [
         "tpu:v5e: held against 16.0 GiB",
-        "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB too much",
+        "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB over",
         "mlp-only on tpu:v5e: failed: it was failed",
     ]
 
@@ -91,7 +93,7 @@ def test_shapes_are_told_apart_and_targets_stand_in_one_table():
     first, second = max_batch.grouped(make_frame(records))
     assert next(iter(first[1]))[:2] == ["none", "gpu:h100"]
     assert "width 64" in second[0]
-    assert max_batch.searches(make_frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
+    assert tabulate_searches(make_frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
 
 
 def test_files_of_a_run(tmp_path, monkeypatch):
@@ -101,7 +103,7 @@ def test_files_of_a_run(tmp_path, monkeypatch):
     rows = json.loads((tmp_path / "max_batch.json").read_text())
     assert [row["largest_batch"] for row in rows] == [2, 16, 4, None, None]
     assert [path.stem for path in plots.write(table, tmp_path / "plots", SUITE)] == ["max_batch"]
-    text = tables.markdown(table, SUITE)
+    text = tables.make_markdown(table, SUITE)
     assert text.startswith("# The largest batch that fits") and text.count("| strategy") == 1
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
-from tests.build import replaced
-from artifex_bench.report.views import parts, view_of_case
 
 from artifex_bench.advice.remat import advise
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import planned, plots
-from artifex_bench.report.tables import markdown
-from tests.build import case, measured, record, taken
+from artifex_bench.kinds.remat_groups import estimated_front, show_fit
+from artifex_bench.report import plots
+from artifex_bench.report.tables import make_markdown, split_tables
+from tests.build import case, measured, record, replaced, taken
+from tests.shown import planned
 
 GIB = 2**30
 
@@ -31,11 +29,11 @@ RECORDS = [compiled("none", 27, 0.2), compiled("all", 10, 0.25), compiled("every
 
 def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
     table = make_frame(RECORDS)
-    assert {table.strategy[i] for i in planned.front(table)} == {"all"}
+    assert {table.strategy[i] for i in estimated_front(table)} == {"all"}
     [(title, lines, notes)] = planned.grouped(table)
     assert title.endswith("target tpu:v5e")
     told = {line[0]: dict(zip(planned.HEADINGS, line, strict=True)) for line in lines}
-    assert told["none"]["fits"] == "no, 11.0 GiB too much"
+    assert told["none"]["fits"] == "no, 11.0 GiB over"
     assert told["all *"]["fits"] == "yes, 6.00 GiB free"
     assert told["all *"][f"estimated step ({REAL_STEPS})"] == "250 ms"
     assert notes == ["tpu:v5e: a program gets 16.0 GiB"]
@@ -43,7 +41,7 @@ def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
 
 def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
     table = make_frame([compiled("none", 4, None), record(case("all", target="tpu:v5e"), "failed")])
-    assert planned.front(table) == set()
+    assert estimated_front(table) == set()
     [(_, lines, notes)] = planned.grouped(table)
     assert lines[0][8] == lines[1][3] == "–"
     assert notes[-1] == "all: failed: it was failed"
@@ -51,8 +49,11 @@ def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
 
 def test_estimated_and_measured_times_stand_in_tables_of_their_own():
     records = [record("none"), record("all"), *RECORDS]
-    assert [view.TITLE for view, _ in parts(make_frame(records))] == ["Step time against peak memory", planned.TITLE]
-    text = markdown(make_frame(records))
+    assert [table.title for _, table, _ in split_tables(make_frame(records))] == [
+        "Step time against peak memory",
+        planned.TITLE,
+    ]
+    text = make_markdown(make_frame(records))
     assert text.index("## transformer: depth 2") < text.index("| estimated step") < text.index("27.0 GiB")
     ran, absent = text.split(f"# {planned.TITLE}")
     assert "estimated step" not in ran and "step time  " not in absent
@@ -68,7 +69,7 @@ def test_advice_is_what_fits_with_the_shortest_estimate():
     assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
     assert PUBLISHED_STEPS in found.how_sure
     assert found.fell == {
-        "none": "does not fit: 27.0 GiB, 11.0 GiB too much",
+        "none": "does not fit: 27.0 GiB, 11.0 GiB over",
         "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",
     }
     [tight] = advise(make_frame(RECORDS), memory_budget=9 * GIB)
@@ -102,9 +103,7 @@ def test_advice_where_nothing_was_compiled_is_no_choice():
 def test_what_is_moved_to_the_host_is_not_taken_as_free():
     moved = compiled("offload_dot_with_no_batch_dims", 9, None, "tpu:v5e:2x4", mesh="fsdp=8")
     peak = taken("compiled_peak_bytes", 9 * GIB, host_temp_bytes=3 * GIB)
-    moved = replaced(
-        moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak)
-    )
+    moved = replaced(moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak))
     [found] = advise(make_frame([moved]))
     assert found.choice is None
     assert found.fell == {
@@ -126,8 +125,8 @@ def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
         (59, 0.75, "yes, 1.00 GiB free", False),
         (61, 0.75, "with MEM_FRACTION=0.95", True),
         (76, 0.75, "with MEM_FRACTION=0.95", True),
-        (77, 0.75, "no, 17.0 GiB too much", False),
-        (77, 0.95, "no, 1.00 GiB too much", False),
+        (77, 0.75, "no, 17.0 GiB over", False),
+        (77, 0.95, "no, 1.00 GiB over", False),
         (77, 1.0, "yes, 3.00 GiB free", False),
     ],
 )
@@ -135,7 +134,7 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
     found = on_gpu("all", peak, share=share)
     table = make_frame([found])
     [row] = table.itertuples()
-    assert (planned.fits(row), planned.fits_larger_pool(row)) == (expected, larger)
+    assert (show_fit(row), planned.fits_larger_pool(row)) == (expected, larger)
     assert ("MEM_FRACTION" in planned.outcome(found)) == larger
     [(_, [cells], notes)] = planned.grouped(table)
     assert expected in cells
@@ -153,8 +152,8 @@ def test_the_share_of_the_pool_is_told_where_there_is_one():
 def test_the_larger_of_two_peaks_decides_what_fits():
     table = make_frame([on_gpu("all", 50, cublas_peak_bytes=61 * GIB), on_gpu("none", 50, cublas_peak_bytes=40 * GIB)])
     larger, smaller = table.itertuples()
-    assert (planned.fits(larger), planned.fits(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
-    assert planned.front(table) == {1}
+    assert (show_fit(larger), show_fit(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
+    assert estimated_front(table) == {1}
     [advice] = advise(table)
     assert advice.choice == "none" and "all" in advice.fell
 
@@ -182,9 +181,9 @@ def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
 
 
 def test_a_visit_in_a_few_words():
-    assert view_of_case(RECORDS[0].case) is planned
+    assert planned.kind.table_of(RECORDS[0].case) is planned.table
     assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB too much, estimated step 200 ms (x1.1-1.5)"
+        "compiled peak 27.0 GiB, does not fit: 11.0 GiB over, estimated step 200 ms (x1.1-1.5)"
     )
     assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
 

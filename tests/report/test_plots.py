@@ -10,7 +10,7 @@ import pytest
 from artifex_bench.core import store
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import plots, remat_plots
-from artifex_bench.report.build import build
+from artifex_bench.report.build import write_report
 from tests.build import case, measured, record, taken
 
 FORWARD = (taken("forward_seconds", 0.004, 0.004),)
@@ -144,7 +144,7 @@ def test_a_report_is_tables_and_plots(tmp_path):
     store.create_run(tmp_path / "run", {})
     for one in (ok("none"), ok("all")):
         store.append_record(tmp_path / "run", one)
-    table, written = build(tmp_path / "run")
+    table, written = write_report(tmp_path / "run")
     assert list(table.strategy) == ["none", "all"]
     assert [path.name for path in written] == ["table.csv", "table.md", "tradeoff.png"]
     assert all(path.exists() for path in written)
@@ -155,4 +155,4 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path):
     store.append_record(tmp_path / "run", ok("none"))
     (tmp_path / "run" / "table.csv").mkdir()
     with pytest.raises(store.StoreError, match=r"cannot write the report of .*: Is a directory"):
-        build(tmp_path / "run")
+        write_report(tmp_path / "run")

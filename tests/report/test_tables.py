@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from artifex_bench.kinds.remat_groups import HEADINGS, LEGEND, cells, group_by_shape, grouped, measured_front
 
 from artifex_bench.core.record import Agreement, Measurement, Verdict
 from artifex_bench.kinds.frames import make_frame
+from artifex_bench.kinds.remat_groups import group_by_shape, measured_front
 from artifex_bench.report import tables
-from artifex_bench.report.tables import markdown, write
+from artifex_bench.report.tables import make_markdown, write_tables
 from tests.build import case, measured, record, taken
+from tests.shown import remat
 
-COLUMNS = HEADINGS
+COLUMNS = remat.HEADINGS
 EFFECTIVE = record(
     "all",
     measurements=measured((0.02, 0.022, 0.024), residual=400, peak=3072, recomputed=300),
@@ -29,11 +30,11 @@ RECORDS = [
 
 
 def told(records, strategy):
-    """The row's cells by their headings."""
+    """The row's remat.cells by their headings."""
     table = make_frame(records)
     best = measured_front(table)
     line = next(row for row in table.itertuples() if row.strategy == strategy)
-    return dict(zip(COLUMNS, cells(line, line.Index in best), strict=True))
+    return dict(zip(COLUMNS, remat.cells(line, line.Index in best), strict=True))
 
 
 def test_a_case_in_words():
@@ -44,9 +45,9 @@ def test_a_case_in_words():
     assert found == {
         "strategy": "all *",
         "step time": "22.0 ms",
-        "x none": "0.61x",  # of memory: the heading stands twice
-        "compiled peak": "3.00 KiB",
-        "measured peak": "–",
+        "vs none": "0.61x",  # of memory: the heading stands twice
+        "peak (compiled)": "3.00 KiB",
+        "peak (measured)": "–",
         "residuals": "400 B",
         "recomputed": "+33%",
         "throughput": "1.45 k tokens/s",
@@ -146,15 +147,15 @@ def test_heads_are_whole_beside_a_model_that_has_none():
 
 
 def test_notes_name_what_went_wrong():
-    [(_, lines, notes)] = grouped(make_frame(RECORDS))
+    [(_, lines, notes)] = remat.grouped(make_frame(RECORDS))
     assert len(lines) == len(RECORDS)
     assert notes == ["every-2: oom: it was oom", "mlp-only: failed: it was failed"]
 
 
 def test_markdown_is_a_table_a_shape_with_a_line_a_case():
-    text = markdown(make_frame([*RECORDS, record(case("none", depth=4))]))
+    text = make_markdown(make_frame([*RECORDS, record(case("none", depth=4))]))
     lines = text.splitlines()
-    assert LEGEND.strip().splitlines()[0] in lines
+    assert remat.LEGEND.strip().splitlines()[0] in lines
     titles = [line for line in lines if line.startswith("## ")]
     assert titles == [
         "## transformer: depth 2, width 32, batch 2, sequence 16, float32, scan",
@@ -173,7 +174,7 @@ def test_markdown_is_a_table_a_shape_with_a_line_a_case():
 def test_csv_holds_every_column_and_reads_back(tmp_path):
     records = [*RECORDS, record(case("all", depth=9), "failed", reason='a, "b"\nc')]
     table = make_frame(records)
-    assert write(table, tmp_path) == [tmp_path / "table.csv", tmp_path / "table.md"]
+    assert write_tables(table, tmp_path) == [tmp_path / "table.csv", tmp_path / "table.md"]
     back = pd.read_csv(tmp_path / "table.csv", keep_default_na=False, na_values=[""])
     assert list(back.columns) == list(table.columns)
     assert len(back) == len(records)
@@ -184,24 +185,24 @@ def test_csv_holds_every_column_and_reads_back(tmp_path):
 
 def test_a_strategy_called_none_is_no_absent_value(tmp_path):
     """pandas reads the word None as absent, but not `none`."""
-    write(make_frame([record("none")]), tmp_path)
+    write_tables(make_frame([record("none")]), tmp_path)
     assert pd.read_csv(tmp_path / "table.csv").strategy.tolist() == ["none"]
 
 
 def test_a_single_case_and_all_failed(tmp_path):
     for records in ([record("none")], [record("none", "failed"), record("all", "timeout")]):
-        write(make_frame(records), tmp_path)
+        write_tables(make_frame(records), tmp_path)
         assert (tmp_path / "table.md").read_text().count("\n|") == 2 + len(records)
 
 
 def test_absent_peaks_are_told_by_their_note_in_the_csv_alone():
     table = make_frame([record("none", measurements=(Measurement("measured_peak_bytes", "bytes", note="no /proc"),))])
     assert table.measured_peak_source.tolist() == ["no /proc"]
-    assert "no /proc" not in tables.markdown(table)
+    assert "no /proc" not in tables.make_markdown(table)
 
 
 def test_a_bar_in_a_name_is_no_border():
-    text = markdown(make_frame([record("none"), record("save_only_these_names:a|b")]))
+    text = make_markdown(make_frame([record("none"), record("save_only_these_names:a|b")]))
     row = next(line for line in text.splitlines() if "save_only" in line)
     assert row.startswith(r"| save_only_these_names:a\|b")
-    assert row.replace(r"\|", "").count("|") == len(HEADINGS) + 1
+    assert row.replace(r"\|", "").count("|") == len(remat.HEADINGS) + 1

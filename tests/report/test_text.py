@@ -12,8 +12,6 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from artifex_bench.kinds.fault import OUTCOMES
-from artifex_bench.kinds.remat_groups import HEADINGS
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -26,10 +24,12 @@ from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement, Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import comparison_plot, page, plots, tables, text
 from artifex_bench.report.comparison import compare
 from tests.build import case, measured, record, taken
+from tests.shown import remat
 
 NASTY = (
     "=cmd|' /C calc'!A0 \"quoted\", <script>alert(1)</script> | :M: [red]x[/red] $\\frac$ %{x} {y} `a` *b* "
@@ -70,7 +70,7 @@ def examples(test):
 def test_tables_hold_any_text(tmp_path, name, reason):
     records = run_of(name, reason)
     table = make_frame(records)
-    tables.write(table, tmp_path)
+    tables.write_tables(table, tmp_path)
     written = (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert not controls(written)
     rows = list(csv.DictReader(io.StringIO(written)))
@@ -84,7 +84,7 @@ def test_tables_hold_any_text(tmp_path, name, reason):
     assert not controls(told) and "<" not in told
     grid = [line for line in told.splitlines() if line.startswith("|")]
     assert len(grid) == 2 + len(records)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(HEADINGS) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(remat.HEADINGS) + 1}
     assert json.loads(text.json_rows(table))[0]["model"] == name
 
 

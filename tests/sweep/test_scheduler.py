@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import itertools
 import os
@@ -16,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
@@ -25,7 +23,7 @@ from artifex_bench.core.run_spec import CACHE, RunSpec
 from artifex_bench.core.store import RECORDS, StoreError
 from artifex_bench.report.frame import load_run
 from artifex_bench.sweep.scheduler import remaining_jobs, run_sweep
-from tests.build import backend, case, ignore, measured, record, sketch
+from tests.build import backend, case, ignore, measured, record, replaced, sketch
 
 ABC = ("none", "all", "every-2")
 REQUEST = RunSpec("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)

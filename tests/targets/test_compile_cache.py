@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from tests.build import replaced
 from artifex_bench.targets import compile_cache, describe
+from tests.build import replaced
 
 FIGURES = {"peak": 12, "parts": {"argument_bytes": 3, "formula": "f"}, "flops": None}
 

@@ -10,12 +10,12 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from tests.build import replaced
 from artifex_bench import targets
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import build
 from artifex_bench.remat.measure.sharding import per_device_bytes
+from tests.build import replaced
 from tests.programs import by_parameter
 
 DEVICES = jax.devices()

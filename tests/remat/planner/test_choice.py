@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench.remat.planner import choice
 from artifex_bench.remat.planner.choice import frontier, hull, least, optimum
 from artifex_bench.remat.planner.graph import Cost, Graph, Moment, Step, Value, joined
+from tests.build import replaced
 
 SHARE = st.sampled_from((0.0, 0.5, 1.0))
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import replaced
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import OWN
 from artifex_bench.remat.measure.jaxprs import flops
@@ -20,6 +19,7 @@ from artifex_bench.remat.planner.estimate import Candidate
 from artifex_bench.remat.planner.pool import UNSURE, _dominates, _worthwhile
 from artifex_bench.remat.planner.size import Budget
 from artifex_bench.targets import describe
+from tests.build import replaced
 
 MIB = 2**20
 FIGURE = st.integers(0, 9).map(float)

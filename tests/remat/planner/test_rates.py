@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.build import replaced
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import target
 from artifex_bench.remat.measure.rates import CPU, described, roofline
 from artifex_bench.targets import compiler_versions, describe, descriptions
+from tests.build import replaced
 from tests.test_views import ROOT
 
 
