@@ -14,7 +14,7 @@ class Shown:
         self.HEADINGS = tuple(column.heading for column in self.columns)
         self.LEGEND, self.TITLE = self.table.legend, self.table.title
 
-    def cells(self, row):
+    def cells(self, row, *_):
         return [column.show(row) for column in self.columns]
 
     def grouped(self, rows):

@@ -80,7 +80,7 @@ def test_a_sweep_becomes_figures_by_case(monkeypatch):
             for case in request.cases
         ]
 
-    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "measure_run", measure)
     found = views.measured("remat", "asv")
     assert set(found) == {"transformer", "mlp"}
     none = found["transformer"]["none", 4, 4]
@@ -98,7 +98,7 @@ def test_processes_that_others_disturbed_are_left_out_where_enough_remain(monkey
         ]
 
     for busy, left in ((0, 30), (27, 3), (28, 30)):
-        monkeypatch.setattr(benchmark, "measure", measure(busy))
+        monkeypatch.setattr(benchmark, "measure_run", measure(busy))
         assert len(views.measured("remat", "asv")["mlp"]["none", 8, 512]["step_seconds"]) == left
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, force_setattr
 
-from artifex_bench.core.convert import ConvertError, check_value, choices, convert, shown
+from artifex_bench.core.convert import ConvertError, check_value, choices, convert, shown, to_plain
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes per element
 MESH = ("data", "fsdp", "tensor")  # mesh axes, in the order of the mesh's devices
@@ -53,7 +53,8 @@ class Case:
                 check_value(field.name, value, field.type)
             except ConvertError as error:
                 raise CaseError(str(error)) from None
-            if isinstance(value, str) and (not value.strip() or not is_encodable(value)):
+            named = isinstance(value, str) and field.name != "mesh"
+            if named and (not value.strip() or not is_encodable(value)):
                 raise CaseError(f"{field.name} {shown(value)}: must be a name; `artifex-bench list` shows them")
 
     @staticmethod
@@ -330,7 +331,7 @@ def replace_fields(struct: Any, **changes: Any) -> Any:
 
 def case_to_json(case: Case) -> dict[str, Any]:
     """Return the case as plain JSON values, with its kind."""
-    data: dict[str, Any] = msgspec.to_builtins(case)
+    data: dict[str, Any] = to_plain(case)
     return data
 
 

@@ -81,6 +81,11 @@ def _word(name: str) -> str:
     return WORDS.get(name, name)
 
 
+def to_plain(struct: Any) -> Any:
+    """Return a struct as plain JSON values, numpy's numbers as Python's."""
+    return msgspec.to_builtins(struct, enc_hook=lambda number: number.item())
+
+
 def check_value(name: str, value: Any, kind: Any) -> None:
     """Raise ConvertError, with the value and the rule, unless `value` is of type `kind`.
 
@@ -94,6 +99,8 @@ def check_value(name: str, value: Any, kind: Any) -> None:
             raise ConvertError(
                 f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}"
             ) from None
+        if isinstance(value, int) and value >= 2**63:
+            raise ConvertError(f"{name} {shown(value)}: must be less than 2**63") from None
         raise ConvertError(f"{name} {shown(value)}: must be {describe_type(info)}") from None
 
 
@@ -114,7 +121,7 @@ def describe_type(info: Any) -> str:
     if least is None:
         return words
     if most is None or most >= 2**63 - 1:
-        return f"{words} of {least} or more" + ("" if most is None else ", less than 2**63")
+        return f"{words} of {least} or more"
     return f"{words} from {least} to {most}"
 
 

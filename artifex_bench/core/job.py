@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from artifex_bench.core.case import Case, RematCase, case_id, replace_fields
-from artifex_bench.core.convert import convert
+from artifex_bench.core.convert import convert, to_plain
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"
 
@@ -65,7 +64,7 @@ def split_job(job: Job) -> tuple[Job, ...]:
 
 def job_to_json(job: Job) -> dict[str, Any]:
     """Return the job as plain JSON values."""
-    data: dict[str, Any] = msgspec.to_builtins(job)
+    data: dict[str, Any] = to_plain(job)
     return data
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from artifex_bench.core.case import Case, case_id, check_choice
-from artifex_bench.core.convert import choices, convert, shown
+from artifex_bench.core.convert import choices, convert, shown, to_plain
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
@@ -307,7 +307,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """Return the record as plain JSON values."""
-    data: dict[str, Any] = msgspec.to_builtins(record)
+    data: dict[str, Any] = to_plain(record)
     return data
 
 

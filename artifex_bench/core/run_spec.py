@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from artifex_bench.core import store
 from artifex_bench.core.case import Case, CaseError, Positive
-from artifex_bench.core.convert import convert
+from artifex_bench.core.convert import convert, to_plain
 from artifex_bench.core.job import Job
 
 CACHE, SCRATCH = "compile-cache", "scratch"  # folders in a run's folder, while it goes on
@@ -91,7 +90,7 @@ class RunSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 def run_spec_to_json(spec: RunSpec) -> dict[str, Any]:
     """Return the run spec as plain JSON values."""
-    data: dict[str, Any] = msgspec.to_builtins(spec)
+    data: dict[str, Any] = to_plain(spec)
     return data
 
 

@@ -14,9 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import msgspec
-
 from artifex_bench.core.case import LOCAL
+from artifex_bench.core.convert import to_plain
 from artifex_bench.core.job import Job, SkipJob, job_from_json
 from artifex_bench.core.registry import load_attribute, load_kind
 
@@ -103,7 +102,7 @@ def measure(job: Job, send: Send) -> None:
     try:
         path = load_kind(job.case.kind).measure if job.profile is None else PROFILE
         for measurement in load_attribute(path)(job):
-            send({"measurement": msgspec.to_builtins(measurement)})
+            send({"measurement": to_plain(measurement)})
     finally:
         changed = {name: value for name, value in settings().items() if value != before.get(name)}  # by the model
         if changed:

@@ -38,6 +38,11 @@ class View:
         return tuple(column.heading for column in self.kind.columns_of(self.table))
 
     @property
+    def LEFT(self) -> tuple[int, ...]:
+        """The numbers of the columns of words."""
+        return tuple(i for i, column in enumerate(self.kind.columns_of(self.table)) if column.is_text)
+
+    @property
     def SHAPE(self) -> tuple[str, ...]:
         """The axes that make a group."""
         return self.table.shape

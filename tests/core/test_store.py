@@ -57,7 +57,7 @@ def test_folders_on_the_way_are_made(tmp_path):
 
 def test_a_run_is_never_overwritten(folder):
     found = fill(folder, record())
-    said = refused(store.create, folder, {"suite": "other"})
+    said = refused(store.create_run, folder, {"suite": "other"})
     assert said == f"{folder} already holds a run: go on with --resume {folder}, or choose another --name"
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == found
@@ -66,13 +66,13 @@ def test_a_run_is_never_overwritten(folder):
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
     assert (
-        refused(store.create, tmp_path / "run", {})
+        refused(store.create_run, tmp_path / "run", {})
         == f"cannot write {tmp_path / 'run'}: File exists; choose another --out"
     )
 
 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path):
-    assert "File name too long" in refused(store.create, tmp_path / ("n" * 300), {})
+    assert "File name too long" in refused(store.create_run, tmp_path / ("n" * 300), {})
 
 
 def test_records_come_back_as_they_went_in_order(folder):
@@ -92,21 +92,21 @@ def test_any_records_come_back(tmp_path_factory, found):
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    for action in (store.manifest, store.load):
+    for action in (store.read_manifest, store.load_records):
         assert refused(action, tmp_path) == f"{tmp_path} holds no run: it has no run.json"
-    assert "holds no run" in refused(store.load, tmp_path / "nowhere")
+    assert "holds no run" in refused(store.load_records, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[" * 100])
 def test_a_damaged_manifest_is_named(folder, damage):
     (folder / MANIFEST).write_bytes(damage)
-    assert refused(store.manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
+    assert refused(store.read_manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
 
 
 @pytest.mark.parametrize("damage", ["[]", "5", "null"])
 def test_a_manifest_that_is_something_else_is_named(folder, damage):
     (folder / MANIFEST).write_text(damage)
-    assert refused(store.manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
+    assert refused(store.read_manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
 
 
 @given(st.data())
@@ -151,7 +151,7 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_cut(folder, damage
     lines = (folder / RECORDS).read_bytes().splitlines()
     lines[1] = damage
     (folder / RECORDS).write_bytes(b"\n".join(lines) + b"\n")
-    assert refused(store.load, folder).startswith(f"{folder / RECORDS} line 2: ")
+    assert refused(store.load_records, folder).startswith(f"{folder / RECORDS} line 2: ")
     assert store.cut_torn_line(folder) == 0
     with pytest.raises(StoreError, match="line 2"):
         scheduler.run_sweep(REQUEST, folder, backend([]), ignore)
@@ -162,7 +162,8 @@ def test_records_of_another_schema_are_named(folder):
     data = {**record_to_json(record()), "schema": 99}
     (folder / RECORDS).write_text(json.dumps(data) + "\n")
     assert (
-        refused(store.load, folder) == f"{folder / RECORDS} line 1: record has schema 99: this version reads schema 1"
+        refused(store.load_records, folder)
+        == f"{folder / RECORDS} line 1: record has schema 99: this version reads schema 1"
     )
 
 
@@ -195,7 +196,7 @@ def test_a_record_that_does_not_fit_leaves_nothing_behind(folder, monkeypatch, r
     before = (folder / RECORDS).read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "open", lambda path, *_, **__: Full(path, room))
-        said = refused(store.append, folder, record("all"))
+        said = refused(store.append_record, folder, record("all"))
     assert said == f"cannot write {folder / RECORDS}: No space left on device; the records before it are safe"
     assert (folder / RECORDS).read_bytes() == before
     assert found + fill(folder, record("all")) == store.load_records(folder)
@@ -253,7 +254,7 @@ def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
 
 def test_a_log_that_cannot_be_made_is_a_store_error(folder):
     (folder / "logs").write_text("a file in the way")
-    said = refused(store.log_path, folder, record().key)
+    said = refused(store.create_log, folder, record().key)
     assert said.startswith(f"cannot write {folder / 'logs'}/transformer.none.")
     assert said.endswith("round0.log: File exists; the records are safe")
 
@@ -264,7 +265,7 @@ NESTED = '{"a":' * 100_000
 @pytest.mark.parametrize("name", [MANIFEST, RECORDS])
 def test_what_is_nested_without_end_is_one_line(folder, name):
     (folder / name).write_text(NESTED + "\n")
-    said = refused(store.load, folder)
+    said = refused(store.load_records, folder)
     assert said.startswith(
         f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
     )
@@ -274,7 +275,7 @@ def test_what_is_nested_without_end_is_one_line(folder, name):
 def test_a_folder_in_the_place_of_the_records_is_named(folder):
     (folder / RECORDS).unlink()
     (folder / RECORDS).mkdir()
-    for action in (store.load, store.repair):
+    for action in (store.load_records, store.cut_torn_line):
         assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)
 
 

@@ -81,7 +81,7 @@ def records():
 @pytest.fixture(scope="module")
 def cache(records):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "measure", lambda _: records)
+        patch.setattr(benchmark, "measure_run", lambda _: records)
         return views.measured("remat", "asv")
 
 

@@ -8,7 +8,7 @@ from artifex_bench.advice.remat import advise
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.kinds.remat_groups import estimated_front, show_fit
+from artifex_bench.kinds.remat_groups import estimated_front, fits_larger_pool, note_on_pool, notes_on_kernels, show_fit
 from artifex_bench.report import plots
 from artifex_bench.report.tables import make_markdown, split_tables
 from tests.build import case, measured, record, replaced, taken
@@ -134,7 +134,7 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
     found = on_gpu("all", peak, share=share)
     table = make_frame([found])
     [row] = table.itertuples()
-    assert (show_fit(row), planned.fits_larger_pool(row)) == (expected, larger)
+    assert (show_fit(row), fits_larger_pool(row)) == (expected, larger)
     assert ("MEM_FRACTION" in planned.outcome(found)) == larger
     [(_, [cells], notes)] = planned.grouped(table)
     assert expected in cells
@@ -145,8 +145,8 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
 
 
 def test_the_share_of_the_pool_is_told_where_there_is_one():
-    assert planned.pool_note(make_frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
-    assert planned.pool_note(make_frame([compiled("all", 10, 0.2)])) == ""
+    assert note_on_pool(make_frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
+    assert note_on_pool(make_frame([compiled("all", 10, 0.2)])) == ""
 
 
 def test_the_larger_of_two_peaks_decides_what_fits():
@@ -160,7 +160,7 @@ def test_the_larger_of_two_peaks_decides_what_fits():
 
 @pytest.mark.parametrize(("cublas", "notes"), [(20, 1), (10.2, 1), (10.05, 0), (9, 1)])
 def test_a_peak_that_depends_on_the_kernels_has_a_note(cublas, notes):
-    found = list(planned.cublas_notes(make_frame([on_gpu("all", 10, cublas_peak_bytes=cublas * GIB)])))
+    found = list(notes_on_kernels(make_frame([on_gpu("all", 10, cublas_peak_bytes=cublas * GIB)])))
     assert len(found) == notes
     assert all("10.0 GiB" in note for note in found)
 

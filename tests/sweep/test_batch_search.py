@@ -15,6 +15,7 @@ from artifex_bench.sweep.batch_search import (
     GUESSES,
     apply_memory_budget,
     choose_next_batch,
+    make_point,
     next_case,
     resolution,
 )
