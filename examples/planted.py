@@ -127,12 +127,11 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
 def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) -> None:
     """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
     from artifex_bench.core import store
-    from artifex_bench.suites import remat
     from artifex_bench.sweep import spec
 
     jobs = {}
     for name, folder in runs.items():
-        cases = spec.preset_cases(remat, "smoke", {})
+        cases = spec.expand_preset("remat", "smoke", {})
         asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
         store.create_run(folder, run_spec.run_spec_to_json(asked))
         jobs[name] = asked.jobs(folder)

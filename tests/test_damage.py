@@ -177,13 +177,12 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
     data = run_spec.run_spec_to_json(RunSpec("remat", (RematCase(), RematCase(depth=8))))
     for change, message in (
         ({"rounds": "two"}, "rounds 'two': must be a whole number"),
-        ({"rounds": 0}, "rounds 0: must be from 1 to 1e+06"),
-        ({"timeout": math.nan}, "timeout nan: must be a finite number"),
+        ({"rounds": 0}, "rounds 0: must be a whole number >= 1"),
         (
             {"cases": [data["cases"][0], {**data["cases"][1], "depth": 1.5}]},
-            "cases[1].depth 1.5: must be a whole number",
+            "cases[1]: depth 1.5: must be a whole number",
         ),
-        ({"colour": 1}, "colour: unknown field: valid are suite, cases, rounds"),
+        ({"colour": 1}, "colour: unknown field"),
         ({"cases": []}, "cases of 0 kinds"),
         *(
             (
@@ -216,3 +215,9 @@ def test_a_case_of_another_kind_is_named_by_its_line(tmp_path):
     store.append_record(tmp_path / "run", FAULT)
     with pytest.raises(store.StoreError, match="line 2: a fault case in a run of remat cases"):
         store.load_records(tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_not_json(number):
+    with pytest.raises(ValueError, match="not a finite number"):
+        store.parse_json(f'{{"timeout": {number}}}')

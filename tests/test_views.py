@@ -19,7 +19,7 @@ from suites import views
 from suites.bench_remat import TOLD
 from suites.remat import Transformer
 from suites.views import AXES, Clock, asv_view
-from tests.build import SUITES, measured, record, taken
+from tests.build import measured, record, taken
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # no worker of xdist
@@ -59,7 +59,7 @@ def test_asv_skips_a_case_that_did_not_end_well():
 
 
 def test_the_parameters_are_the_cases_of_the_preset():
-    cases = spec.preset_cases(SUITES["remat"], "asv", {})
+    cases = spec.expand_preset("remat", "asv", {})
     for grid in PRESETS["asv"]:
         view = asv_view("remat", "asv", grid)
         wanted = {tuple(getattr(case, axis) for axis in AXES) for case in cases if case.model == grid["model"]}

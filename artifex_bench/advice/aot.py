@@ -93,7 +93,7 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
     if fits_larger_pool(row) and budget == row.capacity_bytes:
         return f"needs {units.size(needed)}: fits only with {POOL_VARIABLE}={LARGEST_POOL_SHARE}"
     if needed > budget:
-        return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} too much"
+        return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} over"
     if there(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
     if there(row.host_temp_bytes) and row.host_temp_bytes > 0:

@@ -146,9 +146,9 @@ def _unusable(rows: pd.DataFrame, timed: bool) -> Iterator[tuple[str, str]]:
 def _over(row: Any, memory: int | None, time: float | None) -> str | None:
     peak, measured = getattr(row, PEAK), row.measured_peak_bytes
     if memory is not None and peak > memory:
-        return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} too much"
+        return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} over"
     if memory is not None and there(measured) and measured > memory:
-        return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} too much"
+        return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} over"
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
     if time is not None and not there(ratio):
         return "its time without rematerialization was not measured"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -52,10 +53,10 @@ def read_suite(folder: Path) -> str | None:
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, finite: bool = True) -> dict[str, Any]:
     """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(path.read_bytes(), finite)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -65,14 +66,32 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value that JSON text holds. Raises ValueError, also for text that is nested too deeply for Python."""
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
+    """Return the value that JSON text holds.
+
+    Args:
+        text: The text.
+        finite: Whether numbers must be finite, as JSON has it; asv writes NaN.
+
+    Raises:
+        ValueError: The text is not JSON, or is nested too deeply for Python.
+    """
+    hooks: Any = {"parse_constant": _refuse_number, "parse_float": _parse_finite} if finite else {}
     try:
-        return json.loads(text)
+        return json.loads(text, **hooks)
     except RecursionError:
         raise ValueError("it is no JSON of a run: it is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"it is no JSON: {error}") from None
+
+
+def _refuse_number(name: str) -> float:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _parse_finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse_number(digits)
 
 
 @contextlib.contextmanager

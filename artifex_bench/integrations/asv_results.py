@@ -140,7 +140,7 @@ def _chosen(folder: Path, machine: str | None, commit: str | None, environment: 
 
 def _results(path: Path) -> _Results:
     """A results file of asv. Raises StoreError where it is none."""
-    told = read_object(path)
+    told = read_object(path, finite=False)
     try:
         fields = {field.name: told[field.name] for field in dataclasses.fields(_Results)}
         rows = fields.pop("results")

@@ -246,6 +246,7 @@ SHOWN = (
     Column("shown_status", heading="status", text=show_status, tables=BOTH),
 )
 OTHERS = (
+    Column("on_front", "Whether the case is on the Pareto front of its shape.", unit="flag"),
     once("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
     Column("output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"),
     Column(

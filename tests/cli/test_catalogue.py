@@ -6,7 +6,6 @@ import pytest
 
 from artifex_bench import models, targets
 from artifex_bench.cli import catalogue
-from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, names, parse
 from artifex_bench.sweep import spec
@@ -23,7 +22,6 @@ def test_every_table_is_shown():
         (SUITES, "suites"),
         (targets.descriptions(), "targets"),
         (PROBES, "probes"),
-        (EXECUTORS, "backends"),
     ):
         assert set(table) <= set(SECTIONS[section])
     assert {name.partition(":")[0] for name in SECTIONS["policies"]} == set(POLICIES)

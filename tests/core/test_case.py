@@ -156,7 +156,7 @@ def test_other_meshes_are_refused_with_the_valid_axes(mesh):
 
 def test_a_mesh_is_told_where_there_is_one():
     assert cases.label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
-    assert baseline_of(RematCase(strategy="all", mesh="fsdp=2")) == RematCase(mesh="fsdp=2")
+    assert RematCase(strategy="all", mesh="fsdp=2").baseline == RematCase(mesh="fsdp=2")
     old = {name: value for name, value in cases.case_to_json(RematCase()).items() if name != "mesh"}
     assert cases.case_from_json(old) == RematCase()
 
@@ -170,7 +170,7 @@ def test_ids_stay_what_they_were():
 def test_what_is_attached_runs_and_all_else_is_compiled():
     assert RematCase().is_local and cases.CheckpointCase().is_local
     assert not RematCase(target="tpu:v5e").is_local
-    assert baseline_of(RematCase(target="tpu:v5e", strategy="all")) == RematCase(target="tpu:v5e")
+    assert RematCase(target="tpu:v5e", strategy="all").baseline == RematCase(target="tpu:v5e")
 
 
 @given(made.cases)
@@ -198,7 +198,7 @@ def test_labels_say_sizes_always_and_other_defaults_never():
 def test_every_case_is_led_by_its_reference(several):
     found = cases.with_baselines(several)
     assert len(found) == len(set(found))
-    assert set(found) == {*several, *map(baseline_of, several)}
+    assert set(found) == {*several, *(one.baseline for one in several)}
     for case in several:
         assert case.baseline.strategy == "none"
         assert found.index(case.baseline) <= found.index(case)

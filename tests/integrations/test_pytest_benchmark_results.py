@@ -75,7 +75,7 @@ def sweep(request):
 
 @pytest.fixture(scope="module")
 def records():
-    return sweep(RunSpec("remat", spec.preset_cases(remat, "asv", {}), **remat.SETTINGS["asv"]))
+    return sweep(RunSpec("remat", spec.expand_preset("remat", "asv", {}), **remat.SETTINGS["asv"]))
 
 
 @pytest.fixture(scope="module")

@@ -297,7 +297,7 @@ def test_pointing_at_a_case_tells_it_and_a_click_shows_it_alone(page):
         "return [box.x + box.width / 2, box.y + box.height / 2] })()"
     )
     page.mouse(*at)
-    page.wait("document.querySelector('#tradeoff-plot .hoverlayer').textContent.includes('compiled peak: ')")
+    page.wait("document.querySelector('#tradeoff-plot .hoverlayer').textContent.includes('peak (compiled): ')")
     page.mouse(*at, click=True)
     page.wait(f"{COUNT} === '1 of 40 cases'")
     (name,) = page.evaluate(SHOWN)

@@ -393,4 +393,4 @@ def test_the_way_out_of_a_damaged_line_is_to_delete_it(folder):
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     log = []
     found = run_sweep(REQUEST, folder, backend(log), ignore)
-    assert len(log) == 1 and set(map(repr, found)) == set(map(repr, whole))
+    assert len(log) == 1 and {record.key: record for record in found} == {record.key: record for record in whole}
