@@ -1,4 +1,7 @@
-"""The column tables of docs/data.md, made from the columns of every kind: `python -m artifex_bench.report.data_docs`."""
+"""The column tables of docs/data.md, from the columns of every kind.
+
+Run `python -m artifex_bench.report.data_docs` after a change.
+"""
 
 from __future__ import annotations
 
