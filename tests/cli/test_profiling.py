@@ -51,8 +51,8 @@ def fake(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--depth", "4,8"), "depth [4, 8]: a profile is of one case: give one value, or two of --strategy"),
-        (("--strategy", "none,all,every-2"), "a profile is of one strategy, or of two side by side"),
+        (("--depth", "4,8"), "depth [4, 8]: a profile has one case: give one value, or two of --strategy"),
+        (("--strategy", "none,all,every-2"), "a profile shows one strategy, or two side by side"),
         (("--strategy", "some"), "unknown strategy 'some': valid are none, all"),
         (("--model", "gpt"), "unknown model 'gpt': valid are mlp, transformer, vae"),
         (("--model", "no_such_module:Model"), "cannot import 'no_such_module'"),
