@@ -44,30 +44,30 @@ def test_verdicts(figures, name, saved_bytes, kept_share):
 
 @pytest.mark.parametrize(("old", "name"), [("undone", "eliminated"), ("paid for nothing", "no-saving")])
 def test_verdicts_of_older_records_are_read_with_their_words(old, name):
-    stored = records.to_json(other())
+    stored = records.record_to_json(other())
     stored["verdict"] = {"name": old, "reason": "in the words of then"}
-    verdict = records.from_json(stored).verdict
+    verdict = records.record_from_json(stored).verdict
     assert (verdict.name, verdict.describe()) == (VerdictName(name), "in the words of then")
 
 
 def test_agreements_of_older_records_are_read_with_their_words():
-    stored = records.to_json(other())
+    stored = records.record_to_json(other())
     stored["agreement"] = {"ok": True, "reason": "as it was", "loss_error": 1e-7, "gradient_error": 0, "tolerance": 1}
-    agreement = records.from_json(stored).agreement
+    agreement = records.record_from_json(stored).agreement
     assert (agreement.describe(), agreement.loss_error, agreement.worst_parameter) == ("as it was", 1e-7, "")
 
 
 def test_an_unknown_verdict_is_refused():
-    stored = records.to_json(other())
+    stored = records.record_to_json(other())
     stored["verdict"] = {"name": "efective", "reason": ""}
     with pytest.raises(RecordError, match=r"efective.*effective"):
-        records.from_json(stored)
+        records.record_from_json(stored)
 
 
 @pytest.mark.parametrize("figures", [{}, {"recomputed": 300, "flops": 900, "peak": 7000}])
 def test_a_verdict_can_be_read_again(figures):
     judged = judge_record(other(sketch(), **figures), PLAIN)
-    again = records.from_json(json.loads(json.dumps(records.to_json(judged))))
+    again = records.record_from_json(json.loads(json.dumps(records.record_to_json(judged))))
     assert (again.verdict, again.agreement) == (judged.verdict, judged.agreement)
 
 
@@ -163,7 +163,7 @@ def test_a_record_of_any_mismatch_can_be_read_again(value):
     )
     found = judge_record(record("all", measurements=(gradient,)), plain)
     assert (found.status, found.agreement.loss_error, found.agreement.gradient_error) == ("failed", None, None)
-    assert records.from_json(json.loads(json.dumps(records.to_json(found)))).agreement == found.agreement
+    assert records.record_from_json(json.loads(json.dumps(records.record_to_json(found)))).agreement == found.agreement
 
 
 @pytest.mark.parametrize("probe", ["compiled_peak_bytes", "gradient_flops"])
