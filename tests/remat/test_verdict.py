@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from artifex_bench.core import record as records
@@ -157,7 +158,7 @@ def test_a_record_of_any_mismatch_can_be_read_again(value):
     plain = record("none", measurements=(sketch(1e-40, {"up.kernel": (1e-40, 1e-40)}),))
     gradient = Measurement(
         **{
-            **vars(sketch()),
+            **msgspec.structs.asdict(sketch()),
             "detail": {"loss": 1.5, "leaves": {"up.kernel": {"norm": 5.0, "projections": (value, 3.0)}}},
         }
     )
