@@ -33,12 +33,7 @@ def main() -> None:
     adopt_orphans()
     die_with_parent(int(os.environ[PARENT]), signal.SIGTERM)
     gc.disable()  # nothing that is imported here is ever collected: looking for garbage among it is wasted
-    import flax.nnx  # noqa: F401
-    import jax  # noqa: F401
-    import optax  # noqa: F401
-
-    from artifex_bench.execution import worker  # noqa: F401
-
+    preload_modules()
     gc.freeze()
     gc.enable()
     with socket.socket(fileno=0) as parent:
@@ -57,6 +52,20 @@ def main() -> None:
             _, status = os.waitpid(pid, 0)
             kill_children()
             parent.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def preload_modules() -> None:
+    """Import what workers need, so that none of them imports it anew: JAX, every kind, the measurement of a step."""
+    import flax.nnx  # noqa: F401
+    import jax  # noqa: F401
+    import optax  # noqa: F401
+
+    from artifex_bench.core.registry import KINDS, load_kind
+    from artifex_bench.execution import worker  # noqa: F401
+    from artifex_bench.remat.measure import stages  # noqa: F401
+
+    for name in KINDS:  # a worker needs its kind to read its job
+        load_kind(name)
 
 
 def _become_worker(parent: socket.socket, streams: list[int]) -> None:

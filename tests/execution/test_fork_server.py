@@ -200,3 +200,22 @@ def test_kill_9_of_the_run_leaves_no_process_of_a_model(fork_server, tmp_path):
         running.kill()
         running.wait()
     assert gone(int(told.read_text()))
+
+
+PRELOADED = """
+import json, sys
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.job import Job, job_from_json, job_to_json
+from artifex_bench.core.registry import load_attribute, load_kind
+from artifex_bench.execution import fork_server_main
+fork_server_main.preload_modules()
+before = set(sys.modules)
+job = job_from_json(json.loads(json.dumps(job_to_json(Job(RematCase())))))
+load_attribute(load_kind(job.case.kind).measure)
+print([name for name in set(sys.modules) - before if name.startswith("artifex_bench")])
+"""
+
+
+def test_a_worker_finds_its_kind_and_its_measurement_imported():
+    done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
