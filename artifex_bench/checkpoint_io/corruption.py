@@ -20,11 +20,11 @@ from artifex_bench.core.case import FaultCase
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 
-# name -> (unit, source, what it is)
+# name -> (unit, source); kinds/ documents each in its column
 PROBES = {
-    "detected_trials": ("trials", "count", "restores that raised"),
-    "intact_trials": ("trials", "count", "restores that gave back every bit, in spite of the damage"),
-    "silent_trials": ("trials", "count", "restores that gave back something else without a word"),
+    "detected_trials": ("trials", "count"),
+    "intact_trials": ("trials", "count"),
+    "silent_trials": ("trials", "count"),
 }
 
 
@@ -37,7 +37,7 @@ def measure(job: Job) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory(dir=job.scratch, ignore_cleanup_errors=True) as scratch:
         outcomes, silent = _trials(case, Path(scratch), job.round * case.trials)
     for name, count in outcomes.items():
-        unit, source, _ = PROBES[name]
+        unit, source = PROBES[name]
         yield Measurement(name, unit, (count,), source, detail={"damage": silent} if name == "silent_trials" else {})
 
 

@@ -21,20 +21,20 @@ from artifex_bench.core.job import Job, SkipJob
 from artifex_bench.core.record import Measurement
 from artifex_bench.targets import local
 
-# name -> (unit, source, what it is)
+# name -> (unit, source); kinds/ documents each in its column
 PROBES = {
-    "state_bytes": ("bytes", "sizes of the arrays", "the state that is saved"),
-    "disk_bytes": ("bytes", "sizes of the files", "what the save left on the disk"),
-    "disk_files": ("files", "count", "in how many files"),
-    "save_peak_bytes": ("bytes", "rise of VmHWM of the process", "resident memory that a save takes on top"),
-    "restore_peak_bytes": ("bytes", "rise of VmHWM of the process", "the same of a restore, its arrays included"),
-    "raw_write_seconds": ("seconds", "wall clock", "one file of the same bytes, written and synced"),
-    "blocking_seconds": ("seconds", "wall clock", "until training may go on"),
-    "committed_seconds": ("seconds", "wall clock", "until every file of the checkpoint is on the disk"),
-    "raw_read_seconds": ("seconds", "wall clock", "that file, read"),
-    "restore_seconds": ("seconds", "wall clock, blocked until ready", "until the state is back on the devices"),
-    "lost_seconds": ("seconds", "wall clock", "training time lost to one save, by a donated training loop"),
-    "training_step_seconds": ("seconds", "wall clock, blocked until ready", "a step of that loop, without a save"),
+    "state_bytes": ("bytes", "sizes of the arrays"),
+    "disk_bytes": ("bytes", "sizes of the files"),
+    "disk_files": ("files", "count"),
+    "save_peak_bytes": ("bytes", "rise of VmHWM of the process"),
+    "restore_peak_bytes": ("bytes", "rise of VmHWM of the process"),
+    "raw_write_seconds": ("seconds", "wall clock"),
+    "blocking_seconds": ("seconds", "wall clock"),
+    "committed_seconds": ("seconds", "wall clock"),
+    "raw_read_seconds": ("seconds", "wall clock"),
+    "restore_seconds": ("seconds", "wall clock, blocked until ready"),
+    "lost_seconds": ("seconds", "wall clock"),
+    "training_step_seconds": ("seconds", "wall clock, blocked until ready"),
 }
 
 
@@ -47,7 +47,7 @@ def measure(job: Job) -> Iterator[Measurement]:
         taken = _repeat(case, Path(scratch), max(1, job.steps))
         taken |= _train(case, Path(scratch, "training"))
     for name, values in taken.items():
-        unit, source, _ = PROBES[name]
+        unit, source = PROBES[name]
         if values:
             yield Measurement(name, unit, tuple(values), source)
         else:

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-from msgspec import Meta, inspect
+from msgspec import inspect
 from msgspec.structs import FieldInfo
 
-from artifex_bench.core.case import case_fields
+from artifex_bench.core.case import case_fields, field_meta
 from artifex_bench.core.convert import plain_type
 from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
@@ -153,7 +153,7 @@ def case_options(case_type: type[Any], leave_out: Collection[str] = ()) -> list[
 
 
 def _options_of(field: FieldInfo) -> Iterator[click.Option]:
-    meta = next((meta for meta in getattr(field.type, "__metadata__", ()) if meta.description), Meta())
+    meta = field_meta(field)
     extra = meta.extra or {}
     name, group = f"--{field.name.replace('_', '-')}", extra.get("group", "Case")
     info = plain_type(inspect.type_info(field.type))

@@ -266,6 +266,12 @@ def _case_fields(kind: Any) -> Any:
     return msgspec.structs.fields(kind)
 
 
+def field_meta(field: FieldInfo) -> Meta:
+    """Return the metadata of a case's field that describes it; empty if there is none."""
+    metas = getattr(field.type, "__metadata__", ())
+    return next((meta for meta in metas if meta.description), Meta())
+
+
 def axes(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the fields of a kind of case, in order."""
     return tuple(field.name for field in case_fields(kind))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.core import units
-from artifex_bench.core.case import case_fields, case_id
+from artifex_bench.core.case import case_fields, case_id, field_meta
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CONTENDED_SHARE, CaseResult
 
@@ -28,7 +28,7 @@ class Column:
 
     Attributes:
         name: Name in the DataFrame and the CSV. It ends in its unit: `_seconds`, `_bytes`, `_ratio`.
-        doc: One sentence for docs/data.md: what it is, and its source.
+        doc: One sentence for docs/data.md, with the source of the number.
         value: Reads the value from the result of a case; with `interval` it returns (value, low, high). None: the
             column is only shown, made by `text` from other columns.
         unit: `seconds`, `bytes`, `ratio`, `share`, `count`, or `text`.
@@ -70,27 +70,24 @@ class Column:
 def axis_columns(case_type: type[Any], shown: Iterable[Column] = ()) -> tuple[Column, ...]:
     """Return a column for each axis of a kind of case, documented by its metadata; `shown` are those of tables."""
     special = {column.name: column for column in shown}
-
-    def axis(name: str) -> Callable[[CaseResult], Any]:
-        return lambda result: getattr(result.case, name)
-
     return tuple(
-        special.get(field.name, Column(field.name, describe_field(field), axis(field.name)))
+        special.get(field.name, axis_column(field.name, doc=field_meta(field).description or ""))
         for field in case_fields(case_type)
     )
 
 
 def axis_column(name: str, **shown: Any) -> Column:
-    """Return the column of an axis that tables show."""
+    """Return the column of an axis."""
     return Column(name, value=lambda result: getattr(result.case, name), **shown)
 
 
-def describe_field(field: Any) -> str:
-    """Return the description in the metadata of a case's field."""
-    for meta in getattr(field.type, "__metadata__", ()):
-        if meta.description:
-            return str(meta.description)
-    return ""
+def interval_column(name: str, **shown: Any) -> Column:
+    """Return the column that shows the 95 % interval of the ratio in the column `name`."""
+
+    def show(row: Any) -> str:
+        return units.interval(getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
+
+    return Column(f"{name}_interval", heading="95 %", text=show, unit="ratio", priority=2, **shown)
 
 
 def once(name: str, doc: str, unit: str, **shown: Any) -> Column:

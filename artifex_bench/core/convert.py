@@ -105,7 +105,7 @@ def check_value(name: str, value: Any, kind: Any) -> None:
 
 
 def plain_type(info: Any) -> Any:
-    """Return a type of msgspec's without what is around it: its metadata, and None as another choice."""
+    """Return a type of msgspec's without its metadata, and without None as another choice."""
     if isinstance(info, inspect.Metadata):
         return plain_type(info.type)
     if isinstance(info, inspect.UnionType):

@@ -36,7 +36,7 @@ class Table:
         legend: What its headings mean.
         group_rows: Yields (title, rows) of each group of cases that are compared.
         make_notes: Returns notes on the rows of a group: faults, capacities.
-        plots: Module whose `make_plots(table)` yields (name, figure).
+        plots: Module whose `draw(rows)` yields (name, figure).
         describe_outcome: Returns a finished job in a few words, for progress lines.
         default_budgets: Returns the budgets of the advice that a page opens with; None: there is no advice.
         make_rows: Returns the rows that are shown, from those of the cases; by default those themselves.
@@ -80,7 +80,6 @@ class Kind:
         check_case: Raises CaseError for a case that cannot be measured here.
         judge: Returns a record with what follows from comparing it with its baseline's.
         add_columns: Returns the DataFrame with columns that need several rows, such as a Pareto front.
-        advise: ``module:function`` that returns advice from the DataFrame; empty: there is none.
     """
 
     case_type: type[Case]
@@ -93,7 +92,6 @@ class Kind:
     check_case: Callable[[Any], None] = lambda case: None
     judge: Callable[[Record, Record | None], Record] = lambda record, baseline: record
     add_columns: Callable[[Any], Any] = lambda table: table
-    advise: str = ""
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from artifex_bench.core.columns import (
     axis_column,
     axis_columns,
     common_columns,
+    interval_column,
     once,
     show_status,
     timed,
@@ -60,14 +61,7 @@ FIGURES = (
         heading="vs raw",
         **SHOWN,
     ),
-    Column(
-        "write_interval",
-        heading="95 %",
-        text=lambda row: units.interval(row.write_ratio_low, row.write_ratio_high),
-        unit="ratio",
-        priority=2,
-        **SHOWN,
-    ),
+    interval_column("write_ratio", **SHOWN),
     timed(
         "lost_seconds",
         "Training time lost to one save, in a loop with donated buffers that goes on.",
@@ -90,14 +84,7 @@ FIGURES = (
         heading="vs raw",
         **SHOWN,
     ),
-    Column(
-        "read_interval",
-        heading="95 %",
-        text=lambda row: units.interval(row.read_ratio_low, row.read_ratio_high),
-        unit="ratio",
-        priority=2,
-        **SHOWN,
-    ),
+    interval_column("read_ratio", **SHOWN),
     once("disk_bytes", "Bytes of the files that the save left.", "bytes", heading="on disk", **SHOWN),
     once("disk_files", "Number of files that the save left.", "count", heading="files", priority=3, **SHOWN),
     Column(
@@ -191,5 +178,4 @@ save and restore memory: resident memory on top, as a multiple of the state.
         ),
     ),
     check_case=formats.check,
-    advise="artifex_bench.advice.remat:advise",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from artifex_bench.core import units
@@ -30,12 +31,12 @@ class SearchResult:
 
     rows: pd.DataFrame
 
-    @property
+    @cached_property
     def answered(self) -> pd.DataFrame:
         """The rows that say whether their batch fits."""
         return self.rows[self.rows.status.isin(ANSWERS)]
 
-    @property
+    @cached_property
     def points(self) -> list[Point]:
         """The compiled batches."""
         rows = self.answered
@@ -43,17 +44,22 @@ class SearchResult:
         peaks = rows.needed_peak_bytes.astype(object).where(rows.needed_peak_bytes.notna(), None)
         return [Point(int(batch), peak, bool(fit)) for batch, peak, fit in zip(rows.batch, peaks, fits, strict=True)]
 
+    @cached_property
+    def edge(self) -> tuple[Point | None, Point | None]:
+        """The largest batch that fits, and the smallest beyond it that does not."""
+        return find_edge(self.points)
+
     @property
     def estimated_step(self) -> float:
         """Estimated seconds per step of the largest batch that fits; NaN if there is none."""
-        fits, _ = find_edge(self.points)
+        fits, _ = self.edge
         rows = self.answered
         return rows.estimated_step_seconds[rows.batch == fits.batch].iloc[0] if fits else math.nan
 
     @property
     def throughput(self) -> float:
         """Estimated samples per second of the largest batch that fits; NaN if there is none."""
-        fits, _ = find_edge(self.points)
+        fits, _ = self.edge
         return fits.batch / self.estimated_step if fits and self.estimated_step else math.nan
 
     def failure(self, column: str) -> str:
@@ -64,7 +70,7 @@ class SearchResult:
 
 def _edge(fits: bool, field: str) -> Any:
     def read(search: SearchResult) -> Any:
-        point = find_edge(search.points)[0 if fits else 1]
+        point = search.edge[0 if fits else 1]
         return getattr(point, field) if point else math.nan
 
     return read

@@ -108,5 +108,4 @@ KIND = Kind(
     check_case=lambda case: check_remat_cases([case]),
     judge=judge_record,
     add_columns=mark_fronts,
-    advise="artifex_bench.advice.remat:advise",
 )

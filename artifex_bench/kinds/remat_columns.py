@@ -13,6 +13,7 @@ from artifex_bench.core.columns import (
     axis_column,
     axis_columns,
     common_columns,
+    interval_column,
     once,
     show_status,
     timed,
@@ -126,14 +127,7 @@ SHOWN = (
         heading="vs none",
         tables=LOCAL,
     ),
-    Column(
-        "time_interval",
-        heading="95 %",
-        text=lambda row: units.interval(row.time_ratio_low, row.time_ratio_high),
-        unit="ratio",
-        tables=LOCAL,
-        priority=2,
-    ),
+    interval_column("time_ratio", tables=LOCAL),
     once(
         "compiled_peak_bytes",
         "The compiler's plan of the peak: all that the program allocates in the device's main memory "
@@ -246,7 +240,7 @@ SHOWN = (
     Column("shown_status", heading="status", text=show_status, tables=BOTH),
 )
 OTHERS = (
-    Column("on_front", "Whether the case is on the Pareto front of its shape.", unit="flag"),
+    Column("on_front", "Whether the case is on the Pareto front of its shape."),
     once("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
     Column("output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"),
     Column(

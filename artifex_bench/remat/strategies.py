@@ -85,7 +85,6 @@ class Strategy:
     summary: str
     plan: Callable[[int], Plan]
     sqrt: bool = False
-    takes_policy: bool = True
 
 
 def _blocks(nested: bool) -> Callable[[int], Plan]:
@@ -93,7 +92,7 @@ def _blocks(nested: bool) -> Callable[[int], Plan]:
 
 
 STRATEGIES = {
-    "none": Strategy("no rematerialization: the reference", lambda n: Plan(), takes_policy=False),
+    "none": Strategy("no rematerialization: the reference", lambda n: Plan()),
     "all": Strategy("every layer", lambda n: Plan(layers=(True,))),
     "every-<n>": Strategy("every n-th layer, the first included", lambda n: Plan(n, (True,) + (False,) * (n - 1))),
     "segments-<n>": Strategy("blocks of n layers, each as one (n or sqrt)", _blocks(nested=False), sqrt=True),

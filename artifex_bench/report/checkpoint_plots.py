@@ -23,8 +23,6 @@ from artifex_bench.report.plots import (
 )
 from artifex_bench.report.text import captions
 
-RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
-
 
 def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """(name, figure) of every plot that the table has data for."""

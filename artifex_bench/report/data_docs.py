@@ -38,7 +38,7 @@ def _section(name: str, kind: Kind) -> str:
 def _rows(columns: tuple[Column, ...]) -> Iterator[str]:
     for column in columns:
         if column.doc:
-            unit = "" if column.unit in ("text", "flag") else column.unit
+            unit = "" if column.is_text else column.unit
             doc = column.doc.replace("|", "\\|")
             yield f"| `{column.name}` | {unit} | {doc} | {'±' if column.interval else ''} |"
 

@@ -14,7 +14,7 @@ from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
 from artifex_bench.core.convert import shown
 from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.kind import Kind, all_suites, check_axes
-from artifex_bench.core.registry import load_kind
+from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.core.run_spec import (
     MAX_BATCH,
     PROFILE,
@@ -175,7 +175,7 @@ def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _given_axes(kind: Kind, options: Mapping[str, Any]) -> dict[str, Any]:
     """The axes that the user set, as cases have them; for remat cases JAX_REMAT3 in the environment among them."""
-    every = dict.fromkeys(axis for kind, _ in all_suites().values() for axis in cases.axes(kind.case_type))
+    every = dict.fromkeys(axis for name in KINDS for axis in cases.axes(load_kind(name).case_type))
     given: dict[str, Any] = {axis: options[axis] for axis in every if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"
