@@ -315,7 +315,7 @@ def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
 @main.command(name="list")
 @click.argument("what", required=False)
 def list_(what: str | None) -> None:
-    """Show models, strategies, policies, suites with their presets, probes, backends (or one of these)."""
+    """Show models, strategies, policies, suites with their presets, probes, executors (or one of these)."""
     from artifex_bench.cli import catalogue
 
     sections = catalogue.sections()

@@ -39,7 +39,7 @@ def sections() -> dict[str, dict[str, str]]:
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
         "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
         "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
-        "backends": {name: backend.summary for name, backend in EXECUTORS.items()},
+        "executors": {name: executor.summary for name, executor in EXECUTORS.items()},
     }
 
 

@@ -12,7 +12,7 @@ from artifex_bench.core.case import RematCase, label
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.memory_profile import tables
 from artifex_bench.report.text import plain
 from artifex_bench.sweep import scheduler
@@ -27,7 +27,7 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
         trace.mkdir(parents=True, exist_ok=True)
         # a compiled program that comes from a cache may have lost its buffer assignment
         job = dataclasses.replace(job, profile=str(trace.resolve()), cache=None)
-        return EXECUTORS[spec.executor].measure(job, log)
+        return load_executor(spec.executor).run(job, log)
 
     try:
         records = scheduler.sweep(spec, folder, measure, lambda job, record: None, across=across)

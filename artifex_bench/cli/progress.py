@@ -16,7 +16,7 @@ from artifex_bench.core.case import label, runs
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.report import comparison, planned, text
 from artifex_bench.report.text import plain
 from artifex_bench.report.views import parts, view_of_case
@@ -30,7 +30,7 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
-    backend = EXECUTORS[spec.executor]
+    executor = load_executor(spec.executor)
     left = scheduler.left(spec, folder, store.load(folder))
     made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
     made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
@@ -38,9 +38,9 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     try:
         if spec.search is None:
             with _Shown(console, len(left), spec.rounds) as shown:
-                records = scheduler.sweep(spec, folder, backend.measure, shown, backend.stop, across)
+                records = scheduler.sweep(spec, folder, executor.run, shown, executor.stop, across)
         else:
-            records = scheduler.search(spec, folder, backend.measure, _show_batch, backend.stop, across)
+            records = scheduler.search(spec, folder, executor.run, _show_batch, executor.stop, across)
     except KeyboardInterrupt:
         _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130

@@ -15,7 +15,7 @@ from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
 from artifex_bench.core.convert import shown
 from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.run_spec import MAX_BATCH, PROFILE, RunSpec
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.remat import strategies
 from artifex_bench.sweep import scheduler
 from artifex_bench.sweep.batch_search import Search
@@ -111,7 +111,7 @@ def resume_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
     folder: Path = options["resume"]
     spec = run_spec.load_run_spec(folder)
-    cases.check_choice("backend", spec.executor, EXECUTORS)
+    load_executor(spec.executor)
     for case in spec.cases:
         _check([case]) if isinstance(case, RematCase) else formats.check(case)
     _check_installed(spec)

@@ -23,7 +23,7 @@ def test_every_table_is_shown():
         (suites.SUITES, "suites"),
         (targets.descriptions(), "targets"),
         (PROBES, "probes"),
-        (EXECUTORS, "backends"),
+        (EXECUTORS, "executors"),
     ):
         assert set(table) <= set(SECTIONS[section])
     assert {name.partition(":")[0] for name in SECTIONS["policies"]} == set(POLICIES)

@@ -281,7 +281,7 @@ def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"backend": "cloud"}, "unknown backend 'cloud': valid are local"),
+        ({"backend": "cloud"}, "unknown executor 'cloud': valid are local, package.module:attribute"),
         ({"suite": 5}, "cannot read {folder}/run.json: suite 5: must be text"),
         ({"rounds": "2"}, "cannot read {folder}/run.json: rounds '2': must be a whole number"),
     ],
@@ -457,7 +457,7 @@ if job["round"] == 1 and not os.path.exists("go on"):
     time.sleep(600)
 print(json.dumps({"status": "ok", "reason": ""}))
 ''')
-EXECUTORS["local"] = Executor("fake", lambda job, log: local.measure(job, log, start))
+EXECUTORS["local"] = Executor("fake", lambda job, log: local.run_job(job, log, start))
 main()
 """
 
