@@ -9,7 +9,7 @@ from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
-from artifex_bench.targets import descriptions
+from artifex_bench.targets import load_descriptions
 
 
 def sections() -> dict[str, dict[str, str]]:
@@ -32,7 +32,7 @@ def sections() -> dict[str, dict[str, str]]:
             **{
                 name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
                 + ", ".join(found.topologies[1:])
-                for name, found in descriptions().items()
+                for name, found in load_descriptions().items()
             },
         },
         "suites": {name: _presets(name) for name in suites.SUITES},

@@ -103,11 +103,11 @@ def measure_job(job: Job, send: Send) -> None:
 
     from artifex_bench import targets
     from artifex_bench.targets.detection import may_have_accelerator
-    from artifex_bench.targets.environment import environment, settings
+    from artifex_bench.targets.environment import read_environment, read_settings
 
     target = getattr(job.case, "target", LOCAL)
     if target != LOCAL:
-        targets.find(target)  # before JAX starts a device
+        targets.load_target(target)  # before JAX starts a device
     elif not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
         jax.config.update("jax_platforms", "cpu")  # installed plugins would look for their devices for seconds
     if target == LOCAL and job.cache is not None:
@@ -116,17 +116,17 @@ def measure_job(job: Job, send: Send) -> None:
     devices = getattr(job.case, "devices", 1)
     if devices > 1 and target == LOCAL:
         jax.config.update("jax_num_cpu_devices", devices)  # has an effect only if the local device is a CPU
-    found, before = environment(targets.compiler_versions(target)), settings()
-    send({"environment": found})
+    environment, before = read_environment(targets.compiler_versions(target)), read_settings()
+    send({"environment": environment})
     module = MEASURING_MODULES[job.case.kind] if job.profile is None else PROFILING_MODULE
     try:
         for measurement in import_module(module).measure(job):
             send({"measurement": dataclasses.asdict(measurement)})
     finally:
         # A model's own code may have changed JAX's settings: they belong to the record.
-        changed = {name: value for name, value in settings().items() if value != before.get(name)}
+        changed = {name: value for name, value in read_settings().items() if value != before.get(name)}
         if changed:
-            send({"environment": {**found, "flags": {**found["flags"], **changed}}})
+            send({"environment": {**environment, "flags": {**environment["flags"], **changed}}})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_every_table_is_shown():
         (models.MODELS, "models"),
         (STRATEGIES, "strategies"),
         (suites.SUITES, "suites"),
-        (targets.descriptions(), "targets"),
+        (targets.load_descriptions(), "targets"),
         (PROBES, "probes"),
         (EXECUTORS, "executors"),
     ):

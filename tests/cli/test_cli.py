@@ -83,7 +83,7 @@ WRONG = [
     (("--dtype", "float64"), "unknown dtype 'float64': valid are float32, bfloat16"),
     (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
     (("--step", "half"), "unknown step 'half': valid are train, gradient"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.load_descriptions())}"),
     (("--target", "tpu:v5e:3x3"), "target 'tpu:v5e:3x3': tpu:v5e has no topology '3x3': valid are 2x2, 2x4, "),
     (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
     (

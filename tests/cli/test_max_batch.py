@@ -135,7 +135,7 @@ def test_a_request_goes_to_json_and_back():
 
 WRONG = [
     ((), "target 'local': its capacity is not known: give --memory-budget, e.g. 8GiB"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.load_descriptions())}"),
     (("--target", "tpu:v5e", "--strategy", "some"), "unknown strategy 'some': valid are none, all"),
     (("--memory-budget", "lots"), "'lots': must be a size such as 8GiB, 512MiB or 16GB"),
     (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), "limit 4: must be 8 or more"),
