@@ -50,7 +50,8 @@ def target(name: str) -> Target:
         targets.check_installed(name)
         if targets.load_description(name).devices > 1:
             raise CaseError(
-                f"target {name!r}: a budget is planned for one device: valid are {', '.join(targets.load_descriptions())}"
+                f"target {name!r}: a budget is planned for one device: valid are "
+                + ", ".join(targets.load_descriptions())
             )
         # it would look for the device itself, and lose one that is there
         if getattr(jax.config, "jax_platforms", None) != "cpu":
