@@ -10,7 +10,7 @@ from typing import Any
 from artifex_bench.core.case import CaseError
 
 
-def load_attribute(kind: str, name: str) -> Any:
+def import_user_object(kind: str, name: str) -> Any:
     """Import the object that ``package.module:attribute`` names.
 
     The current directory is searched as well, as `python script.py` would do.

@@ -9,7 +9,7 @@ from pathlib import Path
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.convert import choices
 from artifex_bench.core.job import Job
-from artifex_bench.core.plugin import load_attribute
+from artifex_bench.core.plugin import import_user_object
 from artifex_bench.core.record import Record
 from artifex_bench.execution import local
 
@@ -22,8 +22,8 @@ def _stop_nothing() -> None:
 class Executor:
     """Where jobs run.
 
-    An executor for a cluster (Ray, Slurm) sends `core.job.to_json(job)` to a node, runs `execution.worker` or
-    `execution.local.run_job` there, and sends the record back as `core.record.to_json`.
+    An executor for a cluster (Ray, Slurm) sends `core.job.job_to_json(job)` to a node, runs `execution.worker` or
+    `execution.local.run_job` there, and sends the record back as `core.record.record_to_json`.
 
     Attributes:
         summary: One line for `artifex-bench list`.
@@ -63,7 +63,7 @@ def load_executor(name: str) -> Executor:
         return EXECUTORS[name]
     if ":" not in name:
         raise CaseError(f"unknown executor {name!r}: {choices(name, [*EXECUTORS, 'package.module:attribute'])}")
-    executor = load_attribute("executor", name)
+    executor = import_user_object("executor", name)
     if not isinstance(executor, Executor):
         raise CaseError(f"executor {name!r}: is a {type(executor).__name__}: must be an `Executor` ({__name__})")
     return executor

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.convert import convert
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, job_to_json, split_job
 from artifex_bench.core.record import STATUSES, Measurement, Record
 from artifex_bench.execution.fork_server import ForkServer
 
@@ -107,7 +106,7 @@ def run_job(job: Job, log: Path, start_worker: StartWorker = _start_worker) -> R
     started_at, start = datetime.datetime.now(datetime.UTC), time.monotonic()
     status, reason = "ok", ""
     log.write_bytes(b"")
-    for part in jobs.parts(job):
+    for part in split_job(job):
         if status != "ok":
             break
         try:
@@ -140,7 +139,7 @@ def _run_part(part: Job, messages: _Messages, log: Path, start_worker: StartWork
             os.close(worker_stdout)
         try:
             with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code says why
-                sender.write(json.dumps(jobs.to_json(part)).encode())
+                sender.write(json.dumps(job_to_json(part)).encode())
                 sender.close()
             in_time = _read_messages(receiver, messages, deadline)
         finally:

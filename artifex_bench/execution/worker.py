@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import gc
 import json
@@ -15,20 +14,14 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TextIO
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.case import LOCAL
-from artifex_bench.core.job import Job
+from artifex_bench.core.convert import to_plain
+from artifex_bench.core.job import Job, SkipJob, job_from_json
+from artifex_bench.core.registry import load_attribute, load_kind
 
-# kind of case -> the module whose `measure(job)` yields its measurements
-MEASURING_MODULES = {
-    "remat": "artifex_bench.remat.measure.stages",
-    "checkpoint": "artifex_bench.checkpoint_io.save_restore",
-    "fault": "artifex_bench.checkpoint_io.corruption",
-}
-PROFILING_MODULE = "artifex_bench.memory_profile.measure"
+PROFILE = "artifex_bench.memory_profile.measure:measure"  # measures jobs that are profiled
 # XLA's own status, and those of GPU drivers, which XLA passes on within other statuses.
 EXHAUSTED = ("RESOURCE_EXHAUSTED:", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
 Send = Callable[[dict[str, Any]], None]
@@ -42,7 +35,7 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # the process is short-lived: a collection would only disturb the timing
-    job = jobs.from_json(json.load(sys.stdin))
+    job = job_from_json(json.load(sys.stdin))
     if job.memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     status, reason = _try_job(job, lambda message: _write_message(messages, message))
@@ -60,7 +53,7 @@ def _try_job(job: Job, send: Send) -> tuple[str, str]:
     try:
         measure_job(job, send)
     except BaseException as error:  # a crash is a result too
-        if type(error).__name__ == "Skip":
+        if isinstance(error, SkipJob):
             return "skipped", str(error)
         import traceback
 
@@ -118,10 +111,10 @@ def measure_job(job: Job, send: Send) -> None:
         jax.config.update("jax_num_cpu_devices", devices)  # has an effect only if the local device is a CPU
     environment, before = read_environment(targets.compiler_versions(target)), read_settings()
     send({"environment": environment})
-    module = MEASURING_MODULES[job.case.kind] if job.profile is None else PROFILING_MODULE
+    path = load_kind(job.case.kind).measure if job.profile is None else PROFILE
     try:
-        for measurement in import_module(module).measure(job):
-            send({"measurement": dataclasses.asdict(measurement)})
+        for measurement in load_attribute(path)(job):
+            send({"measurement": to_plain(measurement)})
     finally:
         # A model's own code may have changed JAX's settings: they belong to the record.
         changed = {name: value for name, value in read_settings().items() if value != before.get(name)}

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from artifex_bench.compat import absent_gpus, absent_tpus
+from artifex_bench.compat import aot_gpus, aot_tpus
 from artifex_bench.targets.description import Description, load_description
 from artifex_bench.targets.target import Target
 
@@ -49,7 +49,7 @@ def load_aot_target(name: str) -> Target:
 
 def _make_tpus(description: Description) -> tuple[Any, ...]:
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # only one process may use a TPU, but any number its compiler
-    return absent_tpus(**description.topology)
+    return aot_tpus(**description.topology)
 
 
 def _make_gpus(description: Description) -> tuple[Any, ...]:
@@ -62,7 +62,7 @@ def _make_gpus(description: Description) -> tuple[Any, ...]:
         "dnn_version_info": {"major": 9, "minor": 8},
         "device_description_str": description.chip,
     }
-    return absent_gpus(description.devices, format_text_proto(config))
+    return aot_gpus(description.devices, format_text_proto(config))
 
 
 def format_text_proto(message: Mapping[str, Any]) -> str:

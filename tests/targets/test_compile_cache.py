@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from artifex_bench.targets import compile_cache, load_description
+from tests.build import replaced
 
 FIGURES = {"peak": 12, "parts": {"argument_bytes": 3, "formula": "f"}, "flops": None}
 
@@ -29,7 +28,7 @@ def test_program_device_options_and_compiler_each_have_their_own(kept, monkeypat
     others = [
         compile_cache.entry_path("another", v5e, {"a": 1}),
         compile_cache.entry_path("program", load_description("tpu:v5p"), {"a": 1}),
-        compile_cache.entry_path("program", dataclasses.replace(v5e, topology={}), {"a": 1}),
+        compile_cache.entry_path("program", replaced(v5e, topology={}), {"a": 1}),
         compile_cache.entry_path("program", v5e, {"a": 2}),
     ]
     monkeypatch.setattr(compile_cache, "compiler_versions", lambda name: {"libtpu": "another"})
@@ -48,7 +47,5 @@ def test_a_damaged_file_and_a_folder_that_cannot_be_are_no_figures(kept, tmp_pat
 def test_it_is_in_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("ARTIFEX_BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert (
-        compile_cache.entry_path("p", load_description("gpu:h100"), {}).parent
-        == tmp_path / "cache" / "artifex-bench" / "compiled"
-    )
+    path = compile_cache.entry_path("p", load_description("gpu:h100"), {})
+    assert path.parent == tmp_path / "cache" / "artifex-bench" / "compiled"

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import target
 from artifex_bench.remat.measure.rates import CPU, described, roofline
 from artifex_bench.targets import compiler_versions, load_description, load_descriptions
+from tests.build import replaced
 from tests.test_views import ROOT
 
 
@@ -36,11 +36,8 @@ def test_every_description_gives_rates(name):
 
 def test_what_is_attached_is_taken_for_a_device_of_its_kind():
     assert roofline("cpu") is CPU
-    assert (
-        roofline("gpu")
-        == roofline("gpu", load_description("gpu:h100"))
-        != roofline("gpu", load_description("gpu:a100"))
-    )
+    h100, a100 = map(load_description, ("gpu:h100", "gpu:a100"))
+    assert roofline("gpu") == roofline("gpu", h100) != roofline("gpu", a100)
     assert roofline("tpu") == described(load_description("tpu:v5e"))
 
 
@@ -66,7 +63,7 @@ def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
         return jax.lax.scan(lambda x, w: (jnp.tanh(w @ x), None), x_D, w_LDD)[0].sum()
 
     where = target(LOCAL)
-    unknown = replace(where, roofline=replace(CPU, dot_flops={"bfloat16": 1e11}))
+    unknown = replaced(where, roofline=replaced(CPU, dot_flops={"bfloat16": 1e11}))
     args = jnp.zeros((4, 16, 16)), jnp.zeros(16)
     _, known = remat_to_budget(loss, *args, budget=0.5, target=where)
     _, plan = remat_to_budget(loss, *args, budget=0.5, target=unknown)
