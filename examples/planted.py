@@ -25,7 +25,7 @@ from pathlib import Path
 
 from artifex_bench.core import run_spec
 from artifex_bench.execution.fork_server import ForkServer
-from artifex_bench.execution.local import environment, measure
+from artifex_bench.execution.local import run_job, worker_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 100
@@ -54,12 +54,12 @@ def plant_slowdown(tree: Path, share: float) -> None:
         + "        while time.perf_counter() < planted:\n"
         + "            pass\n"
     )
-    edit(tree / "artifex_bench" / "measure" / "phases.py", STEP, waiting)
+    edit(tree / "artifex_bench" / "remat" / "measure" / "stages.py", STEP, waiting)
 
 
 def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
     """Have every case's state carry a buffer of that share of its peak; `peaks` are bytes by case id."""
-    program = tree / "artifex_bench" / "measure" / "program.py"
+    program = tree / "artifex_bench" / "remat" / "measure" / "program.py"
     sizes = {case: int(share * peak) for case, peak in peaks.items()}
     carried = f'        state["planted"] = jax.numpy.zeros({sizes}[case_id(case)], "uint8")\n'
     edit(program, STATE, carried + STATE)
@@ -107,7 +107,7 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
     plant_slowdown(trees["slow"], slowdown)
     plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
     os.chdir(scratch)  # what is imported is a copy's, and not what lies here
-    workers = {name: ForkServer({**environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
+    workers = {name: ForkServer({**worker_environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
     found: Counter[tuple[str, str]] = Counter()
     alarmed: Counter[str] = Counter()
     for pair in range(1, pairs + 1):
@@ -138,7 +138,7 @@ def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) 
     for row in itertools.zip_longest(*jobs.values()):
         for name, job in zip(jobs, row, strict=True):
             if job is not None:
-                record = measure(job, store.create_log(runs[name], job.key), workers[name].fork)
+                record = run_job(job, store.create_log(runs[name], job.key), workers[name].start_worker)
                 store.append_record(runs[name], record)
 
 

@@ -37,7 +37,7 @@ def plain(case: RematCase) -> results.Traced:
 @functools.cache
 def compiled(case: RematCase) -> results.Compiled:
     """The case compiled as the worker compiles it."""
-    return compile_step(program(case), targets.find(case.target))
+    return compile_step(program(case), targets.load_target(case.target))
 
 
 @functools.cache

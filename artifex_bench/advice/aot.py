@@ -16,7 +16,7 @@ from artifex_bench.core.record import PUBLISHED_STEPS
 from artifex_bench.core.units import there
 from artifex_bench.kinds.remat_columns import show_recomputed
 from artifex_bench.kinds.remat_groups import fits_larger_pool, note_on_pool
-from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, describe, parse_target
+from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, load_description, parse_target
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
 
@@ -54,7 +54,7 @@ def of_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
     """
     target = parse_target(target)
     if target != LOCAL:
-        describe(target)
+        load_description(target)
     found = table[table.target == target]
     if found.empty:
         has = ", ".join(dict.fromkeys(table.target))

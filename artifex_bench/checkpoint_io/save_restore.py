@@ -105,7 +105,7 @@ def _repeat(case: CheckpointCase, scratch: Path, repetitions: int) -> dict[str, 
 
 
 def _save(saver: Any, tree: Any, folder: Path) -> dict[str, float | None]:
-    meter = local.resident_meter()
+    meter = local.make_resident_meter()
     meter.start()
     meter.reset()
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def _save(saver: Any, tree: Any, folder: Path) -> dict[str, float | None]:
 
 
 def _restore(saver: Any, wanted: Any) -> tuple[Any, dict[str, float | None]]:
-    meter = local.resident_meter()
+    meter = local.make_resident_meter()
     meter.start()
     meter.reset()
     start = time.perf_counter()

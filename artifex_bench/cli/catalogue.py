@@ -9,7 +9,7 @@ from artifex_bench.core.suite import Suite
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
-from artifex_bench.targets import descriptions
+from artifex_bench.targets import load_descriptions
 
 AXIS_LISTS = {
     "model": "models",
@@ -40,7 +40,7 @@ def make_catalogue() -> dict[str, dict[str, str]]:
             **{
                 name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
                 + ", ".join(found.topologies[1:])
-                for name, found in descriptions().items()
+                for name, found in load_descriptions().items()
             },
         },
         "suites": {name: _describe_suite(suite) for name, (_, suite) in all_suites().items()},

@@ -19,7 +19,7 @@ from artifex_bench.core.run_spec import RunSpec
 def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
     """Profile the spec's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
     from artifex_bench.cli.progress import print_status
-    from artifex_bench.execution.executors import EXECUTORS
+    from artifex_bench.execution.executors import load_executor
     from artifex_bench.sweep import scheduler
 
     def measure(job: Job, log: Path) -> Record:
@@ -28,7 +28,7 @@ def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
         trace.mkdir(parents=True, exist_ok=True)
         # a compiled program that comes from a cache may have lost its buffer assignment
         job = replace_fields(job, profile=str(trace.resolve()), cache=None)
-        return EXECUTORS[spec.executor].measure(job, log)
+        return load_executor(spec.executor).run(job, log)
 
     try:
         records = scheduler.run_sweep(spec, folder, measure, lambda job, record: None, across=across)

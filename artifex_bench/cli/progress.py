@@ -18,7 +18,7 @@ from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat import describe_compiled
 from artifex_bench.report import comparison, text
 from artifex_bench.report.tables import make_grids, split_tables
@@ -35,7 +35,7 @@ def show_run(spec: RunSpec, folder: Path, across: bool = False) -> int:
         The exit code: 0 fine, 1 a case failed, 130 interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
-    executor = EXECUTORS[spec.executor]
+    executor = load_executor(spec.executor)
     left = scheduler.remaining_jobs(spec, folder, store.load_records(folder))
     made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
     made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
@@ -43,9 +43,9 @@ def show_run(spec: RunSpec, folder: Path, across: bool = False) -> int:
     try:
         if spec.search is None:
             with _Shown(console, len(left), spec.rounds) as shown:
-                records = scheduler.run_sweep(spec, folder, executor.measure, shown, executor.stop, across)
+                records = scheduler.run_sweep(spec, folder, executor.run, shown, executor.stop, across)
         else:
-            records = scheduler.run_search(spec, folder, executor.measure, _show_batch, executor.stop, across)
+            records = scheduler.run_search(spec, folder, executor.run, _show_batch, executor.stop, across)
     except KeyboardInterrupt:
         _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130

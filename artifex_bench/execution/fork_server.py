@@ -1,4 +1,4 @@
-"""Workers forked from the fork server: this side of `fork_server_main.py`."""
+"""The client of the fork server: starts `fork_server_main.py` and asks it for workers."""
 
 from __future__ import annotations
 
@@ -15,121 +15,145 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import IO
 
-from artifex_bench.execution.fork_server_main import NUMBER, PARENT
+from artifex_bench.execution.fork_server_main import INTEGER, PARENT_VARIABLE
 
-MARK = "ARTIFEX_BENCH_FORK_SERVER"  # in the environment of a fork server, and so of all that it starts: which one it is
-PATIENCE = 10.0  # seconds for a fork server to end and kill what it has started
+# In the environment of a fork server, and so of every process it starts: identifies the fork server.
+ID_VARIABLE = "ARTIFEX_BENCH_FORK_SERVER"
+EXIT_SECONDS = 10.0  # time that a fork server gets to exit and to kill the processes it has started
 
 
-class Forked:
-    """A worker: its process id and how it ended, as `subprocess.Popen` has them."""
+class ForkedWorker:
+    """A worker, with the part of `subprocess.Popen`'s interface that executors use.
+
+    Attributes:
+        pid: The worker's process id. It is also the id of the worker's process group.
+        returncode: The exit code, negative for a signal; None until `wait` has returned.
+    """
 
     def __init__(self, fork_server: ForkServer, pid: int):
+        """Represent a worker that the fork server has started."""
         self._fork_server, self.pid = fork_server, pid
         self.returncode: int | None = None
 
     def wait(self) -> int:
-        """The exit code, negative for a signal; -SIGKILL as well when the fork server itself was killed."""
+        """Wait for the worker to end.
+
+        Returns:
+            The exit code, negative for a signal. It is -SIGKILL as well if the fork server itself was killed.
+        """
         if self.returncode is None:
-            answer = self._fork_server.answer()
-            self.returncode = -signal.SIGKILL if answer is None else answer
+            code = self._fork_server.read_integer()
+            self.returncode = -signal.SIGKILL if code is None else code
         return self.returncode
 
 
 class ForkServer:
-    """The parent's side. Starts the fork server when it is first needed, or needed again."""
+    """A fork server, started when the first worker is asked for, and again if it has exited.
+
+    A fork server runs one worker at a time. Use one per thread.
+    """
 
     def __init__(self, environment: Mapping[str, str]):
-        self._environment = {**environment, MARK: secrets.token_hex(16)}
+        """Set the environment variables of the fork server and its workers. Starts nothing."""
+        self._environment = {**environment, ID_VARIABLE: secrets.token_hex(16)}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._errors: IO[bytes] | None = None
-        self._worker: Forked | None = None  # the last
+        self._last_worker: ForkedWorker | None = None
 
-    def fork(self, stdin: int, stdout: int, stderr: int) -> Forked:
-        """A worker on those streams (file descriptors). Raises ChildProcessError when the fork server ends first."""
-        unheard = self._worker is not None and self._worker.returncode is None  # what waited for it was interrupted
-        if self._process is None or self._process.poll() is not None or unheard:
+    def start_worker(self, stdin: int, stdout: int, stderr: int) -> ForkedWorker:
+        """Start a worker.
+
+        Args:
+            stdin: File descriptor that becomes the worker's standard input.
+            stdout: File descriptor that becomes the worker's standard output.
+            stderr: File descriptor that becomes the worker's standard error.
+
+        Raises:
+            ChildProcessError: The fork server exited before it could start the worker.
+        """
+        # An interrupted caller may not have read the exit code of the last worker: it must not be taken for the next.
+        unread = self._last_worker is not None and self._last_worker.returncode is None
+        if self._process is None or self._process.poll() is not None or unread:
             self._start()
         assert self._socket is not None
-        with contextlib.suppress(BrokenPipeError):  # it has only just ended: it will not answer
+        with contextlib.suppress(BrokenPipeError):  # it has just exited: `read_integer` notices
             socket.send_fds(self._socket, [b"."], [stdin, stdout, stderr])
-        pid = self.answer()
+        pid = self.read_integer()
         if pid is None:
-            said = self._last_line()
+            error = self._read_last_error()
             raise ChildProcessError(
-                "the process that workers are forked from ended before it could fork one"
-                + (f": {said}" if said else "")
+                "the fork server exited before it could start a worker" + (f": {error}" if error else "")
             )
-        self._worker = Forked(self, pid)
-        return self._worker
+        self._last_worker = ForkedWorker(self, pid)
+        return self._last_worker
 
-    def answer(self) -> int | None:
-        """The next number from the fork server; None where it is gone."""
+    def read_integer(self) -> int | None:
+        """Wait for the next integer from the fork server: a process id or an exit code. None if it has exited."""
         assert self._socket is not None
         with contextlib.suppress(OSError):
-            data = self._socket.recv(NUMBER.size, socket.MSG_WAITALL)
-            if len(data) == NUMBER.size:
-                return int(NUMBER.unpack(data)[0])
-        self._kill_all()
+            data = self._socket.recv(INTEGER.size, socket.MSG_WAITALL)
+            if len(data) == INTEGER.size:
+                return int(INTEGER.unpack(data)[0])
+        self._kill_descendants()
         return None
 
-    def _kill_all(self) -> None:
-        """Kill the fork server and all that it has started, in any session (Linux)."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and (found := list(_marked(self._environment[MARK]))):
-            for pid in found:
+    def _kill_descendants(self) -> None:
+        """Kill the fork server and every process that it has started, in any session (Linux)."""
+        end = time.monotonic() + EXIT_SECONDS
+        while time.monotonic() < end and (pids := list(_find_descendants(self._environment[ID_VARIABLE]))):
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)  # until they are gone, and what they have forked meanwhile is seen
+            time.sleep(0.01)  # then look again: they may have forked before they died
 
-    def _last_line(self) -> str:
-        """The last that the fork server printed: importing JAX prints much that concerns nobody."""
+    def _read_last_error(self) -> str:
+        """Return the last line that the fork server printed. Importing JAX prints many others that do not matter."""
         assert self._errors is not None
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
 
     def kill(self) -> None:
-        """End the fork server, from any thread; it takes its worker along, and what that has started."""
+        """End the fork server, its worker, and the processes that the worker started. Callable from any thread."""
         if self._process is not None:
             self._process.terminate()
 
     def close(self) -> None:
-        """End the fork server."""
+        """End the fork server, wait for it, and release its resources."""
         if self._socket is not None:
             self._socket.close()
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:  # in an import that does not return
+                self._process.wait(EXIT_SECONDS)
+            except subprocess.TimeoutExpired:  # it is in an import that does not return
                 self._process.kill()
                 self._process.wait()
-                self._kill_all()
+                self._kill_descendants()
         if self._errors is not None:
             self._errors.close()
-        self._process = self._socket = self._errors = self._worker = None
+        self._process = self._socket = self._errors = self._last_worker = None
 
     def _start(self) -> None:
         self.close()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "artifex_bench.execution.fork_server_main"],
                 stdin=theirs.fileno(),
                 stderr=self._errors,
-                env={**self._environment, PARENT: str(os.getpid())},
+                env={**self._environment, PARENT_VARIABLE: str(os.getpid())},
                 start_new_session=True,  # so that Ctrl-C reaches the parent alone
             )
         self._socket = ours
         atexit.register(self.close)
 
 
-def _marked(mark: str) -> Iterator[int]:
-    """The processes of that fork server, by the environment they began with; on other systems than Linux none."""
-    wanted = f"{MARK}={mark}".encode()
+def _find_descendants(fork_server_id: str) -> Iterator[int]:
+    """Yield the processes of a fork server, found by the environment they started with. Linux only."""
+    wanted = f"{ID_VARIABLE}={fork_server_id}".encode()
     for name in filter(str.isdigit, os.listdir("/proc") if sys.platform == "linux" else ()):
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
             if wanted in file.read().split(b"\0"):

@@ -1,14 +1,17 @@
-"""A process that has imported JAX but not started it, and forks a fresh worker for every job.
+"""The fork server: a process that imports JAX, does not initialize it, and forks a fresh worker for every job.
 
-Importing JAX and flax takes seconds; a fork takes milliseconds. The fork server starts no backend and no thread (a
-started JAX cannot be forked), so a worker begins as a newly started process would: its peaks and caches are its own.
+Importing JAX and flax takes seconds. A fork takes milliseconds. The fork server starts no backend and no thread,
+because an initialized JAX cannot be forked. A worker therefore begins like a new process: its peak memory and its
+caches are its own.
 
-The parent holds the other end of the socket on standard input. Each message brings the worker's three standard
-streams as file descriptors; the answers are the worker's process id, then its exit code (negative: the signal).
+The parent holds the other end of the socket on standard input. Each message carries the worker's three standard
+streams as file descriptors. The fork server answers with two integers: the worker's process id when it has started,
+and its exit code when it has ended (negative for a signal).
 
-Nothing that a worker starts outlives it. On Linux the fork server adopts what a worker leaves behind, in whatever
-session or group it is, and kills it before it answers. Elsewhere the parent kills only the worker's own group. If the
-fork server itself is killed, the parent finds what it left by its environment (Linux).
+No process that a worker starts outlives the worker. On Linux the fork server adopts the worker's orphans, in any
+session or process group, and kills them before it sends the exit code. On other systems the parent kills only the
+worker's process group. If the fork server itself is killed, the parent finds its descendants by their environment
+(Linux).
 """
 
 from __future__ import annotations
@@ -22,17 +25,17 @@ import socket
 import struct
 import sys
 
-PARENT = "ARTIFEX_BENCH_PARENT"
-NUMBER = struct.Struct("!i")
+PARENT_VARIABLE = "ARTIFEX_BENCH_PARENT"  # holds the process id of the parent
+INTEGER = struct.Struct("!i")  # how answers are encoded
 _STREAMS = 3
 
 
 def main() -> None:
-    """Import what workers need, then fork one for each message until the parent is gone."""
-    signal.signal(signal.SIGTERM, lambda *_: _leave())
+    """Import the packages that workers need, then fork one worker per message until the parent exits."""
+    signal.signal(signal.SIGTERM, lambda *_: _exit())
     adopt_orphans()
-    die_with_parent(int(os.environ[PARENT]), signal.SIGTERM)
-    gc.disable()  # nothing that is imported here is ever collected: looking for garbage among it is wasted
+    die_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGTERM)
+    gc.disable()  # nothing imported here is ever freed, so collecting would only cost time
     preload_modules()
     gc.freeze()
     gc.enable()
@@ -43,19 +46,19 @@ def main() -> None:
                 return
             pid = os.fork()
             if pid == 0:
-                _become_worker(parent, streams)
-            with contextlib.suppress(OSError):  # here as well as there: it must be so before the id is known
+                _run_worker(parent, streams)
+            with contextlib.suppress(OSError):  # in both processes: the group must exist before the id is sent
                 os.setpgid(pid, pid)
             for stream in streams:
                 os.close(stream)
-            parent.sendall(NUMBER.pack(pid))
+            parent.sendall(INTEGER.pack(pid))
             _, status = os.waitpid(pid, 0)
             kill_children()
-            parent.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+            parent.sendall(INTEGER.pack(os.waitstatus_to_exitcode(status)))
 
 
 def preload_modules() -> None:
-    """Import what workers need, so that none of them imports it anew: JAX, every kind, the measurement of a step."""
+    """Import JAX, every kind and the measurement of a step once, so that no worker has to."""
     import flax.nnx  # noqa: F401
     import jax  # noqa: F401
     import optax  # noqa: F401
@@ -68,12 +71,12 @@ def preload_modules() -> None:
         load_kind(name)
 
 
-def _become_worker(parent: socket.socket, streams: list[int]) -> None:
+def _run_worker(parent: socket.socket, streams: list[int]) -> None:
     from artifex_bench.execution import worker
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     fork_server = os.getppid()
-    os.setpgid(0, 0)  # a group of its own, so that a kill takes all that it starts
+    os.setpgid(0, 0)  # its own process group, so that one kill ends everything that it starts
     parent.detach()
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
@@ -87,13 +90,18 @@ def _become_worker(parent: socket.socket, streams: list[int]) -> None:
 
         traceback.print_exc()
         sys.stderr.flush()
-    os._exit(1)  # a worker that ends well exits by itself
+    os._exit(1)  # `worker.main` exits by itself if all goes well
 
 
-def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Ask Linux to kill this process, by that signal, when its parent dies, and see that it has not died already."""
+def die_with_parent(parent: int, signal_number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask Linux to send this process a signal when its parent dies. Exit if the parent has died already.
+
+    Args:
+        parent: The expected process id of the parent.
+        signal_number: The signal to send.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, by)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal_number)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         sys.exit("the process that asked for this measurement is gone")
 
@@ -105,11 +113,11 @@ def adopt_orphans() -> None:
 
 
 def kill_children() -> None:
-    """Kill every child of this process, and those that it adopts as they die, until there is none (Linux).
+    """Kill every child of this process, and the children that it adopts as they die (Linux).
 
-    One that runs as another user cannot be killed, and is left.
+    A child that runs as another user cannot be killed, and is left running.
     """
-    while killed := list(filter(_kill, _children())):
+    while killed := list(filter(_kill, _list_children())):
         for child in killed:
             os.waitpid(child, 0)  # its own children are this process's from then on
 
@@ -122,18 +130,18 @@ def _kill(child: int) -> bool:
     return True
 
 
-def _children() -> list[int]:
-    """The processes whose parent this one is; on other systems than Linux, which do not tell, none."""
-    found = []
+def _list_children() -> list[int]:
+    """Return the ids of this process's children. Empty on systems without /proc."""
+    children = []
     for name in filter(str.isdigit, os.listdir("/proc") if sys.platform == "linux" else ()):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
             if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                found.append(int(name))
-    return found
+                children.append(int(name))
+    return children
 
 
-def _leave() -> None:
-    """End, and take along the worker and all that it has started."""
+def _exit() -> None:
+    """Exit, after killing the worker and every process that it has started."""
     kill_children()
     os._exit(1)
 

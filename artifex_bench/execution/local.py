@@ -1,4 +1,8 @@
-"""A fresh local process for every job: its record is made here, so that nothing it does can lose it."""
+"""The local executor: runs every job in a fresh process on this machine.
+
+The record is made in the calling process, from what the worker has sent so far. A worker that crashes, hangs or is
+killed therefore loses nothing that it had measured.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,8 @@ from artifex_bench.core.job import Job, job_to_json, split_job
 from artifex_bench.core.record import STATUSES, Measurement, Record
 from artifex_bench.execution.fork_server import ForkServer
 
-# What allocators print of a process that ends for want of memory, at the beginning of a line: Python, the C++ runtime,
-# JAX's runtime and its fatal checks, LLVM. The words alone, in another error, tell nothing.
+# How a line begins that an allocator prints before the process dies: Python, the C++ runtime, JAX's runtime and its
+# fatal checks, LLVM. The same words elsewhere in a line prove nothing: they may be the model's own.
 OUT_OF_MEMORY = re.compile(
     r"MemoryError\b|what\(\):\s+std::bad_alloc|LLVM ERROR: out of memory"
     r"|([\w.]+\.)?(Jax|Xla)RuntimeError: RESOURCE_EXHAUSTED: "
@@ -31,16 +35,16 @@ OUT_OF_MEMORY = re.compile(
 
 
 @dataclass
-class _Said:
-    """What a worker has said so far."""
+class _Messages:
+    """The messages that a worker has sent so far."""
 
     measurements: list[Measurement] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     status: str | None = None
     reason: str = ""
 
-    def hear(self, line: bytes) -> None:
-        """Take in one line; what is no message is passed over: the torn last line of a worker that was killed."""
+    def add_line(self, line: bytes) -> None:
+        """Read one line. Lines that are not messages are ignored, such as the torn last line of a killed worker."""
         with contextlib.suppress(ValueError, TypeError, KeyError):
             message = json.loads(line)
             if "measurement" in message:
@@ -51,53 +55,62 @@ class _Said:
                 self.status, self.reason = message["status"], str(message["reason"])
 
 
-class Process(Protocol):
-    """A worker that was started: `subprocess.Popen` is one."""
+class WorkerProcess(Protocol):
+    """A started worker. `subprocess.Popen` and `ForkedWorker` are such."""
 
     pid: int
 
-    def wait(self) -> int: ...
+    def wait(self) -> int:
+        """Wait for the process to end, and return its exit code (negative for a signal)."""
+        ...
 
 
-Start = Callable[[int, int, int], Process]  # the worker's standard input, output and error, as file descriptors
+# Starts a worker on its standard input, output and error, given as file descriptors.
+StartWorker = Callable[[int, int, int], WorkerProcess]
 
-
-def _fork(stdin: int, stdout: int, stderr: int) -> Process:
-    return _fork_server().fork(stdin, stdout, stderr)
-
-
-_own = threading.local()  # a fork server serves one job at a time, so that each thread has its own
+_thread = threading.local()  # a fork server runs one job at a time, so each thread has its own
 _fork_servers: list[ForkServer] = []
 
 
-def _fork_server() -> ForkServer:
-    if not hasattr(_own, "fork_server"):
-        _own.fork_server = ForkServer(environment())
-        _fork_servers.append(_own.fork_server)
-    return _own.fork_server
+def _start_worker(stdin: int, stdout: int, stderr: int) -> WorkerProcess:
+    """Start a worker by the fork server of this thread."""
+    if not hasattr(_thread, "fork_server"):
+        _thread.fork_server = ForkServer(worker_environment())
+        _fork_servers.append(_thread.fork_server)
+    worker: WorkerProcess = _thread.fork_server.start_worker(stdin, stdout, stderr)
+    return worker
 
 
-def stop() -> None:
-    """Kill every worker, whichever thread it works for: their jobs end at once, as failed ones."""
+def kill_jobs() -> None:
+    """Kill the workers of all threads. Their `run_job` calls return at once, with records of status `failed`."""
     for fork_server in _fork_servers:
         fork_server.kill()
 
 
-def measure(job: Job, log: Path, start: Start = _fork) -> Record:
-    """The record of a job: `ok`, or the status and reason of a process that failed, hung or was killed. Where it has
-    parts, one process follows the other.
+def run_job(job: Job, log: Path, start_worker: StartWorker = _start_worker) -> Record:
+    """Measure a job in a fresh process. A job in several parts runs one process after another.
 
-    What the worker prints goes to `log`. Interrupting it (KeyboardInterrupt) kills the process and is raised again.
+    Args:
+        job: What to measure.
+        log: File that receives everything that the process prints. Overwritten.
+        start_worker: Starts a process that speaks the worker's protocol (`execution/worker.py`).
+
+    Returns:
+        The record: status `ok`, or the status and reason of a job that failed, hung or was killed, with the
+        measurements that it had taken before.
+
+    Raises:
+        KeyboardInterrupt: The call was interrupted. The worker is killed first.
     """
-    said = _Said()
-    started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
+    messages = _Messages()
+    started_at, start = datetime.datetime.now(datetime.UTC), time.monotonic()
     status, reason = "ok", ""
     log.write_bytes(b"")
     for part in split_job(job):
         if status != "ok":
             break
         try:
-            status, reason = _outcome(part, said, log, start, begin + job.timeout)
+            status, reason = _run_part(part, messages, log, start_worker, start + job.timeout)
         except ChildProcessError as error:
             status, reason = "failed", str(error)
     return Record(
@@ -105,96 +118,103 @@ def measure(job: Job, log: Path, start: Start = _fork) -> Record:
         round=job.round,
         status=status,
         reason=reason,
-        measurements=tuple(said.measurements),
-        environment=said.environment,
-        started_at=started.isoformat(timespec="seconds"),
-        wall_seconds=time.monotonic() - begin,
+        measurements=tuple(messages.measurements),
+        environment=messages.environment,
+        started_at=started_at.isoformat(timespec="seconds"),
+        wall_seconds=time.monotonic() - start,
     )
 
 
-def _outcome(job: Job, said: _Said, log: Path, start: Start, deadline: float) -> tuple[str, str]:
-    """Start the worker, hand the job over, and hear it out: status and reason."""
-    said.status, begins = None, log.stat().st_size
-    kills = _kernel_oom_kills()
-    question, ask = os.pipe()
-    hear, answer = os.pipe()
-    with log.open("ab") as errors, open(ask, "wb") as asking, open(hear, "rb", buffering=0) as hearing:
+def _run_part(part: Job, messages: _Messages, log: Path, start_worker: StartWorker, deadline: float) -> tuple[str, str]:
+    """Start a worker, send it the part, and read its messages until it is done. Returns status and reason."""
+    messages.status, log_start = None, log.stat().st_size
+    oom_kills = _count_kernel_oom_kills()
+    worker_stdin, to_worker = os.pipe()
+    from_worker, worker_stdout = os.pipe()
+    with log.open("ab") as errors, open(to_worker, "wb") as sender, open(from_worker, "rb", buffering=0) as receiver:
         try:
-            process = start(question, answer, errors.fileno())
+            process = start_worker(worker_stdin, worker_stdout, errors.fileno())
         finally:
-            os.close(question)
-            os.close(answer)
+            os.close(worker_stdin)
+            os.close(worker_stdout)
         try:
-            with contextlib.suppress(BrokenPipeError):  # it died at once; its exit tells why
-                asking.write(json.dumps(job_to_json(job)).encode())
-                asking.close()
-            in_time = _hear(hearing, said, deadline)
+            with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code says why
+                sender.write(json.dumps(job_to_json(part)).encode())
+                sender.close()
+            in_time = _read_messages(receiver, messages, deadline)
         finally:
-            code = _end(process)
+            code = _kill_worker(process)
     if not in_time:
-        return "timeout", f"not done after {job.timeout:g} s"
-    if said.status is not None:
-        return said.status, said.reason
-    return _died(code, log, begins, _kernel_oom_kills() > kills)
+        return "timeout", f"not done after {part.timeout:g} s"
+    if messages.status is not None:
+        return messages.status, messages.reason
+    return _explain_death(code, log, log_start, _count_kernel_oom_kills() > oom_kills)
 
 
-def _hear(hearing: BinaryIO, said: _Said, deadline: float) -> bool:
-    """Hear what the worker says until it tells how it went, or ends; False when time ran out."""
+def _read_messages(receiver: BinaryIO, messages: _Messages, deadline: float) -> bool:
+    """Read messages until the worker sends its status or closes the pipe. Returns False if the time ran out."""
     buffer = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(hearing, selectors.EVENT_READ)
+        selector.register(receiver, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if not selector.select(left):
                 continue
-            data = os.read(hearing.fileno(), 1 << 16)
+            data = os.read(receiver.fileno(), 1 << 16)
             if not data:
                 return True
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
-                said.hear(line)
-            if said.status is not None:
+                messages.add_line(line)
+            if messages.status is not None:
                 return True
     return False
 
 
-def _end(process: Process) -> int:
-    """Kill the worker and whatever it has started, where they have not ended; its exit code."""
+def _kill_worker(process: WorkerProcess) -> int:
+    """Kill the worker's process group if it still exists, and return the worker's exit code."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
 
-def _died(code: int, log: Path, begins: int, kernel_killed: bool) -> tuple[str, str]:
-    """Status and reason for a process that ended without a word; what it printed begins there in the log."""
-    lines = _last_lines(log, begins)
+def _explain_death(code: int, log: Path, log_start: int, kernel_killed: bool) -> tuple[str, str]:
+    """Return status and reason of a worker that ended without sending a status.
+
+    Args:
+        code: Its exit code, negative for a signal.
+        log: File with what it printed.
+        log_start: Byte offset in the log at which this worker's output begins.
+        kernel_killed: Whether the kernel killed a process of this machine for memory in the meantime.
+    """
+    lines = _read_last_lines(log, log_start)
     if kernel_killed and code == -signal.SIGKILL:
         return "oom", "the kernel killed the process: the machine ran out of memory"
     cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    told = next(filter(OUT_OF_MEMORY.match, lines), None)  # above the stack that an abort prints
-    if told is not None:
-        return "oom", f"{cause}: {told}"
+    memory_error = next(filter(OUT_OF_MEMORY.match, lines), None)  # an abort prints a stack below it
+    if memory_error is not None:
+        return "oom", f"{cause}: {memory_error}"
     return "failed", f"the process ended early ({cause})" + (f": {lines[-1]}" if lines else "")
 
 
-def _last_lines(log: Path, begins: int) -> list[str]:
-    text = log.read_bytes()[begins:].decode(errors="replace")
+def _read_last_lines(log: Path, start: int) -> list[str]:
+    text = log.read_bytes()[start:].decode(errors="replace")
     return [line.strip()[:500] for line in text.strip().splitlines()[-100:]]
 
 
-def _kernel_oom_kills() -> int:
-    """How many processes this machine's kernel has killed for memory; 0 where it does not say."""
+def _count_kernel_oom_kills() -> int:
+    """Return how many processes this machine's kernel has killed for memory; 0 if the kernel does not report it."""
     try:
-        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+        match = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return int(found[1]) if found else 0
+        match = None
+    return int(match[1]) if match else 0
 
 
-def environment() -> dict[str, str]:
-    """The worker's environment: GPU memory taken as needed, so that its peak is the program's own."""
+def worker_environment() -> dict[str, str]:
+    """Return the environment variables of workers: the user's own, and defaults for those that are not set."""
     return {
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # GPU memory is taken as needed, so that the peak is the program's
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "OPENBLAS_NUM_THREADS": "1",  # numpy is not measured, and a process with threads is not to be forked
+        "OPENBLAS_NUM_THREADS": "1",  # numpy is not measured, and a process with threads cannot be forked safely
         **os.environ,
     }

@@ -12,7 +12,7 @@ from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.core.units import there
 from artifex_bench.core.versions import chosen_remat3
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.sweep import scheduler
 
@@ -65,7 +65,7 @@ def measure_run(spec: run_spec.RunSpec) -> list[Record]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         store.create_run(folder, run_spec.run_spec_to_json(spec))
-        return scheduler.run_sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
+        return scheduler.run_sweep(spec, folder, load_executor(spec.executor).run, lambda *_: None)
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def measure(job: Job) -> Iterator[Measurement]:
     Each of the latter is one measurement whose values are bytes, with a description of each in its detail.
     """
     assert isinstance(job.case, RematCase) and job.profile is not None
-    target = targets.find(job.case.target)
+    target = targets.load_target(job.case.target)
     program, settled = prepare(job, target)
     if settled is not None:
         yield from take("settled", settled)

@@ -26,7 +26,7 @@ from artifex_bench.core.run_spec import (
     run_spec_to_json,
 )
 from artifex_bench.core.suite import Suite
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat_cases import batch_parts, check_remat_cases
 from artifex_bench.remat import strategies
 from artifex_bench.sweep import scheduler
@@ -126,7 +126,7 @@ def resume_run(folder: Path, across: bool = False) -> RunSpec:
         StoreError: The folder holds no run, or a damaged one.
     """
     spec = load_run_spec(folder)
-    cases.check_choice("executor", spec.executor, EXECUTORS)
+    load_executor(spec.executor)
     for case in spec.cases:
         load_kind(case.kind).check_case(case)
     _check_installed(spec)

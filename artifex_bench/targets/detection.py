@@ -1,4 +1,4 @@
-"""Which kind of device JAX will find here, as far as that is known before JAX starts. Imports no JAX."""
+"""Detection of the local device's kind before JAX is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment of a measurement: whatever could make the same case come out differently elsewhere."""
+"""The environment of a measurement: versions, device, machine and flags, which may change its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import jax
 from artifex_bench.compat import jax_settings
 
 _PACKAGES = ("artifex-bench", "jax", "jaxlib", "flax", "optax", "numpy")
-# Every setting of JAX and XLA may change a program. JAX_REMAT3 is an axis of cases; places name a person or a machine.
+# Every setting of JAX and XLA may change a program, so all are recorded. Excluded are JAX_REMAT3, which is an axis of
+# cases, and paths and addresses, which may name a person or a machine.
 _FLAGS = re.compile(
     r"(JAX|XLA|LIBTPU)_\w+|NVIDIA_TF32_OVERRIDE|TF_(GPU_ALLOCATOR|FORCE_UNIFIED_MEMORY)|OMP_NUM_THREADS"
 )
@@ -26,10 +27,11 @@ _DUMPS = re.compile(r"\s*--xla_dump\w*(=\S*)?")
 _PLACE = re.compile(r"(?<![\w.])~?/[^\s,;]+|\b[\w.-]+:\d{2,5}\b")
 
 
-def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, Any]:
-    """Versions, device, machine and flags, as plain JSON values; nothing that names a person or a place.
+def read_environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Return versions, device, machine and flags as plain JSON values. Nothing in it names a person or a machine.
 
-    `compilers` are packages with their versions that matter besides.
+    Args:
+        compilers: More packages to record, with their versions (None: not installed).
     """
     device = jax.local_devices()[0]
     return {
@@ -38,7 +40,7 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.local_device_count(),
-        "cpu": _cpu(),
+        "cpu": _read_cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
@@ -48,31 +50,33 @@ def environment(compilers: Mapping[str, str | None] | None = None) -> dict[str, 
 
 
 def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that may change a compiled program or its memory. Paths and hosts are left out."""
+    """Return the environment variables that may change a compiled program or its memory, without paths and hosts."""
     current = jax_settings()
     names = (name for name in sorted(variables) if _FLAGS.fullmatch(name) and not _OTHERS.fullmatch(name))
-    found = {
-        name: _PLACE.sub("<place>", _DUMPS.sub("", _value(variables[name], current.get(name.lower())))).strip()
+    flags = {
+        name: _PLACE.sub(
+            "<place>", _DUMPS.sub("", _normalize_switch(variables[name], current.get(name.lower())))
+        ).strip()
         for name in names
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in flags.items() if value}
 
 
-def _value(text: str, current: Any) -> str:
-    """A switch of JAX reads the same however it was written: JAX_ENABLE_X64 as 1, or as true."""
+def _normalize_switch(text: str, current: Any) -> str:
+    """Return a boolean setting of JAX as `True` or `False`, however it was written; other settings unchanged."""
     if not text.strip() or not isinstance(current, bool):
         return text
     return str(text.strip().lower() in ("y", "yes", "t", "true", "on", "1"))
 
 
-def settings() -> dict[str, str]:
-    """JAX's settings as they are, as the variables that would set them. A model's own module may change some."""
+def read_settings() -> dict[str, str]:
+    """Return JAX's current settings, as the environment variables that would set them. Models may change them."""
     return program_flags({name.upper(): str(value) for name, value in jax_settings().items() if value is not None})
 
 
-def _cpu() -> str:
+def _read_cpu_model() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or "unknown"
+        match = None
+    return match[1] if match else platform.processor() or "unknown"

@@ -20,7 +20,7 @@ def test_every_table_is_shown():
         (models.MODELS, "models"),
         (STRATEGIES, "strategies"),
         (SUITES, "suites"),
-        (targets.descriptions(), "targets"),
+        (targets.load_descriptions(), "targets"),
         (PROBES, "probes"),
     ):
         assert set(table) <= set(SECTIONS[section])

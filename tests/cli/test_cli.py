@@ -83,9 +83,9 @@ WRONG = [
     (("--dtype", "float64"), "unknown dtype 'float64': valid are bfloat16, float32"),
     (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
     (("--step", "half"), "unknown step 'half': valid are gradient, train"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.descriptions())}"),
+    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.load_descriptions())}"),
     (("--target", "tpu:v5e:3x3"), "target 'tpu:v5e:3x3': tpu:v5e has no topology '3x3': valid are 2x2, 2x4, "),
-    (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
+    (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: choose with --mesh"),
     (
         ("--target", "tpu:v5e", "--mesh", "data=4"),
         "takes 4 devices, and target 'tpu:v5e' has 1 device: choose",
@@ -143,10 +143,8 @@ def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tm
 def test_a_target_whose_compiler_is_not_installed_is_one_line_that_says_what_to_install(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0" if package == "jax-cuda12-plugin" else None)
     log = fake()
-    assert refused(*SMOKE, "--out", tmp_path, "--target", "cpu,tpu:v5e") == (
-        "target 'tpu:v5e': its compiler is not installed: pip install 'artifex-bench[tpu-aot]', or make aot in a clone "
-        "(libtpu missing)"
-    )
+    error = refused(*SMOKE, "--out", tmp_path, "--target", "cpu,tpu:v5e")
+    assert all(name in error for name in ("'tpu:v5e'", "(libtpu missing)", "pip install 'artifex-bench[tpu-aot]'"))
     assert "(jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12 missing)" in refused(*SMOKE, "--target", "gpu:h100")
     assert log == []
     assert call(*SMOKE, "--out", tmp_path, "--target", "cpu").exit_code == 0
@@ -281,7 +279,7 @@ def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"executor": "cloud"}, "unknown executor 'cloud': valid are local"),
+        ({"executor": "cloud"}, "unknown executor 'cloud': valid are local, package.module:attribute"),
         ({"suite": 5}, "cannot read {folder}/run.json: suite 5: must be text"),
         ({"rounds": "2"}, "cannot read {folder}/run.json: rounds '2': must be a whole number"),
     ],
@@ -459,7 +457,7 @@ if job["round"] == 1 and not os.path.exists("go on"):
     time.sleep(600)
 print(json.dumps({"status": "ok", "reason": ""}))
 ''')
-EXECUTORS["local"] = Executor("fake", lambda job, log: local.measure(job, log, start))
+EXECUTORS["local"] = Executor("fake", lambda job, log: local.run_job(job, log, start))
 main()
 """
 

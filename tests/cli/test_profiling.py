@@ -93,7 +93,7 @@ def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
 
 def test_an_interrupted_profile_tells_what_there_is_and_goes_on(fake, tmp_path, monkeypatch):
     fake()
-    whole = EXECUTORS["local"].measure
+    whole = EXECUTORS["local"].run
 
     def stopped(job, log):
         if job.case.strategy == "all":

@@ -1,4 +1,4 @@
-"""Workers forked from a fork_server: a real one, but for JAX, which takes seconds to import."""
+"""Workers forked by a fork server: a real one, but for JAX, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fork_server(tmp_path):
 @pytest.fixture
 def measure(fork_server, tmp_path):
     def run(code, timeout=30.0):
-        return local.measure(Job(case(model=code), timeout=timeout), tmp_path / "log", fork_server.fork)
+        return local.run_job(Job(case(model=code), timeout=timeout), tmp_path / "log", fork_server.start_worker)
 
     return run
 
@@ -55,7 +55,7 @@ def measure(fork_server, tmp_path):
 DONE = "send(status='ok', reason='')"
 
 
-def test_workers_are_forked_one_after_another_from_one_template(measure):
+def test_workers_are_forked_one_after_another_by_one_fork_server(measure):
     first, second = measure(DONE).environment, measure(DONE).environment
     assert first["fork_server"] == second["fork_server"]
     assert first["pid"] != second["pid"]
@@ -77,7 +77,7 @@ def test_what_a_worker_says_and_prints_is_kept(measure, tmp_path):
         ("raise ValueError('no')", "the process ended early (exit code 1): ValueError: no"),
     ],
 )
-def test_a_worker_that_dies_leaves_the_template_to_fork_the_next(measure, code, reason):
+def test_a_worker_that_dies_leaves_the_fork_server_to_start_the_next(measure, code, reason):
     found = measure(code)
     assert (found.status, found.reason) == ("failed", reason)
     assert measure(DONE).environment["fork_server"] == found.environment["fork_server"]
@@ -93,7 +93,7 @@ def test_a_worker_can_be_killed_as_soon_as_it_is_known(fork_server):
     asked, silent = os.pipe()  # a question that never comes: the worker waits for it, and does not end by itself
     with open(asked, "rb") as question, open(silent, "wb"), open(os.devnull, "r+b") as null:
         for _ in range(50):
-            worker = fork_server.fork(question.fileno(), null.fileno(), null.fileno())
+            worker = fork_server.start_worker(question.fileno(), null.fileno(), null.fileno())
             os.killpg(worker.pid, signal.SIGKILL)
             assert worker.wait() == -signal.SIGKILL
 
@@ -102,22 +102,22 @@ def test_a_worker_that_was_not_waited_for_is_not_taken_for_the_next(fork_server)
     """Interrupted twice, a job does not hear how its worker ended. The next would kill a group by that code."""
     with open(os.devnull, "r+b") as null:
         streams = [null.fileno()] * 3
-        fork_server.fork(*streams)
-        worker = fork_server.fork(*streams)
+        fork_server.start_worker(*streams)
+        worker = fork_server.start_worker(*streams)
     assert worker.pid > 1 and worker.wait() == 1  # for want of a job
 
 
-def test_a_template_that_was_killed_is_started_again(measure):
+def test_a_fork_server_that_was_killed_is_started_again(measure):
     fork_server = measure(DONE).environment["fork_server"]
     os.kill(fork_server, signal.SIGKILL)
     found = measure(DONE)
     while found.status == "failed":  # it may not have been quite dead yet
-        assert "workers are forked from ended before it could fork one" in found.reason
+        assert "fork server exited" in found.reason
         found = measure(DONE)
     assert found.environment["fork_server"] != fork_server
 
 
-def test_a_template_killed_under_its_worker_is_a_failed_case_and_takes_the_worker_along(measure):
+def test_a_fork_server_killed_under_its_worker_is_a_failed_case_and_takes_the_worker_along(measure):
     found = measure("os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
     assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
     assert measure(DONE).status == "ok"
@@ -156,7 +156,7 @@ def test_a_child_in_a_session_of_its_own_dies_with_its_worker(measure, end, stat
 
 @linux
 @pytest.mark.parametrize("child", ["", "os.execvp('sleep', ['sleep', '600'])"], ids=["forked", "executed"])
-def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, child):
+def test_what_a_worker_has_started_dies_with_a_fork_server_that_is_killed(measure, child):
     daemon = DAEMON.replace("    time.sleep(600)", f"    {child or 'time.sleep(600)'}")
     found = measure(f"{daemon}os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)")
     assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
@@ -165,7 +165,7 @@ def test_what_a_worker_has_started_dies_with_a_template_that_is_killed(measure, 
 
 
 @linux
-def test_what_a_worker_has_started_dies_with_a_template_that_is_stopped(fork_server, measure):
+def test_what_a_worker_has_started_dies_with_a_fork_server_that_is_stopped(fork_server, measure):
     stop = threading.Timer(1.5, fork_server.kill)
     stop.start()
     found = measure(DAEMON + "time.sleep(600)")
@@ -180,7 +180,7 @@ from artifex_bench.execution.fork_server import ForkServer
 from artifex_bench.core.job import Job
 from tests.build import case
 from pathlib import Path
-local.measure(Job(case(model=sys.argv[1])), Path(sys.argv[2]), ForkServer(os.environ).fork)
+local.run_job(Job(case(model=sys.argv[1])), Path(sys.argv[2]), ForkServer(os.environ).start_worker)
 """
 
 

@@ -38,7 +38,7 @@ def measure(tmp_path):
             worker = (sys.executable, "-S", "-c", prologue + code)
             return subprocess.Popen(worker, **dict(zip(STREAMS, streams, strict=True)), start_new_session=True)
 
-        return local.measure(job or Job(case("all"), 3, timeout=timeout), tmp_path / "log", start)
+        return local.run_job(job or Job(case("all"), 3, timeout=timeout), tmp_path / "log", start)
 
     return run
 
@@ -108,7 +108,7 @@ def test_kill_9_of_the_worker_keeps_what_was_measured(measure):
 
 def test_a_kill_by_the_kernel_for_memory_is_oom(measure, monkeypatch):
     counts = iter((4, 5))
-    monkeypatch.setattr(local, "_kernel_oom_kills", lambda: next(counts))
+    monkeypatch.setattr(local, "_count_kernel_oom_kills", lambda: next(counts))
     found = measure("number(); os.kill(os.getpid(), signal.SIGKILL)")
     assert (found.status, found.measurements) == ("oom", (NUMBER,))
     assert found.reason == "the kernel killed the process: the machine ran out of memory"
@@ -116,7 +116,7 @@ def test_a_kill_by_the_kernel_for_memory_is_oom(measure, monkeypatch):
 
 def test_another_death_while_the_kernel_kills_others_is_not_oom(measure, monkeypatch):
     counts = iter((4, 5))
-    monkeypatch.setattr(local, "_kernel_oom_kills", lambda: next(counts))
+    monkeypatch.setattr(local, "_count_kernel_oom_kills", lambda: next(counts))
     assert measure("sys.exit(3)").status == "failed"
 
 
@@ -249,10 +249,10 @@ def test_a_child_that_holds_the_pipe_open_does_not_hide_that_the_worker_is_done(
 
 def test_a_worker_that_cannot_be_started_is_a_failed_case(tmp_path):
     def start(*streams):
-        raise ChildProcessError("the process that workers are forked from is gone")
+        raise ChildProcessError("the fork server is gone")
 
-    found = local.measure(Job(case("all")), tmp_path / "log", start)
-    assert (found.status, found.reason) == ("failed", "the process that workers are forked from is gone")
+    found = local.run_job(Job(case("all")), tmp_path / "log", start)
+    assert (found.status, found.reason) == ("failed", "the fork server is gone")
 
 
 def test_no_pipes_are_left_open(measure):
@@ -270,6 +270,6 @@ def test_no_pipes_are_left_open(measure):
 def test_workers_take_gpu_memory_as_needed_unless_the_user_says_otherwise(monkeypatch):
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     monkeypatch.delenv(name, raising=False)
-    assert local.environment()[name] == "false"
+    assert local.worker_environment()[name] == "false"
     monkeypatch.setenv(name, "true")
-    assert local.environment()[name] == "true"
+    assert local.worker_environment()[name] == "true"

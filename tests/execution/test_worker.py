@@ -38,7 +38,7 @@ def outcome(monkeypatch):
 
         monkeypatch.setattr(stages, "measure", measure)
         sent = []
-        return (*worker._outcome(Job(case()), sent.append), sent)
+        return (*worker._try_job(Job(case()), sent.append), sent)
 
     return run
 
@@ -80,7 +80,7 @@ def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
     monkeypatch.setattr(stages, "measure", measure)
     before, sent = jax.config.jax_default_matmul_precision, []
     try:
-        worker.measure(Job(case()), sent.append)
+        worker.measure_job(Job(case()), sent.append)
     finally:
         jax.config.update("jax_default_matmul_precision", before)
     first, last = sent[0]["environment"], sent[-1]["environment"]

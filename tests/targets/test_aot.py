@@ -1,4 +1,4 @@
-"""Devices that are not there: what their compilers say, and the real ones where they are installed."""
+"""AOT targets: their compilers' messages, and the real compilers where they are installed."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ GIB = 2**30
     ],
 )
 def test_the_bytes_that_a_program_needs_are_read_off_the_error(error, size):
-    assert local.needed_bytes(error) == (None if size is None else round(size))
+    assert local.parse_needed_bytes(error) == (None if size is None else round(size))
 
 
 def test_messages_in_protobufs_text_format():
     message = {"name": "a b", "inner": {"count": 3, "rate": 1.5, "deep": {"x": 1}}}
-    assert aot.text_proto(message) == 'name: "a b" inner { count: 3 rate: 1.5 deep { x: 1 } }'
+    assert aot.format_text_proto(message) == 'name: "a b" inner { count: 3 rate: 1.5 deep { x: 1 } }'
 
 
 def installed(target):

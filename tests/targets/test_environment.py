@@ -9,11 +9,11 @@ from pathlib import Path
 import jax
 
 from artifex_bench.targets import environment as module
-from artifex_bench.targets.environment import environment, program_flags, settings
+from artifex_bench.targets.environment import program_flags, read_environment, read_settings
 
 
 def test_it_is_plain_json_and_names_versions_device_and_machine():
-    found = environment()
+    found = read_environment()
     assert json.loads(json.dumps(found)) == found
     assert found["platform"] == "cpu"
     assert found["cores"] == os.cpu_count()
@@ -24,7 +24,7 @@ def test_it_is_plain_json_and_names_versions_device_and_machine():
 def test_flags_that_change_programs_are_kept_and_others_are_not(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SOMETHING_ELSE", "secret")
-    found = environment()
+    found = read_environment()
     assert found["flags"]["OMP_NUM_THREADS"] == "3"
     assert "secret" not in json.dumps(found)
 
@@ -49,18 +49,18 @@ def test_every_setting_of_jax_and_xla_is_a_flag_but_for_places():
 
 
 def test_settings_made_in_code_are_those_of_the_variables(monkeypatch):
-    before = settings()
+    before = read_settings()
     jax.config.update("jax_enable_x64", not jax.config.jax_enable_x64)
     try:
-        changed = {name: value for name, value in settings().items() if value != before[name]}
+        changed = {name: value for name, value in read_settings().items() if value != before[name]}
         assert changed == program_flags({"JAX_ENABLE_X64": str(jax.config.jax_enable_x64)})
     finally:
         jax.config.update("jax_enable_x64", not jax.config.jax_enable_x64)
-    assert settings() == before
+    assert read_settings() == before
 
 
 def test_no_path_and_no_name_of_a_host_or_user():
-    text = json.dumps(environment())
+    text = json.dumps(read_environment())
     assert str(Path.home()) + "/" not in text
     assert str(Path.cwd()) not in text
     assert os.uname().nodename not in text
@@ -68,4 +68,4 @@ def test_no_path_and_no_name_of_a_host_or_user():
 
 def test_a_machine_without_cpuinfo_has_another_word_for_its_processor(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "Path", lambda _: tmp_path / "missing")
-    assert module._cpu()
+    assert module._read_cpu_model()

@@ -1,4 +1,4 @@
-"""The attached device: fake devices that behave as documented, and this machine's own memory."""
+"""The local target: fake devices that behave as documented, and this machine's own memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Device:
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_accelerators_report_their_allocators_peak_when_it_is_read(platform):
     device = Device(platform, {"peak_bytes_in_use": 5, "bytes_in_use": 1}, {"peak_bytes_in_use": 7 * MIB})
-    meter = local.meter(device)
+    meter = local.make_meter(device)
     meter.start()
     meter.reset()
     assert meter.peak() == 7 * MIB
@@ -43,7 +43,7 @@ def test_accelerators_report_their_allocators_peak_when_it_is_read(platform):
 @pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 3}])
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_an_accelerator_without_that_figure_gives_none_and_says_why(platform, stats):
-    meter = local.meter(Device(platform, stats))
+    meter = local.make_meter(Device(platform, stats))
     meter.start()
     meter.reset()
     assert meter.peak() is None
@@ -52,16 +52,16 @@ def test_an_accelerator_without_that_figure_gives_none_and_says_why(platform, st
 
 def test_a_cpu_whose_resident_peak_cannot_be_reset_gives_none_and_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "Path", lambda _: tmp_path / "none")
-    meter = local.meter(Device("cpu", None))
+    meter = local.make_meter(Device("cpu", None))
     assert meter.peak() is None
     assert "Linux only" in meter.source
 
 
 def test_devices_that_share_a_process_have_no_peak_of_their_own():
-    meter = local.meter(Device("cpu", None), 8)
+    meter = local.make_meter(Device("cpu", None), 8)
     assert meter.peak() is None
     assert meter.source == "the 8 devices share this process, whose resident peak is that of all of them together"
-    meter = local.meter(Device("gpu", {"peak_bytes_in_use": 5}), 8)
+    meter = local.make_meter(Device("gpu", {"peak_bytes_in_use": 5}), 8)
     assert meter.peak() == 5
 
 
@@ -69,7 +69,7 @@ def test_devices_that_share_a_process_have_no_peak_of_their_own():
 def test_a_cpu_meter_sees_what_is_touched_after_start_and_nothing_from_before():
     """Within 8 MiB: other threads of this process come and go."""
     np.ones(100 * MIB, np.uint8)  # a peak from before, gone again
-    meter = local.meter(jax.local_devices()[0])
+    meter = local.make_meter(jax.local_devices()[0])
     meter.start()
     kept = np.ones(48 * MIB, np.uint8)
     np.ones(100 * MIB, np.uint8)  # while the arrays are made: not counted
@@ -91,7 +91,7 @@ ANALYSIS = {
 
 
 def test_the_cpus_peak_is_a_sum_that_holds_the_temporaries():
-    peak, parts = local.compiled_peak("cpu", SimpleNamespace(**ANALYSIS))
+    peak, parts = local.compute_compiled_peak("cpu", SimpleNamespace(**ANALYSIS))
     assert peak == 100 + 40 - 30 + 500
     assert parts == {
         "argument_bytes": 100,
@@ -106,7 +106,7 @@ def test_the_cpus_peak_is_a_sum_that_holds_the_temporaries():
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_accelerators_peaks_are_all_that_is_allocated_in_main_memory(platform):
     analysis = SimpleNamespace(**ANALYSIS, host_temp_size_in_bytes=9, total_allocation_bytes=456)
-    peak, parts = local.compiled_peak(platform, analysis)
+    peak, parts = local.compute_compiled_peak(platform, analysis)
     assert peak == 456
     assert parts["formula"] == "total_allocation_bytes"
     assert parts["host_temp_bytes"] == 9
@@ -122,7 +122,7 @@ def test_accelerators_peaks_are_all_that_is_allocated_in_main_memory(platform):
 )
 def test_peaks_of_accelerators_before_jax_tells_the_total(platform, live, peak, formula):
     analysis = SimpleNamespace(**{**ANALYSIS, "peak_memory_in_bytes": live})
-    found, parts = local.compiled_peak(platform, analysis)
+    found, parts = local.compute_compiled_peak(platform, analysis)
     assert (found, parts["formula"]) == (peak, formula)
 
 
@@ -130,7 +130,7 @@ def test_a_real_compiled_peak_counts_arguments_results_and_temporaries():
     """x (1 MiB) and sin x @ sin x need one temporary of 1 MiB and one result of 1 MiB."""
     x = jax.ShapeDtypeStruct((512, 512), "float32")
     compiled = jax.jit(lambda x: jax.numpy.sin(x) @ jax.numpy.sin(x)).lower(x).compile()
-    peak, parts = local.compiled_peak("cpu", compiled.memory_analysis())
+    peak, parts = local.compute_compiled_peak("cpu", compiled.memory_analysis())
     assert (parts["argument_bytes"], parts["output_bytes"], parts["alias_bytes"]) == (MIB, MIB, 0)
     assert parts["temp_bytes"] == pytest.approx(MIB, rel=0.01)
     assert peak == parts["temp_bytes"] + 2 * MIB
@@ -145,20 +145,20 @@ def test_a_cpu_widens_what_takes_the_memory_of_float32(dtype):
         step = jax.jit(lambda x: jax.numpy.tanh(x @ x) @ x).lower(x).compile()
         return step.memory_analysis().temp_size_in_bytes
 
-    assert local.widens(dtype) == (temporaries(dtype) >= temporaries("float32"))
+    assert local.computes_in_float32(dtype) == (temporaries(dtype) >= temporaries("float32"))
 
 
 def test_a_donated_argument_counts_once():
     x = jax.ShapeDtypeStruct((512, 512), "float32")
     compiled = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
-    peak, parts = local.compiled_peak("cpu", compiled.memory_analysis())
+    peak, parts = local.compute_compiled_peak("cpu", compiled.memory_analysis())
     assert parts["alias_bytes"] == MIB
     assert peak == pytest.approx(MIB, rel=0.01)
 
 
-def test_the_attached_device_is_the_one_that_jax_finds(monkeypatch):
+def test_the_local_target_is_the_one_that_jax_finds(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    found = local.find("local")
+    found = local.load_local_target()
     assert (found.platform, found.description, found.options("faithful")) == ("tpu", None, {})
     assert found.place("shapes") == "shapes"
 

@@ -1,8 +1,9 @@
-"""Descriptions of devices that are not there, and what is said where their compilers are missing."""
+"""Descriptions of AOT targets, and the errors of missing compilers."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from artifex_bench import targets
 from artifex_bench.core.case import DTYPES, CaseError, RematCase
 
 
-@pytest.mark.parametrize("name", targets.descriptions())
+@pytest.mark.parametrize("name", targets.load_descriptions())
 def test_a_description_is_whole_and_says_where_it_is_from(name):
-    found = targets.describe(name)
+    found = targets.load_description(name)
     assert found.platform in targets.COMPILERS
     assert 2**33 < found.capacity_bytes < 2**38
     assert 5e11 < found.bandwidth < 1e13
@@ -56,9 +57,19 @@ def setting(monkeypatch):
 )
 def test_a_program_gets_the_share_of_a_gpu_that_jaxs_pool_takes(variables, share, setting):
     setting(**variables)
-    gpu, tpu = targets.describe("gpu:h100"), targets.describe("tpu:v5e")
+    gpu, tpu = targets.load_description("gpu:h100"), targets.load_description("tpu:v5e")
     assert gpu.capacity_bytes == int(share * gpu.memory_bytes)
     assert tpu.capacity_bytes == tpu.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"), [({}, NEW), ({NEW: "0.9"}, NEW), ({OLD: "0.9"}, OLD), ({POOL[2]: "platform"}, POOL[2])]
+)
+def test_the_source_of_a_gpus_capacity_names_the_variable_that_decides(variables, named, setting):
+    setting(**variables)
+    source = targets.load_description("gpu:h100").capacity_source
+    assert re.findall(r"XLA_\w+", source) == [named]
+    assert source.endswith(targets.load_description("gpu:h100").memory_source)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +81,11 @@ def test_a_share_that_is_none_is_refused_before_anything_runs(variables, setting
         targets.check_installed("gpu:h100")
 
 
-def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
+def test_the_local_target_needs_neither_a_description_nor_a_compiler():
     targets.check_installed("local")
     assert targets.compiler_versions("local") == {}
-    with pytest.raises(CaseError, match="it has no description: valid are tpu:v4"):
-        targets.describe("local")
+    with pytest.raises(CaseError, match="valid are tpu:v4"):
+        targets.load_description("local")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +99,9 @@ def test_the_attached_device_needs_neither_a_description_nor_a_compiler():
     ],
 )
 def test_a_target_may_carry_a_topology(name, devices, topology):
-    found = targets.describe(name)
+    found = targets.load_description(name)
     assert (found.name, found.devices, found.topology.get("topology_name")) == (name, devices, topology)
-    one = targets.describe(":".join(name.split(":")[:2]))
+    one = targets.load_description(":".join(name.split(":")[:2]))
     assert (found.capacity_bytes, found.platform) == (one.capacity_bytes, one.platform)
     assert targets.compiler_versions(name) == targets.compiler_versions(one.name)
 
@@ -106,13 +117,13 @@ def test_a_target_may_carry_a_topology(name, devices, topology):
 )
 def test_other_topologies_are_refused_with_the_valid_ones(name, topology, valid):
     with pytest.raises(CaseError, match=f"target '{name}': .* has no topology '{topology}': valid are {valid}"):
-        targets.describe(name)
+        targets.load_description(name)
 
 
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
-        ({"target": "tpu:v5e:2x4"}, "target 'tpu:v5e:2x4' has 8 devices: say with --mesh how a program is split over"),
+        ({"target": "tpu:v5e:2x4"}, "target 'tpu:v5e:2x4' has 8 devices: choose with --mesh"),
         ({"target": "tpu:v5e", "mesh": "fsdp=4"}, "takes 4 devices, .* has 1 device: choose the target tpu:v5e:2x2"),
         ({"target": "gpu:h100:8", "mesh": "data=2,fsdp=8"}, "takes 16 devices, .* has 8 devices: choose another mesh"),
         ({"target": "tpu:v7x:2x2x1", "mesh": "fsdp=2"}, "takes 2 devices, .* has 8 devices: choose another mesh"),
@@ -136,7 +147,7 @@ def test_an_unknown_target_is_refused_with_the_valid_ones(name):
 
 def test_a_missing_compiler_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setattr(targets, "COMPILERS", {"tpu": ("tpu-aot", (("no-such-package",),))})
-    with pytest.raises(CaseError, match=r"pip install 'artifex-bench\[tpu-aot\]'.*\(no-such-package missing\)"):
+    with pytest.raises(CaseError, match=r"no-such-package missing.*pip install 'artifex-bench\[tpu-aot\]'"):
         targets.check_installed("tpu:v5e")
 
 

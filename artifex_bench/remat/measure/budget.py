@@ -48,20 +48,21 @@ def target(name: str) -> Target:
     """
     if name != LOCAL:
         targets.check_installed(name)
-        if targets.describe(name).devices > 1:
+        if targets.load_description(name).devices > 1:
             raise CaseError(
-                f"target {name!r}: a budget is planned for one device: valid are {', '.join(targets.descriptions())}"
+                f"target {name!r}: a budget is planned for one device: valid are "
+                + ", ".join(targets.load_descriptions())
             )
         # it would look for the device itself, and lose one that is there
         if getattr(jax.config, "jax_platforms", None) != "cpu":
             raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
-    device = targets.find(name)
+    device = targets.load_target(name)
     options = device.options("faithful")
 
     def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> Built:
         given = args if device.description is None else device.place(jax.eval_shape(lambda *a: a, *args))
         lowered = jax.jit(function, donate_argnums=donated).lower(*given)
-        step, peak, _ = local.compile_for(device, lowered, options)
+        step, peak, _ = local.compile_program(device, lowered, options)
         if step is None:
             return Built(peak, refused=True)
         shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))

@@ -21,21 +21,21 @@ def compile_step(program: Program, target: Target, options: dict[str, Any] | Non
     start = time.perf_counter()
     lowered = jitted.lower(*target.place(shapes))
     lower_seconds = time.perf_counter() - start
-    kept = compile_cache.path(lowered.as_text(), target.description, options) if target.description else None
-    if kept is not None and (figures := compile_cache.read(kept)):
+    kept = compile_cache.entry_path(lowered.as_text(), target.description, options) if target.description else None
+    if kept is not None and (figures := compile_cache.read_entry(kept)):
         return Compiled(None, lower_seconds, 0.0, True, options, **figures, devices=devices)
     with _CacheHits() as cache:
         start = time.perf_counter()
-        step, peak, parts = local.compile_for(target, lowered, options)
+        step, peak, parts = local.compile_program(target, lowered, options)
         compile_seconds = time.perf_counter() - start
-    if target.platform == "cpu" and any(map(local.widens, program.narrow_dtypes(shapes[0]))):
+    if target.platform == "cpu" and any(map(local.computes_in_float32, program.narrow_dtypes(shapes[0]))):
         parts = {**parts, "computed_in": "float32"}
     if step is None:
         flops, parts = None, {"argument_bytes": per_device_bytes(shapes), **parts}
     else:
         flops = (step.cost_analysis() or {}).get("flops")
     if kept is not None:
-        compile_cache.write(kept, {"peak": peak, "parts": parts, "flops": flops})
+        compile_cache.write_entry(kept, {"peak": peak, "parts": parts, "flops": flops})
     return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops, devices)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from artifex_bench.remat.measure.jaxprs import equation_flops
 from artifex_bench.remat.planner.graph import Cost, Rates
-from artifex_bench.targets import Description, describe
+from artifex_bench.targets import Description, load_description
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def roofline(platform: str, description: Description | None = None) -> Roofline:
     """Of a described device, or of what is attached of that platform."""
     if description is not None:
         return described(description)
-    return CPU if platform == "cpu" else described(describe(STANDS_FOR.get(platform, "gpu:h100")))
+    return CPU if platform == "cpu" else described(load_description(STANDS_FOR.get(platform, "gpu:h100")))
 
 
 def described(device: Description) -> Roofline:

@@ -31,7 +31,7 @@ def measure(job: Job) -> Iterator[Measurement]:
     Without timed steps nothing is run. Later rounds only repeat the timing: what a program is does not change.
     """
     assert isinstance(job.case, RematCase)
-    target = targets.find(job.case.target)
+    target = targets.load_target(job.case.target)
     program, settled = prepare(job, target)
     first = job.round == 0
     if first and settled is not None:
@@ -136,8 +136,8 @@ def run(program: Program, compiled: Compiled, steps: int, with_gradients: bool) 
     def arrays() -> Any:
         return (*jax.block_until_ready(program.initialize()), None)
 
-    meter = local.meter(jax.local_devices()[0], program.case.devices)
-    with local.freed_memory_returned():
+    meter = local.make_meter(jax.local_devices()[0], program.case.devices)
+    with local.return_freed_memory():
         carry, first = time_steps(step, arrays(), 1)
         first_result = _first_result(program, carry[-1]) if with_gradients else None
         del carry

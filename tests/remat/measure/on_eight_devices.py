@@ -51,7 +51,7 @@ def test_there_are_eight_devices():
 @functools.cache
 def stepped(case):
     """(compiled, loss, gradients, what the step took, what it returned) of a first step."""
-    target = targets.find("local")
+    target = targets.load_target("local")
     program = build(case, target.devices)
     compiled = compile_step(program, target)
     state, batch = program.initialize()

@@ -11,7 +11,7 @@ from artifex_bench.core.job import Job
 from artifex_bench.core.versions import has_remat3
 from artifex_bench.remat.measure import stages
 from artifex_bench.remat.measure.probes import PROBES
-from artifex_bench.targets import Target, descriptions, local
+from artifex_bench.targets import Target, load_descriptions, local
 from tests.programs import case
 
 TRACED = [name for name, probe in PROBES.items() if probe.phase == "traced"]
@@ -68,10 +68,10 @@ def absent(monkeypatch, tmp_path):
     """Puts a device that is not there in the place of what is found; its compiler takes these options."""
 
     def put(options, needed=None):
-        h100 = descriptions()["gpu:h100"]
+        h100 = load_descriptions()["gpu:h100"]
         found = Target("cpu", lambda compiler: options, description=h100)
-        monkeypatch.setattr(stages.targets, "find", lambda name: found)
-        monkeypatch.setattr(local, "needed_bytes", lambda error: needed)
+        monkeypatch.setattr(stages.targets, "load_target", lambda name: found)
+        monkeypatch.setattr(local, "parse_needed_bytes", lambda error: needed)
         monkeypatch.setenv("ARTIFEX_BENCH_CACHE", str(tmp_path))
 
     return put
@@ -81,13 +81,13 @@ def test_for_a_device_that_is_not_there_the_step_is_compiled_and_not_run(absent)
     absent(local.compiler_options("cpu", "faithful"))
     order, found = measured(steps=3)
     assert order == [*TRACED, *COMPILED, *PLANNED, *RAN]
-    assert found["capacity_bytes"].values == (descriptions()["gpu:h100"].capacity_bytes,)
+    assert found["capacity_bytes"].values == (load_descriptions()["gpu:h100"].capacity_bytes,)
     assert found["estimated_step_seconds"].values[0] > 0
     assert all(not found[name].values and "not attached" in found[name].note for name in RAN)
 
 
 def test_a_program_that_its_compiler_refuses_for_memory_has_the_peak_that_it_asked_for(absent):
-    capacity = descriptions()["gpu:h100"].capacity_bytes
+    capacity = load_descriptions()["gpu:h100"].capacity_bytes
     absent({"xla_no_such_option": True}, needed=2 * capacity)
     _, found = measured()
     peak = found["compiled_peak_bytes"]
@@ -97,7 +97,7 @@ def test_a_program_that_its_compiler_refuses_for_memory_has_the_peak_that_it_ask
 
 
 def test_a_refused_program_never_fits_however_its_need_is_rounded(absent):
-    capacity = descriptions()["gpu:h100"].capacity_bytes
+    capacity = load_descriptions()["gpu:h100"].capacity_bytes
     absent({"xla_no_such_option": True}, needed=capacity)
     _, found = measured()
     assert found["compiled_peak_bytes"].values == (capacity + 1,)

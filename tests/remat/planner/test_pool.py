@@ -18,7 +18,7 @@ from artifex_bench.remat.planner import loop
 from artifex_bench.remat.planner.estimate import Candidate
 from artifex_bench.remat.planner.pool import UNSURE, _dominates, _worthwhile
 from artifex_bench.remat.planner.size import Budget
-from artifex_bench.targets import describe
+from artifex_bench.targets import load_description
 from tests.build import replaced
 
 MIB = 2**20
@@ -55,7 +55,7 @@ def transformer(request):
     program = build(case)
     state, batch = program.abstract()
     args = (state["params"], state["rest"], batch)
-    rates = roofline("gpu", describe("gpu:h100")).rates()
+    rates = roofline("gpu", load_description("gpu:h100")).rates()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(loop, "_Search", Search)
         loop.meet(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")

@@ -15,7 +15,7 @@ from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import target
 from artifex_bench.remat.measure.rates import CPU, described, roofline
-from artifex_bench.targets import compiler_versions, describe, descriptions
+from artifex_bench.targets import compiler_versions, load_description, load_descriptions
 from tests.build import replaced
 from tests.test_views import ROOT
 
@@ -24,17 +24,21 @@ def equation(function, *args):
     return jax.make_jaxpr(function)(*args).eqns[-1]
 
 
-@pytest.mark.parametrize("name", descriptions())
+@pytest.mark.parametrize("name", load_descriptions())
 def test_every_description_gives_rates(name):
-    found = described(describe(name))
+    found = described(load_description(name))
     assert found.dot_flops["bfloat16"] > found.vector_flops > found.special > 0
-    assert found.bytes_per_second == describe(name).bandwidth and describe(name).roofline_source in found.source
+    assert (
+        found.bytes_per_second == load_description(name).bandwidth
+        and load_description(name).roofline_source in found.source
+    )
 
 
 def test_what_is_attached_is_taken_for_a_device_of_its_kind():
     assert roofline("cpu") is CPU
-    assert roofline("gpu") == roofline("gpu", describe("gpu:h100")) != roofline("gpu", describe("gpu:a100"))
-    assert roofline("tpu") == described(describe("tpu:v5e"))
+    h100, a100 = map(load_description, ("gpu:h100", "gpu:a100"))
+    assert roofline("gpu") == roofline("gpu", h100) != roofline("gpu", a100)
+    assert roofline("tpu") == described(load_description("tpu:v5e"))
 
 
 @pytest.mark.parametrize(("dtype", "peak"), [("bfloat16", 989.4e12), ("float32", 494.7e12)])
@@ -77,12 +81,12 @@ def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
     assert CPU.saving(product, 256) == CPU.saving(other, 256) == 512 / CPU.bytes_per_second
 
 
-@pytest.mark.parametrize("name", [name for name in descriptions() if describe(name).to_host])
+@pytest.mark.parametrize("name", [name for name in load_descriptions() if load_description(name).to_host])
 def test_products_can_be_kept_on_the_host_where_the_way_there_is_known(name):
     x = jnp.zeros((8, 8))
-    rates = roofline(describe(name).platform, describe(name)).rates()
-    assert 0 < rates.to_host < describe(name).bandwidth / 10 and describe(name).to_host_source
-    assert rates.offloading(equation(jnp.matmul, x, x), 256) == 512 / describe(name).bandwidth
+    rates = roofline(load_description(name).platform, load_description(name)).rates()
+    assert 0 < rates.to_host < load_description(name).bandwidth / 10 and load_description(name).to_host_source
+    assert rates.offloading(equation(jnp.matmul, x, x), 256) == 512 / load_description(name).bandwidth
     assert rates.offloading(equation(jnp.exp, x), 256) is None
     assert CPU.rates().offloading(equation(jnp.matmul, x, x), 256) is None
 
