@@ -9,8 +9,8 @@ from pathlib import Path
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.convert import choices
 from artifex_bench.core.job import Job
+from artifex_bench.core.plugin import import_user_object
 from artifex_bench.core.record import Record
-from artifex_bench.core.registry import import_user_object
 from artifex_bench.execution import local
 
 

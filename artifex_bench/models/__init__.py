@@ -20,15 +20,14 @@ kernel; the bias stays whole), as in Megatron-LM: ``tensor = {"up": "column", "d
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.core.case import CaseError, RematCase, mesh_axes
 from artifex_bench.core.convert import choices
+from artifex_bench.core.plugin import import_user_object
+from artifex_bench.core.registry import load_attribute
 
 VOCABULARY = 256  # of the transformer, bytes: keeps the head small, so that the layers decide
 
@@ -106,15 +105,8 @@ def entry(model: str) -> ModelEntry:
 
 def load(model: str) -> Any:
     """The model's class. Raises CaseError when it cannot be imported or lacks a part of the protocol."""
-    module, _, attribute = entry(model).factory.partition(":")
-    if model not in MODELS and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a model of the user's own lies beside them
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise CaseError(f"model {model!r}: cannot import {module!r} ({error}); is its folder on PYTHONPATH?") from error
-    except AttributeError as error:
-        raise CaseError(f"model {model!r}: module {module!r} has no attribute {attribute!r}") from error
+    factory = entry(model).factory
+    found = load_attribute(factory) if model in MODELS else import_user_object("model", factory)
     missing = [name for name in ("loss", "batch") if not callable(getattr(found, name, None))]
     if missing or not callable(found):
         raise CaseError(f"model {model!r}: needs a class with loss(batch, run) and batch(case, key)")
