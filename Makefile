@@ -42,7 +42,7 @@ test-remat3: setup
 test-oldest: setup
 	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_compat.py \
 		tests/remat tests/models tests/targets tests/checkpointing tests/checkpoint_io tests/memory_profile tests/execution \
-		tests/report/test_papers.py
+		tests/validation
 
 lint: setup
 	$(BIN)/ruff check .
