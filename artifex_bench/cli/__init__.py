@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from artifex_bench import __version__
+from artifex_bench.cli.demo import demo
 from artifex_bench.cli.params import MEMORY, MULTIPLE, SECONDS, Bytes, Listed, Picture, Threshold
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
@@ -53,7 +55,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="artifex-bench")
+@click.version_option(__version__)
 def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding has no sign for is no failure
@@ -327,3 +329,6 @@ def list_(what: str | None) -> None:
             width = max(map(len, entries))
             for name, summary in entries.items():
                 click.echo(f"  {name:<{width}}  {summary}")
+
+
+main.add_command(demo)
