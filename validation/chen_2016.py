@@ -13,7 +13,7 @@ import pandas as pd
 
 from artifex_bench.core import units
 from artifex_bench.core.case import DTYPES
-from artifex_bench.report.remat import SHAPE, shape_title
+from artifex_bench.kinds.remat_groups import SHAPE, describe_shape
 from validation.reproduction import Reproduction
 
 STRUCTURES = {"segments": "segments", "nested": "segments, each layer recomputed within them"}
@@ -49,7 +49,7 @@ def find_curves(table: pd.DataFrame) -> Iterator[Curve]:
     compiled = table[table.compiled_peak_bytes.notna()]
     axes = [*SHAPE, "seed"]
     for key, rows in compiled.groupby(axes, sort=False, dropna=False):
-        title = shape_title(dict(zip(axes, key, strict=True)))
+        title = describe_shape(dict(zip(axes, key, strict=True)))
         baseline = rows[rows.strategy == "none"]
         for structure, description in STRUCTURES.items():
             lengths = rows[rows.strategy.str.fullmatch(rf"{structure}-\d+")].copy()

@@ -211,4 +211,4 @@ def format_claims_markdown(table: pd.DataFrame) -> str:
     ]
     versions = ", ".join(sorted(table.jax.dropna().astype(str).unique())) if lines else ""
     caption = f"\nMeasured with jax {text.markdown(versions)}.\n" if versions else ""
-    return f"{tables.grid(lines, HEADINGS)}\n{caption}" if lines else ""
+    return f"{tables.make_markdown_table(lines, HEADINGS)}\n{caption}" if lines else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from artifex_bench.core.units import interval
-from artifex_bench.report.remat import shapes
+from artifex_bench.kinds.remat_groups import group_by_shape
 from validation.reproduction import Reproduction
 
 SELECTIVE = r"every-\d+"
@@ -19,7 +19,7 @@ QUOTED = {"all": (1.3, 0.5), SELECTIVE: (1.15, 0.7)}  # pattern of strategies ->
 
 def _timed_pairs(table: pd.DataFrame, pattern: str) -> Iterator[tuple[str, pd.Series, pd.Series]]:
     """(shape, row of none, row of the strategy) for every shape with both timed."""
-    for title, rows in shapes(table[table.step_seconds.notna()]):
+    for title, rows in group_by_shape(table[table.step_seconds.notna()]):
         none = rows[rows.strategy == "none"]
         for _, row in rows[rows.strategy.str.fullmatch(pattern)].iterrows():
             if len(none) == 1:

@@ -14,6 +14,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.report.text import plain
 
 RECORDED_RUN = importlib.resources.files("artifex_bench") / "demo"
+TIME_BUDGET = 1.1  # of the advice, as a multiple of the step without rematerialization
 NEXT_COMMAND = "artifex-bench run remat --preset quick"
 
 
@@ -26,17 +27,19 @@ NEXT_COMMAND = "artifex-bench run remat --preset quick"
     help="Folder to write the run into. It must be new or empty.",
 )
 def demo(out: Path) -> None:
-    """Show the tables, plots and advice of a small recorded run. Nothing is measured."""
+    """Show the tables, plots and advice of a small recorded run. Nothing is measured.
+
+    Example: artifex-bench demo
+    """
     from artifex_bench.advice import remat as advice
-    from artifex_bench.cli.progress import show_table
-    from artifex_bench.report.build import build
-    from artifex_bench.report.remat import usual
+    from artifex_bench.cli.progress import show_tables
+    from artifex_bench.report.build import write_report
 
     copy_recorded_run(out)
-    table, written = build(out)
-    show_table(table)
-    click.echo(f"\n{plain(describe_origin(store.load(out)))}\n")
-    for answer in advice.advise(table, **usual(table)):
+    table, written = write_report(out)
+    show_tables(table)
+    click.echo(f"\n{plain(describe_origin(store.load_records(out)))}\n")
+    for answer in advice.advise(table, time_budget=TIME_BUDGET):
         click.echo(f"{advice.words(answer)}\n")
     click.echo(plain(f"Wrote {', '.join(str(path) for path in written)}"))
     click.echo(f"To write this run as a page, run: artifex-bench report {plain(shlex.quote(str(out)))} --html")

@@ -24,15 +24,15 @@ def test_it_shows_every_strategy_and_writes_a_complete_run(tmp_path):
     result = invoke_demo("--out", tmp_path / "a" / "demo")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "a" / "demo"
-    records = store.load(folder)
+    records = store.load_records(folder)
     assert all(record.case.strategy in result.stdout for record in records)
-    assert scheduler.left(run_spec.load_run_spec(folder), folder, records) == []
+    assert scheduler.remaining_jobs(run_spec.load_run_spec(folder), folder, records) == []
     assert (folder / "table.md").exists()
 
 
 def test_it_names_device_version_date_and_the_next_command(tmp_path):
     lines = invoke_demo("--out", tmp_path).stdout.splitlines()
-    record = store.load(tmp_path)[0]
+    record = store.load_records(tmp_path)[0]
     facts = (record.environment["cpu"], record.environment["versions"]["jax"], record.started_at[:10])
     assert [line for line in lines if all(fact in line for fact in facts)]
     assert lines[-1].endswith(NEXT_COMMAND)

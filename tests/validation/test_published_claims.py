@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.report.frame import frame, load_run
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.report.frame import load_run
 from tests.build import case, measured, record, taken
 from validation import chen_2016, korthikanti_2022
 from validation.__main__ import main
@@ -28,7 +29,7 @@ NONE, SELECTIVE = "none", korthikanti_2022.SELECTIVE
 def layer_table(bytes_per_layer, flops_per_layer=None, dtype="bfloat16", jax="0.10.2"):
     """The table of a run that traced two depths: by strategy the bytes (and FLOPs) that each layer adds."""
     flops_per_layer = flops_per_layer or {}
-    return frame(
+    return make_frame(
         [
             record(
                 case(strategy, depth=depth, width=H, heads=A, batch=B, sequence=S, dtype=dtype),
@@ -151,23 +152,23 @@ def peaks_by_length(depth, cost):
 
 
 def test_memory_that_is_least_at_the_root_agrees():
-    assert check(frame(chain(64, peaks_by_length(64, 1))))["segment_length"] == (8, 8, True)
+    assert check(make_frame(chain(64, peaks_by_length(64, 1))))["segment_length"] == (8, 8, True)
 
 
 def test_layers_that_save_more_than_their_output_need_shorter_segments():
-    table = frame(chain(64, peaks_by_length(64, 16), residuals_per_output=16))
+    table = make_frame(chain(64, peaks_by_length(64, 16), residuals_per_output=16))
     assert check(table)["segment_length"] == (8, 2, False)
     [reproduction] = chen_2016.compare_best_length(table)
     assert "sqrt(n / 16) = 2" in reproduction.reason
 
 
 def test_three_lengths_are_no_curve():
-    assert not check(frame(chain(64, dict(list(peaks_by_length(64, 1).items())[:3]))))
+    assert not check(make_frame(chain(64, dict(list(peaks_by_length(64, 1).items())[:3]))))
 
 
 def test_memory_that_grows_as_the_root_agrees():
     lengths = (2, 4, 8, 16, 32)
-    table = frame(
+    table = make_frame(
         [one for n in (16, 64, 256) for one in chain(n, {k: 5000 + 1000 * (n / k + k) for k in lengths})],
     )
     published, ours, agrees = check(table)["segment_growth"]
@@ -179,7 +180,7 @@ def test_quoted_ratios_are_compared_with_timed_steps():
     def timed(strategy, seconds, peak):
         return record(strategy, measurements=(*measured((seconds,), peak=peak), taken("optimizer_bytes", 0)))
 
-    results = check(frame([timed(NONE, 1.0, 10000), timed("all", 1.3, 8000), timed("every-2", 1.5, 7000)]))
+    results = check(make_frame([timed(NONE, 1.0, 10000), timed("all", 1.3, 8000), timed("every-2", 1.5, 7000)]))
     assert results["all_time"] == (1.3, 1.3, True)
     assert results["all_memory"] == (0.5, 0.8, False)
     assert results["selective_time"] == (1.15, 1.5, False)
@@ -196,7 +197,7 @@ def test_agreement_depends_only_on_the_tolerance(claim, published, off):
 
 @pytest.mark.parametrize("records", [[], [record(NONE, "failed"), record("all", "oom")]], ids=["empty", "failed"])
 def test_a_run_without_results_gives_no_table(records):
-    assert format_claims_markdown(frame(records)) == ""
+    assert format_claims_markdown(make_frame(records)) == ""
 
 
 REFERENCES = ("reference-papers", "reference-chen", "reference-papers-timed")
