@@ -85,3 +85,12 @@ def test_every_new_name_in_the_changelog_exists():
     assert len(rows) > 50
     for name in rows:
         pkgutil.resolve_name(name)
+
+
+def test_pre_commit_runs_the_linters_of_make_lint():
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    linters = re.findall(r"\$\(BIN\)/(ruff check|ruff format|mypy)", recipe)
+    hooks = re.findall(
+        r"entry: \.venv/bin/(ruff check|ruff format|mypy)", (ROOT / ".pre-commit-config.yaml").read_text()
+    )
+    assert linters == hooks == ["ruff check", "ruff format", "mypy"]

@@ -134,6 +134,6 @@ def compare_growth(table: pd.DataFrame) -> Iterator[Reproduction]:
 
 
 def _growth_exponent(memory: pd.Series) -> float:
-    """b of memory = a n^b + c, from three n in geometric progression (the index)."""
+    """Return b of memory = a n^b + c, from three n in geometric progression (the index)."""
     small, middle, large = memory
     return math.log((large - middle) / (middle - small)) / math.log(memory.index[1] / memory.index[0])
