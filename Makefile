@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 setup: $(STAMP)
 
 # An environment of another Python is replaced. A folder that is no environment is left alone.
-$(STAMP): $(wildcard $(LOCK)) pyproject.toml
+$(STAMP): $(wildcard $(LOCK)) pyproject.toml artifex_bench/__init__.py
 	@test -f "$(LOCK)" || { echo "artifex_bench needs Python 3.11 to 3.14: $(if $(ASKED),'$(ASKED)' cannot be used,none was found); usable here:" $$(scripts/pythons | cut -d ' ' -f 2-) >&2; exit 2; }
 	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is no virtual environment: choose another folder" >&2; exit 2; }
 	@test -f $@ || { echo "making $(VENV) with Python $(VERSION)"; "$(PYTHON)" -m venv --clear $(VENV); }
@@ -42,7 +42,7 @@ test-remat3: setup
 test-oldest: setup
 	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_compat.py \
 		tests/remat tests/models tests/targets tests/checkpointing tests/checkpoint_io tests/memory_profile tests/execution \
-		tests/report/test_papers.py
+		tests/validation
 
 lint: setup
 	$(BIN)/ruff check .

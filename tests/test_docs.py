@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import shlex
-import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+import artifex_bench
 from artifex_bench.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -70,5 +71,26 @@ def test_every_command_has_help_of_its_own():
 
 
 def test_the_version_to_cite_is_the_packages():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version: {artifex_bench.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_changelog_has_a_section_for_the_version():
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] in (artifex_bench.__version__, "Unreleased")
+    assert artifex_bench.__version__ in headings
+
+
+def test_every_new_name_in_the_changelog_exists():
+    rows = re.findall(r"^\| .*`.* \| `(artifex_bench[\w.]*)`", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert len(rows) > 50
+    for name in rows:
+        pkgutil.resolve_name(name)
+
+
+def test_pre_commit_runs_the_linters_of_make_lint():
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    linters = re.findall(r"\$\(BIN\)/(ruff check|ruff format|mypy)", recipe)
+    hooks = re.findall(
+        r"entry: \.venv/bin/(ruff check|ruff format|mypy)", (ROOT / ".pre-commit-config.yaml").read_text()
+    )
+    assert linters == hooks == ["ruff check", "ruff format", "mypy"]

@@ -19,7 +19,7 @@ from tests.build import measured, record
 ROOT = Path(__file__).parent.parent
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in ("artifex_bench", "suites")
+    for package in ("artifex_bench", "suites", "validation")
     for path in (ROOT / package).rglob("*.py")
 }
 SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
@@ -138,7 +138,7 @@ def test_imports_follow_the_data(part):
     for name, path in files.items():
         found = set(imports(path))
         assert parts(found) - {part} <= MAY_IMPORT[part], name
-        assert not any(one.split(".")[0] == "suites" for one in found), name
+        assert not any(one.split(".")[0] in ("suites", "validation") for one in found), name
 
 
 def module(name):

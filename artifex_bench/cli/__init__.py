@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from artifex_bench import __version__
 from artifex_bench.cli.advise import advise
 from artifex_bench.cli.compare import compare
+from artifex_bench.cli.demo import demo
 from artifex_bench.cli.list import list_choices
 from artifex_bench.cli.max_batch import max_batch
 from artifex_bench.cli.profile import profile
@@ -55,12 +57,12 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="artifex-bench")
+@click.version_option(__version__)
 def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding has no sign for is no failure
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (run, profile, max_batch, report, compare, advise, list_choices):
+for command in (run, profile, max_batch, report, compare, advise, list_choices, demo):
     main.add_command(command)

@@ -13,7 +13,7 @@ from artifex_bench.report.frame import load_run
 def write_report(folder: Path, with_plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
     """Write `table.csv`, `table.md` and `plots/` into a run's folder.
 
-    Searches for the largest batch get `max_batch.csv` and `max_batch.json` as well, published cases `papers.md`.
+    Searches for the largest batch get `max_batch.csv` and `max_batch.json` as well.
 
     Returns:
         The rows of its cases, and the paths of the written files.
@@ -21,7 +21,6 @@ def write_report(folder: Path, with_plots: bool = True) -> tuple[pd.DataFrame, l
     Raises:
         StoreError: The folder holds no records, or cannot be written.
     """
-    from artifex_bench.report.papers import claims
     from artifex_bench.report.tables import write_tables
 
     frame = load_run(folder)
@@ -30,9 +29,6 @@ def write_report(folder: Path, with_plots: bool = True) -> tuple[pd.DataFrame, l
     try:
         suite = store.read_suite(folder)
         written = write_tables(frame, folder, suite)
-        if suite in claims.SUITES and (text := claims.markdown(frame)):
-            (folder / "papers.md").write_text(text, encoding="utf-8")
-            written.append(folder / "papers.md")
         if with_plots:
             from artifex_bench.report import plots
 

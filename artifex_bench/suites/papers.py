@@ -1,8 +1,9 @@
-"""Published numbers as tests of this tool: the cases that `papers.md` in a run's folder holds against the papers.
+"""Published numbers as tests of this tool: the cases that `python -m validation` compares with the papers.
 
-Korthikanti et al. 2022 (arXiv:2205.05198): layers of GPT-3 and MT-NLG as they are, compiled and not run; two depths, so
-that their difference is one layer. Chen et al. 2016 (arXiv:1604.06174): a chain whose layers keep what they pass on;
-`chen` is the same of a transformer. `timed`: the results that are quoted as typical, and their own call.
+`quick` has layers of GPT-3 and MT-NLG at their published sizes (Korthikanti et al. 2022, arXiv:2205.05198), compiled
+and not run. Each shape has two depths, so that their difference is one layer. It also has a chain of mlp layers (Chen
+et al. 2016, arXiv:1604.06174). The suite `chen` does the same with a transformer. `timed` has ratios that are often
+quoted as typical.
 """
 
 from __future__ import annotations

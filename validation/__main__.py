@@ -1,0 +1,45 @@
+"""The command `python -m validation FOLDER`: a run's numbers next to the published ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from artifex_bench.core.store import StoreError
+from artifex_bench.report.frame import load_run
+from validation.published_claims import format_claims_markdown
+
+WRITTEN = "papers.md"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--write", is_flag=True, help=f"Also write the table into the run's folder, as {WRITTEN}.")
+def main(folder: Path, write: bool) -> None:
+    """Check published numbers against the run in FOLDER and print the result as Markdown.
+
+    The run must be one of the suites `papers` or `chen`, or another remat run that has the cases of a claim.
+    """
+    try:
+        table = format_claims_markdown(load_run(folder))
+    except StoreError as error:
+        _exit_with_error(str(error))
+    if not table:
+        _exit_with_error(f"{folder} has the cases of no published claim: use a run of the suite papers or chen")
+    click.echo(table, nl=False)
+    if write:
+        try:
+            (folder / WRITTEN).write_text(table, encoding="utf-8")
+        except OSError as error:
+            _exit_with_error(f"cannot write {folder / WRITTEN}: {error.strerror}")
+
+
+def _exit_with_error(message: str) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m validation")
