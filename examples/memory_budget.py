@@ -19,10 +19,10 @@ import numpy as np
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
+from artifex_bench.core.results import group_by_case, values_by_round
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.stats import bootstrap_ratios, pooled_median
 from artifex_bench.integrations.benchmark import measure
-from artifex_bench.report.frame import by_case, groups
 from artifex_bench.targets import parse_target
 
 BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")
@@ -73,9 +73,9 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
 
 def sweep(shape: dict[str, object], strategies: Sequence[str], rounds: int, steps: int) -> dict[str, list[Record]]:
     """{strategy: the records of its jobs}; the reference `none` comes along."""
-    grid = cases.with_references(cases.grid(RematCase, **shape, strategy=list(strategies)))
+    grid = cases.with_baselines(cases.grid(RematCase, **shape, strategy=list(strategies)))
     records = measure(RunSpec("memory_budget", grid, rounds, steps))
-    return {case.strategy: jobs for case, jobs in by_case(records).items() if isinstance(case, RematCase)}
+    return {case.strategy: jobs for case, jobs in group_by_case(records).items() if isinstance(case, RematCase)}
 
 
 def row(budget: str, jobs: list[Record], plain: list[Record]) -> str:
@@ -114,7 +114,7 @@ def told(jobs: list[Record], plain: list[Record]) -> list[str]:
 
 def seconds(jobs: list[Record]) -> float | None:
     """The median step, or the estimate of it for a device that is not there."""
-    steps = groups(jobs, "step_seconds")
+    steps = values_by_round(jobs, "step_seconds")
     return pooled_median(steps) if steps else jobs[0].value("estimated_step_seconds")
 
 
@@ -123,7 +123,7 @@ def compared(mine: list[Record], theirs: list[Record]) -> list[str]:
     ours, others = seconds(mine), seconds(theirs)
     if not ours or not others:
         return ["–", "–"]
-    timed = groups(mine, "step_seconds"), groups(theirs, "step_seconds")
+    timed = values_by_round(mine, "step_seconds"), values_by_round(theirs, "step_seconds")
     ratios = bootstrap_ratios(*timed) if all(timed) else None
     interval = "–" if ratios is None else " … ".join(f"{q:.2f}" for q in np.quantile(ratios, (0.025, 0.975)))
     return [f"{ours / others:.3f}", interval]

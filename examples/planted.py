@@ -87,7 +87,7 @@ def peaks_of(run: Path) -> dict[str, int]:
     from artifex_bench.core import store
     from artifex_bench.core.case import case_id
 
-    measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load(run))
+    measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load_records(run))
     return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}
 
 
@@ -127,20 +127,19 @@ def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memor
 def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) -> None:
     """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
     from artifex_bench.core import store
-    from artifex_bench.suites import remat
     from artifex_bench.sweep import spec
 
     jobs = {}
     for name, folder in runs.items():
-        cases = spec.preset_cases(remat, "smoke", {})
+        cases = spec.expand_preset("remat", "smoke", {})
         asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
-        store.create(folder, run_spec.to_json(asked))
+        store.create_run(folder, run_spec.run_spec_to_json(asked))
         jobs[name] = asked.jobs(folder)
     for row in itertools.zip_longest(*jobs.values()):
         for name, job in zip(jobs, row, strict=True):
             if job is not None:
-                record = measure(job, store.log_path(runs[name], job.key), workers[name].fork)
-                store.append(runs[name], record)
+                record = measure(job, store.create_log(runs[name], job.key), workers[name].fork)
+                store.append_record(runs[name], record)
 
 
 def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None:

@@ -17,7 +17,15 @@ CLOCK = Clock()
 TOLD = (
     *("case", "verdict", "verdict_reason", "agrees", "agreement_reason", "other_cpu_share"),
     *("compiled_peak_bytes", "measured_peak_bytes", "measured_peak_source", "residual_bytes", "recomputed_flops"),
-    *("parameter_bytes", "optimizer_bytes", "gradient_flops", "trace_seconds", "compile_seconds", "time_ratio"),
+    *(
+        "parameter_bytes",
+        "optimizer_bytes",
+        "gradient_flops",
+        "compiled_flops",
+        "trace_seconds",
+        "compile_seconds",
+        "time_ratio",
+    ),
 )
 
 

@@ -87,26 +87,26 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
 def fixed(grid: Mapping[str, Any]) -> str:
     """The axes of a grid's cases that asv's parameters do not tell, as JSON."""
     case = strategies.fit(RematCase(**{axis: value for axis, value in grid.items() if axis not in AXES}))
-    return json.dumps({axis: value for axis, value in cases.to_json(case).items() if axis not in AXES})
+    return json.dumps({axis: value for axis, value in cases.case_to_json(case).items() if axis not in AXES})
 
 
 def measured(suite: str, preset: str) -> dict[str, dict[Key, Row]]:
     """{model: {(strategy, depth, batch): figures}} of the cases that ended well, measured now; `step_seconds` are in
     one list a process, without those that were contended where enough others are left.
     """
-    from artifex_bench import suites
+    from artifex_bench.core.results import drop_contended_times, group_by_case, values_by_round
     from artifex_bench.core.run_spec import RunSpec
     from artifex_bench.integrations import benchmark
-    from artifex_bench.report.frame import by_case, calmed, frame, groups
+    from artifex_bench.kinds.frames import make_frame
     from artifex_bench.sweep import spec
 
-    module = suites.load(suite)
-    cases_asked = spec.preset_cases(module, preset, {})
-    records = calmed(benchmark.measure(RunSpec(suite, cases_asked, **module.SETTINGS[preset])))
+    cases_asked = spec.expand_preset(suite, preset, {})
+    settings = spec.find_suite(suite)[1].settings[preset]
+    records = drop_contended_times(benchmark.measure_run(RunSpec(suite, cases_asked, **settings)))
     found: dict[str, dict[Key, Row]] = {}
-    for (case, rounds), row in zip(by_case(records).items(), frame(records).to_dict("records"), strict=True):
+    for (case, rounds), row in zip(group_by_case(records).items(), make_frame(records).to_dict("records"), strict=True):
         if row["status"] == "ok":
             figures = {str(name): value for name, value in row.items()}
-            figures |= {"case": cases.to_json(case), "step_seconds": groups(rounds, "step_seconds")}
+            figures |= {"case": cases.case_to_json(case), "step_seconds": values_by_round(rounds, "step_seconds")}
             found.setdefault(row["model"], {})[tuple(row[axis] for axis in AXES)] = figures
     return found

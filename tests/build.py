@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.job import Job
+from artifex_bench.core.kind import all_suites
 from artifex_bench.core.record import Measurement, Record
 
+SUITES = {name: suite for name, (_, suite) in all_suites().items()}
 SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
 UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word of the probe's name
+
+
+def replaced(value: Any, **changes: Any) -> Any:
+    """A copy of a struct or of a dataclass, with some fields changed."""
+    change = dataclasses.replace if dataclasses.is_dataclass(value) else msgspec.structs.replace
+    return change(value, **changes)
 
 
 def case(strategy: str = "none", **fields: Any) -> RematCase:

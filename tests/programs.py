@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -15,6 +14,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.remat.measure import results, stages
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import Program, build
+from tests.build import replaced
 from tests.evaluate import evaluate
 
 SMALL: dict[str, Any] = {"depth": 5, "width": 8, "batch": 2, "sequence": 4, "heads": 2}
@@ -31,7 +31,7 @@ def traced(case: RematCase) -> results.Traced:
 
 def plain(case: RematCase) -> results.Traced:
     """The same without rematerialization."""
-    return traced(dataclasses.replace(case, strategy="none"))
+    return traced(replaced(case, strategy="none"))
 
 
 @functools.cache

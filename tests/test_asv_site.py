@@ -22,12 +22,11 @@ PEAK = "remat.Transformer.track_peak_bytes"
 GIVEN = """
 
 def measured(suite, preset):  # in the place of what is above: given figures, so that nothing is measured
-    from artifex_bench import ask, suites
-    module = suites.load(suite)
+    from artifex_bench.sweep import spec
     figures = {"step_seconds": [(0.25, 0.5), (1.0, 2.0)], "compiled_peak_bytes": 3e7}
     figures |= {"measured_peak_bytes": 3.1e7, "residual_bytes": 1e7}
     found = {}
-    for case in ask.grid(module, preset, {}):
+    for case in spec.expand_preset(suite, preset, {}):
         if (case.strategy, case.depth) != ("none", 4):  # which did not end well
             found.setdefault(case.model, {})[tuple(getattr(case, axis) for axis in AXES)] = figures
     return found

@@ -1,4 +1,4 @@
-"""Private and moving APIs of JAX: each entry of compat.py on the JAX that is installed, under both of its remats."""
+"""Private and moving APIs of JAX: each entry of compat on the JAX that is installed, under both of its remats."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_remat3_is_refused_where_it_was_not_tested(version, refuses, monkeypatch
             compat.set_remat3(True)
     else:
         assert call(*arguments).exit_code == 0
-        assert {one.case.remat3 for one in store.load(tmp_path / "run")} == {"off", "on"}
+        assert {one.case.remat3 for one in store.load_records(tmp_path / "run")} == {"off", "on"}
 
 
 @pytest.mark.parametrize(("setting", "remat3"), [("1", "on"), ("true", "on"), ("0", "off"), ("", "off")])
@@ -182,4 +182,4 @@ def test_the_users_own_jax_remat3_is_the_default_of_the_axis(setting, remat3, mo
     monkeypatch.setattr(versions, "has_remat3", lambda: True)
     fake()
     assert call(*SMOKE, "--out", tmp_path).exit_code == 0
-    assert {one.case.remat3 for one in store.load(tmp_path / "run")} == {remat3}
+    assert {one.case.remat3 for one in store.load_records(tmp_path / "run")} == {remat3}

@@ -58,7 +58,7 @@ def test_a_budget_stands_in_a_sweep_beside_other_strategies(tmp_path):
     asked = ["--model", "transformer,mlp,vae", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
     where = ("--out", str(tmp_path), "--name", "budget")
     printed, _ = bench("run", "remat", *asked, *SMALL, *where, "--rounds", "2", code=1)
-    found = store.load(tmp_path / "budget")
+    found = store.load_records(tmp_path / "budget")
     records = {(r.case.model, r.case.strategy): r for r in found if r.round == 0}
     later = {(r.case.model, r.case.strategy): r for r in found if r.round == 1}
     for model in ("transformer", "mlp", "vae"):
@@ -95,7 +95,7 @@ def test_a_finished_run_is_reported_and_resumed_without_measuring(smoke):
 
 
 def test_the_environment_is_recorded(smoke):
-    environment = store.load(smoke[0])[0].environment
+    environment = store.load_records(smoke[0])[0].environment
     assert environment["platform"] == "cpu"
     assert {"jax", "jaxlib", "flax", "optax"} <= set(environment["versions"])
     assert environment["cores"] >= 1

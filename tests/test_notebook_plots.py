@@ -8,9 +8,9 @@ import pytest
 from artifex_bench.advice.plots import SHOWN, intervals
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Measurement, Record
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import comparison_plot
 from artifex_bench.report.comparison import compare, counts
-from artifex_bench.report.frame import frame
 from artifex_bench.report.plots import show
 from tests.build import record
 from tests.report.test_comparison import run
@@ -23,13 +23,13 @@ def closed():
 
 
 def test_one_plot_of_a_run():
-    figure = show(frame([record("none"), record("all")]), "tradeoff")
+    figure = show(make_frame([record("none"), record("all")]), "tradeoff")
     assert [panel.get_ylabel() for panel in figure.axes] == ["step time, x none"]
 
 
 def test_a_plot_without_data_is_refused_with_those_that_have_some():
     with pytest.raises(CaseError, match="unknown plot 'segments': valid are tradeoff"):
-        show(frame([record("none"), record("all")]), "segments")
+        show(make_frame([record("none"), record("all")]), "segments")
 
 
 def test_ratios_of_two_runs_a_panel_a_quantity():
@@ -55,7 +55,7 @@ def saving(name, blocking):
 
 
 def test_the_time_lost_is_least_where_it_is_marked():
-    figure = intervals(frame([saving("auto", 0.5), saving("npz", 2.0), saving("pickle", 1.0)]), 3600)
+    figure = intervals(make_frame([saving("auto", 0.5), saving("npz", 2.0), saving("pickle", 1.0)]), 3600)
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["auto, sync", "pickle, sync", "npz, sync"]  # the best first
     for line in lines:
@@ -65,5 +65,5 @@ def test_the_time_lost_is_least_where_it_is_marked():
 
 def test_no_more_ways_to_save_than_can_be_told_apart():
     names = ("auto", "npz", "pickle", "ocdbt", "zarr3", "zarr2", "orbax")
-    found = frame([saving(name, 1.0 + i) for i, name in enumerate(names)])
+    found = make_frame([saving(name, 1.0 + i) for i, name in enumerate(names)])
     assert len(intervals(found, 3600).axes[0].get_lines()) == SHOWN

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench import suites
 from artifex_bench.integrations import benchmark
 from artifex_bench.suites.remat import PRESETS
 from artifex_bench.sweep import spec
@@ -60,7 +59,7 @@ def test_asv_skips_a_case_that_did_not_end_well():
 
 
 def test_the_parameters_are_the_cases_of_the_preset():
-    cases = spec.preset_cases(suites.load("remat"), "asv", {})
+    cases = spec.expand_preset("remat", "asv", {})
     for grid in PRESETS["asv"]:
         view = asv_view("remat", "asv", grid)
         wanted = {tuple(getattr(case, axis) for axis in AXES) for case in cases if case.model == grid["model"]}
@@ -81,7 +80,7 @@ def test_a_sweep_becomes_figures_by_case(monkeypatch):
             for case in request.cases
         ]
 
-    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "measure_run", measure)
     found = views.measured("remat", "asv")
     assert set(found) == {"transformer", "mlp"}
     none = found["transformer"]["none", 4, 4]
@@ -99,7 +98,7 @@ def test_processes_that_others_disturbed_are_left_out_where_enough_remain(monkey
         ]
 
     for busy, left in ((0, 30), (27, 3), (28, 30)):
-        monkeypatch.setattr(benchmark, "measure", measure(busy))
+        monkeypatch.setattr(benchmark, "measure_run", measure(busy))
         assert len(views.measured("remat", "asv")["mlp"]["none", 8, 512]["step_seconds"]) == left
 
 

@@ -14,8 +14,8 @@ from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS
 from artifex_bench.core.units import there
-from artifex_bench.report.planned import fits_larger_pool, pool_note
-from artifex_bench.report.remat import recomputed
+from artifex_bench.kinds.remat_columns import show_recomputed
+from artifex_bench.kinds.remat_groups import fits_larger_pool, note_on_pool
 from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, describe, parse_target
 
 NO_TIMES = "a time budget needs measured times, and there nothing was run"
@@ -42,7 +42,7 @@ ESTIMATE = Rank(
 AGAIN = Rank(
     "recomputed_flops",
     "the least computed again",
-    lambda row: f"{recomputed(row)} FLOPs",
+    lambda row: f"{show_recomputed(row)} FLOPs",
     "its time is not known, nor estimated, over a mesh",
     "what it computes again is not known without the case of none",
 )
@@ -80,7 +80,7 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     fell |= {row.strategy: f"fits, at {rank.words(row)}" for row in ranked[2:]}
     costs = [(row.strategy, _cost(row, budget, rank)) for row in ranked[:2]]
     how_sure = f"it fits by the plan of the device's own compiler, within {units.size(budget)}"
-    how_sure += pool_note(rows) if budget == rows.capacity_bytes.min() else ""
+    how_sure += note_on_pool(rows) if budget == rows.capacity_bytes.min() else ""
     return choose(title, question, costs, f"{how_sure}; {rank.unsure}: measure it on the device", fell)
 
 
@@ -93,7 +93,7 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
     if fits_larger_pool(row) and budget == row.capacity_bytes:
         return f"needs {units.size(needed)}: fits only with {POOL_VARIABLE}={LARGEST_POOL_SHARE}"
     if needed > budget:
-        return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} too much"
+        return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} over"
     if there(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
     if there(row.host_temp_bytes) and row.host_temp_bytes > 0:

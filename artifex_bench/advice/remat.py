@@ -18,7 +18,8 @@ from artifex_bench.checkpointing.frequency import lost_share, young_daly_interva
 from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.units import there
-from artifex_bench.report import checkpoint, remat
+from artifex_bench.kinds.checkpoint import group_by_state
+from artifex_bench.kinds.remat_groups import group_by_shape, is_plan_of_strategy
 from artifex_bench.report.text import plain
 
 QUESTIONS = {"remat": ("memory-budget", "time-budget", "target"), "checkpoint": ("mtbf",)}  # by kind of run
@@ -71,12 +72,12 @@ def advise(
             _strategy(title, rows, memory_budget, time_budget)
             if rows.target.iloc[0] == LOCAL
             else fitting(title, rows, memory_budget, time_budget)
-            for title, rows in remat.shapes(table)
+            for title, rows in group_by_shape(table)
         ]
     if kind == "checkpoint":
         if mtbf_seconds is None:
             raise CaseError("a checkpoint run needs the mean time between failures: give --mtbf (4h, 30min, 900s)")
-        return [_saving(title, rows, mtbf_seconds) for title, rows in checkpoint.shapes(table)]
+        return [_saving(title, rows, mtbf_seconds) for title, rows in group_by_state(table)]
     raise CaseError(f"no advice from a run of kind {kind!r}: valid are remat, checkpoint")
 
 
@@ -145,9 +146,9 @@ def _unusable(rows: pd.DataFrame, timed: bool) -> Iterator[tuple[str, str]]:
 def _over(row: Any, memory: int | None, time: float | None) -> str | None:
     peak, measured = getattr(row, PEAK), row.measured_peak_bytes
     if memory is not None and peak > memory:
-        return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} too much"
+        return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} over"
     if memory is not None and there(measured) and measured > memory:
-        return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} too much"
+        return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} over"
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
     if time is not None and not there(ratio):
         return "its time without rematerialization was not measured"
@@ -176,7 +177,7 @@ def _cost(row: Any, memory: int | None) -> str:
         )
     peak = getattr(row, PEAK)
     told += f", compiled peak {units.size(peak)}"
-    told += f", the program of {row.plan}" if remat.of_another(row) else ""
+    told += f", the program of {row.plan}" if is_plan_of_strategy(row) else ""
     return told if memory is None else f"{told}, {units.size(memory - peak)} to spare"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from artifex_bench.checkpoint_io import formats, state
 from artifex_bench.checkpoint_io.save_restore import skip_without
-from artifex_bench.checkpointing.faults import inject
+from artifex_bench.checkpointing.faults import inject_fault
 from artifex_bench.compat import finish_failed_reads
 from artifex_bench.core.case import FaultCase
 from artifex_bench.core.job import Job
@@ -60,7 +60,7 @@ def _trials(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int],
     for trial in range(first, first + case.trials):
         damaged = scratch / "damaged"
         shutil.copytree(sound, damaged)
-        path, what = inject(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
+        path, what = inject_fault(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
         outcome = _outcome(make, case, damaged, wanted, host)
         outcomes[outcome] += 1
         if outcome == "silent_trials":

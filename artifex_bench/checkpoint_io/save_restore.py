@@ -17,9 +17,8 @@ import numpy as np
 
 from artifex_bench.checkpoint_io import formats, state
 from artifex_bench.core.case import CheckpointCase
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, SkipJob
 from artifex_bench.core.record import Measurement
-from artifex_bench.core.skip import Skip
 from artifex_bench.targets import local
 
 # name -> (unit, source, what it is)
@@ -59,10 +58,10 @@ def skip_without(case: Any) -> None:
     """Raise Skip where the format's packages or the case's devices are missing."""
     why = formats.missing(case.format)
     if why:
-        raise Skip(why)
+        raise SkipJob(why)
     devices = getattr(case, "devices", 1)
     if len(jax.devices()) < devices:
-        raise Skip(f"devices {devices}: there are {len(jax.devices())}")
+        raise SkipJob(f"devices {devices}: there are {len(jax.devices())}")
 
 
 def _repeat(case: CheckpointCase, scratch: Path, repetitions: int) -> dict[str, list[float]]:

@@ -1,6 +1,6 @@
-"""Checkpoints of JAX training, on Orbax: saved fast, verified when loaded, never silently wrong.
+"""Save and restore JAX training state on Orbax: fast saves, verified loads, and no silent failures.
 
-Names are loaded when first used, so that `frequency` and `faults` can be had without JAX.
+Names are imported when they are first used, so that `frequency`, `faults` and `errors` work without JAX.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WHERE = {
     "frequency": "AdaptiveCheckpointing SavePlan lost_share save_plan young_daly_interval",
     "loading": "Loaded",
     "manager": "CheckpointManager",
-    "models": "save_checkpoint load_checkpoint save_checkpoint_with_optimizer load_checkpoint_with_optimizer",
+    "nnx_models": "save_checkpoint load_checkpoint save_checkpoint_with_optimizer load_checkpoint_with_optimizer",
     "recovery": "Recovery Skipped recover recover_from_corruption set_aside",
     "resume": "TrainingState advanced save_training setup_training_from_checkpoint",
     "retention": "KEEP_ALL Retention",

@@ -1,4 +1,4 @@
-"""What a tree is made of: dicts, lists, tuples, None, and nodes of other types, as JAX takes them apart."""
+"""The containers of a pytree (dicts, lists, tuples, None and other nodes) as JAX takes them apart."""
 
 from __future__ import annotations
 
@@ -9,36 +9,57 @@ import numpy as np
 
 from artifex_bench.checkpointing.errors import UnsupportedLeafError
 
-_TOLD_APART = ("dict", "list", "tuple", "NoneType")
+_DISTINCT = ("dict", "list", "tuple", "NoneType")
 _LIKE_DICT = ("OrderedDict", "defaultdict", "FrozenDict", "State")  # of collections and Flax: they load as each other
-DEEPEST = 100  # containers in each other: Orbax restores by recursion, which Python stops at 1000 calls
+MAX_DEPTH = 100  # nested containers: Orbax restores by recursion, which Python stops at 1000 calls
 
 
-def containers(treedef: Any, outer: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The containers around each leaf, outermost first: "dict", "list", "tuple", or "node" for any other type."""
+def list_leaf_containers(treedef: Any, outer: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """List the containers around each leaf of a tree.
+
+    Args:
+        treedef: The tree's structure (a `jax.tree_util.PyTreeDef`).
+        outer: The containers around the whole tree.
+
+    Returns:
+        For each leaf its containers, outermost first, each in the words of `classify_container`.
+    """
     node = treedef.node_data()
     if node is None:
         return [outer]
-    inner = (*outer, container(node[0].__name__))
-    return [found for child in treedef.children() for found in containers(child, inner)]
+    inner = (*outer, classify_container(node[0].__name__))
+    return [around for child in treedef.children() for around in list_leaf_containers(child, inner)]
 
 
-def container(type_name: str) -> str:
-    """What templates are compared by: "dict" (and what is like one), "list", "tuple", "NoneType", or else "node"."""
+def classify_container(type_name: str) -> str:
+    """Classify a container type. A template's container must be of the same class as the saved one.
+
+    Args:
+        type_name: The type's `__name__`.
+
+    Returns:
+        "dict" (for dict-like types of collections and Flax too), "list", "tuple", "NoneType", or "node" for others.
+    """
     if type_name in _LIKE_DICT:
         return "dict"
-    return type_name if type_name in _TOLD_APART else "node"
+    return type_name if type_name in _DISTINCT else "node"
 
 
-def is_empty(node: Any) -> bool:
-    """True for a container with nothing in it, None included."""
-    # One level only: {"a": {}} is not empty, its {} is.
-    children = _children(node)
+def is_empty_container(node: Any) -> bool:
+    """Check whether a node is a container without children. None is one.
+
+    Args:
+        node: Any node or leaf of a tree.
+
+    Returns:
+        True for an empty container. `{"a": {}}` is not empty, although it has no leaves.
+    """
+    children = _list_children(node)
     return children is not None and not children
 
 
-def _children(node: Any) -> list[Any] | None:
-    """What a container holds; None for a leaf."""
+def _list_children(node: Any) -> list[Any] | None:
+    """List the children of a container, or return None for a leaf."""
     if isinstance(node, (jax.Array, np.ndarray)):
         return None
     level = jax.tree_util.default_registry.flatten_one_level(node)
@@ -46,13 +67,21 @@ def _children(node: Any) -> list[Any] | None:
 
 
 def check_depth(tree: Any) -> None:
-    """Raise UnsupportedLeafError for a tree that is too deep, or holds itself.
+    """Check that a tree is not too deep and does not contain itself.
 
-    JAX stops at Python's limit of recursion as well, but leaves its count of calls raised for good.
+    JAX stops at Python's recursion limit too, but then leaves its count of nested calls raised for good.
+
+    Args:
+        tree: The tree to be saved, or a template.
+
+    Raises:
+        UnsupportedLeafError: If more than MAX_DEPTH containers are nested.
     """
     stack = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
-        if depth > DEEPEST:
-            raise UnsupportedLeafError(f"the tree is more than {DEEPEST} containers deep, or holds itself: flatten it")
-        stack += [(child, depth + 1) for child in _children(node) or ()]
+        if depth > MAX_DEPTH:
+            raise UnsupportedLeafError(
+                f"the tree contains itself or nests more than {MAX_DEPTH} containers: flatten it before saving"
+            )
+        stack += [(child, depth + 1) for child in _list_children(node) or ()]

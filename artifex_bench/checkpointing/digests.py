@@ -1,12 +1,12 @@
-"""Digests: what each array must hash to, written beside the arrays by Orbax itself and committed with them.
+"""Digests of a step's arrays, written beside them in a manifest and committed with them.
 
-Each process writes `digests/process_<i>.txt` as an item of the step: one line with the XXH3 of the rest, then a JSON
-document with the step's StepInfo (first, so that it is read without the rest), each leaf's kind, shape, dtype and the
-XXH3-128 of each region (a shard's part of the global array) that this process owns. Hashing reads the arrays' host
-buffers in place, in threads (xxhash releases the GIL), while Orbax writes the same buffers.
+Each process writes `digests/process_<i>.txt`, an item of the step. Its first line is the XXH3-128 of the rest, which is
+a JSON document. The document holds the step's StepInfo (first, so that it can be read alone), then for each leaf its
+kind, shape, dtype, and the XXH3-128 of each region that this process owns. A region is a shard's part of the global
+array, so that it can be verified whatever sharding the array is restored to.
 
-Regions are parts of the *global* array, so that they can be checked whatever the sharding of the restored one is.
-Source: xxHash, https://xxhash.com (XXH3, 128 bits; an error-detecting hash, no defence against a forger).
+Arrays are hashed in place in their host buffers, in threads (xxhash releases the GIL), while Orbax writes the same
+buffers. XXH3 (https://xxhash.com) detects errors and is no defence against a forger.
 """
 
 from __future__ import annotations
@@ -24,19 +24,29 @@ import numpy as np
 import xxhash
 
 from artifex_bench.checkpointing.errors import CheckpointError, CorruptCheckpointError
-from artifex_bench.checkpointing.leaves import Leaf
+from artifex_bench.checkpointing.tree_leaves import Leaf, describe_leaf
 
-ITEM = "digests"
-VERSION = 1
-INFO = '{"info":'  # how the document of a file begins, since StepInfo is in it
-THREADS = min(8, os.cpu_count() or 1)
+DIGESTS_ITEM = "digests"
+MANIFEST_VERSION = 1
+INFO_PREFIX = '{"info":'  # the start of each document, unless an earlier release wrote it
+HASH_THREADS = min(8, os.cpu_count() or 1)
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) along each axis of the global array
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What was saved for one leaf: its kind and stored form, and the hexadecimal digest of each region."""
+    """One saved leaf, as the manifest describes it.
+
+    Attributes:
+        path: The leaf's path for messages, such as "layers/0/kernel".
+        kind: What the leaf was before it became an array, see `encoding`.
+        shape: The global shape of the stored array.
+        dtype: The name of the stored array's dtype, or "" for an empty container.
+        stored: False if there are no bytes to store: an empty container, or an array without elements.
+        regions: The hexadecimal digest of each region.
+        containers: The containers around the leaf, outermost first. Empty for steps of early releases.
+    """
 
     path: str
     kind: str
@@ -44,104 +54,156 @@ class Entry:
     dtype: str
     stored: bool
     regions: Mapping[Region, str] = field(default_factory=dict)
-    containers: tuple[str, ...] = ()  # around the leaf, outermost first; not known of steps saved by older versions
+    containers: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Describe the saved leaf in words for messages, as `tree_leaves.describe_leaf` does.
+
+        Returns:
+            Text such as "float32[8,4]", "int" or "empty dict".
+        """
+        return describe_leaf(self.kind, self.shape, self.dtype)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that was saved in a step: item -> leaf name -> Entry."""
+    """The entries of a step.
+
+    Attributes:
+        step: The step's number.
+        items: For each item, its entries by leaf name.
+    """
 
     step: int
     items: Mapping[str, Mapping[str, Entry]]
 
 
-def digest(buffer: np.ndarray) -> str:
-    """XXH3-128 over dtype, shape and bytes of an array, which is hashed in place where it is contiguous."""
+def hash_array(buffer: np.ndarray) -> str:
+    """Hash the dtype, shape and bytes of an array.
+
+    Args:
+        buffer: A host array of any shape. A contiguous one is hashed in place, others are copied.
+
+    Returns:
+        The XXH3-128 as 32 hexadecimal digits.
+    """
     flat = np.ascontiguousarray(buffer).reshape(-1)
     data = xxhash.xxh3_128_digest(flat.view(np.uint8).data if flat.size else b"")
     head = f"{np.dtype(buffer.dtype).name}{list(buffer.shape)}".encode()
     return str(xxhash.xxh3_128_hexdigest(head + data))
 
 
-def region_of(index: Sequence[slice], shape: Sequence[int]) -> Region:
-    """A shard's index as (start, stop) along each axis."""
+def index_to_region(index: Sequence[slice], shape: Sequence[int]) -> Region:
+    """Convert a shard's index to a region.
+
+    Args:
+        index: One slice for each axis, as in `jax.Shard.index`.
+        shape: The shape of the global array.
+
+    Returns:
+        (start, stop) for each axis.
+    """
     return tuple(s.indices(size)[:2] for s, size in zip(index, shape, strict=True))
 
 
-def owned_buffers(leaf: Leaf) -> list[tuple[Region, np.ndarray]]:
-    """The regions of a leaf that this process saves, as host arrays (in place on CPU).
+def list_owned_buffers(leaf: Leaf) -> list[tuple[Region, np.ndarray]]:
+    """List the regions of a leaf that this process saves, with their data.
 
-    Holding them keeps the memory: a step that is given the array to overwrite (donation) then works on another.
+    A held buffer keeps its memory: a training step that gets the array by donation writes to other memory.
+
+    Args:
+        leaf: The leaf to save.
+
+    Returns:
+        (region, host array of the region's shape) for each region. On CPU the host array is the shard's own buffer.
     """
     if not leaf.stored:
         return []
     if isinstance(leaf.value, jax.Array):
         shards = [s for s in leaf.value.addressable_shards if s.replica_id == 0]
-        return [(region_of(s.index, leaf.shape), np.asarray(s.data)) for s in shards]
+        return [(index_to_region(s.index, leaf.shape), np.asarray(s.data)) for s in shards]
     whole = [(tuple((0, size) for size in leaf.shape), leaf.value)]
     return whole if jax.process_index() == 0 else []
 
 
 def read_manifest(step_directory: Path, step: int) -> Manifest | None:
-    """The verified digests of a step, or None where its directory has none.
+    """Read and verify the manifest of a step.
 
-    Raises CorruptCheckpointError where a file is damaged, missing, or belongs to another step, and CheckpointError
-    where another version of this library wrote it.
+    Args:
+        step_directory: The step's folder.
+        step: The step's number.
+
+    Returns:
+        The manifest, merged from the files of all processes, or None if the step has none.
+
+    Raises:
+        CorruptCheckpointError: If a file is damaged, is missing, or belongs to another step or process.
+        CheckpointError: If another release wrote the manifest in a version that this one does not read.
     """
-    folder = step_directory / ITEM
+    folder = step_directory / DIGESTS_ITEM
     if not folder.is_dir():
         return None
     documents: list[dict[str, Any]] = []
     expected = 1
     while len(documents) < expected:
         file = folder / f"process_{len(documents)}.txt"
-        document = json.loads(_verified(file, step))
-        if document["version"] != VERSION:
-            raise CheckpointError(  # no damage: its digest is right
-                f"step {step}: {file} has version {document['version']!r}, this library reads {VERSION}: "
-                "use the version that saved it"
+        document = json.loads(_read_verified(file, step))
+        if document["version"] != MANIFEST_VERSION:
+            raise CheckpointError(  # not damage: the document's digest is right
+                f"step {step}: {file} has manifest version {document['version']!r}, but this release reads version "
+                f"{MANIFEST_VERSION}: load the step with the release that saved it"
             )
         if document["step"] != step or document["process"] != len(documents):
-            raise _corrupt(file, step, f"belongs to step {document['step']}, process {document['process']}")
+            raise _make_manifest_error(file, step, f"belongs to step {document['step']}, process {document['process']}")
         documents.append(document)
         expected = document["processes"]
-    return Manifest(step, _merge(documents, lambda why: _corrupt(folder, step, why)))
+    return Manifest(step, _merge_documents(documents, folder, step))
 
 
-def read_info(step_directory: Path, step: int) -> dict[str, Any] | None:
-    """The fields of a step's StepInfo, verified, or None where it has no manifest or one of an earlier release.
+def read_info_fields(step_directory: Path, step: int) -> dict[str, Any] | None:
+    """Read and verify the fields of a step's StepInfo.
 
-    Raises CorruptCheckpointError where the first process's file is damaged or missing.
+    Args:
+        step_directory: The step's folder.
+        step: The step's number.
+
+    Returns:
+        The fields by name, or None if the step has no manifest or an earlier release wrote it.
+
+    Raises:
+        CorruptCheckpointError: If the first process's file is damaged or missing.
     """
-    if not (step_directory / ITEM).is_dir():
+    if not (step_directory / DIGESTS_ITEM).is_dir():
         return None
-    text = _verified(step_directory / ITEM / "process_0.txt", step).decode()
-    if not text.startswith(INFO):
+    text = _read_verified(step_directory / DIGESTS_ITEM / "process_0.txt", step).decode()
+    if not text.startswith(INFO_PREFIX):
         return None
-    info: dict[str, Any] = json.JSONDecoder().raw_decode(text, len(INFO))[0]  # the leaves may be many
+    # The rest of the document, which has a row per leaf, is not parsed.
+    info: dict[str, Any] = json.JSONDecoder().raw_decode(text, len(INFO_PREFIX))[0]
     return info
 
 
-def _verified(file: Path, step: int) -> bytes:
-    """The document in a process's file."""
+def _read_verified(file: Path, step: int) -> bytes:
+    """Read a process's file, check its digest, and return the document."""
     try:
         head, _, body = file.read_bytes().partition(b"\n")
     except FileNotFoundError:
-        raise _corrupt(file, step, "is missing") from None
+        raise _make_manifest_error(file, step, "is missing") from None
     if head != b"xxh3_128 " + xxhash.xxh3_128_hexdigest(body).encode():
-        raise _corrupt(file, step, "is damaged (its digest does not match)")
+        raise _make_manifest_error(file, step, "does not match its own digest")
     return body
 
 
-def _corrupt(file: Path, step: int, why: str) -> CorruptCheckpointError:
+def _make_manifest_error(file: Path, step: int, why: str) -> CorruptCheckpointError:
     return CorruptCheckpointError(
-        f"step {step}: {file} {why}: the step cannot be verified; load an older step",
+        f"step {step}: {file} {why}, so the step cannot be verified: load an older step",
         step=step,
         file=str(file),
     )
 
 
-def _merge(documents: Sequence[Mapping[str, Any]], corrupt: Any) -> dict[str, dict[str, Entry]]:
+def _merge_documents(documents: Sequence[Mapping[str, Any]], folder: Path, step: int) -> dict[str, dict[str, Entry]]:
+    """Merge the documents of all processes, whose regions of a stored leaf must cover the whole array."""
     items: dict[str, dict[str, Entry]] = {}
     for item, rows in documents[0]["items"].items():
         items[item] = {}
@@ -153,17 +215,24 @@ def _merge(documents: Sequence[Mapping[str, Any]], corrupt: Any) -> dict[str, di
             around = tuple(row.get("containers", ()))
             entry = Entry(row["path"], row["kind"], tuple(row["shape"]), row["dtype"], row["stored"], regions, around)
             covered = sum(int(np.prod([stop - start for start, stop in r])) for r in regions)
-            if entry.stored and covered != int(np.prod(entry.shape)):
-                raise corrupt(f"covers {covered} of the {int(np.prod(entry.shape))} elements of {entry.path}")
+            size = int(np.prod(entry.shape))
+            if entry.stored and covered != size:
+                raise _make_manifest_error(folder, step, f"covers {covered} of the {size} elements of {entry.path}")
             items[item][name] = entry
     return items
 
 
-def mismatches(entries: Iterable[tuple[Entry, Any]]) -> list[str]:
-    """The paths of the restored arrays that are not what was saved, by shape, dtype or digest, in order.
+def find_mismatches(entries: Iterable[tuple[Entry, Any]]) -> list[str]:
+    """Find the restored arrays that differ from the saved ones in shape, dtype or digest.
 
-    Arrays that no process holds whole are checked where their shards are; where a saved region lies across processes
-    the array is gathered, one at a time: every process must call this with the same arrays.
+    If no process holds an array whole, each process checks the regions that it holds. If a saved region lies across
+    processes, that array is gathered, one array at a time: every process must call this with the same arrays.
+
+    Args:
+        entries: (saved leaf, restored array) for each stored leaf.
+
+    Returns:
+        The paths of the arrays that differ, each once.
     """
     wrong: dict[str, None] = {}
     jobs: list[tuple[Entry, str, np.ndarray]] = []
@@ -171,20 +240,21 @@ def mismatches(entries: Iterable[tuple[Entry, Any]]) -> list[str]:
         if tuple(value.shape) != entry.shape or np.dtype(value.dtype).name != entry.dtype:
             wrong[entry.path] = None
             continue
-        jobs += [(entry, expected, buffer) for expected, buffer in _pieces(entry, value)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda job: digest(job[2]), jobs)
+        jobs += [(entry, expected, buffer) for expected, buffer in _list_hash_jobs(entry, value)]
+    with ThreadPoolExecutor(HASH_THREADS) as pool:
+        found = pool.map(lambda job: hash_array(job[2]), jobs)
         wrong.update(
             (entry.path, None) for (entry, expected, _), got in zip(jobs, found, strict=True) if got != expected
         )
     return list(wrong)
 
 
-def _pieces(entry: Entry, value: Any) -> list[tuple[str, np.ndarray]]:
+def _list_hash_jobs(entry: Entry, value: Any) -> list[tuple[str, np.ndarray]]:
+    """List (expected digest, data) for the saved regions that this process can check."""
     if not isinstance(value, jax.Array):
-        return [(expected, _cut(value, region)) for region, expected in entry.regions.items()]
-    everywhere = {region_of(i, entry.shape) for i in value.sharding.devices_indices_map(entry.shape).values()}
-    local = {region_of(s.index, entry.shape): s for s in value.addressable_shards}
+        return [(expected, _slice_region(value, region)) for region, expected in entry.regions.items()]
+    everywhere = {index_to_region(i, entry.shape) for i in value.sharding.devices_indices_map(entry.shape).values()}
+    local = {index_to_region(s.index, entry.shape): s for s in value.addressable_shards}
     if everywhere.issuperset(entry.regions):
         return [(d, np.asarray(local[r].data)) for r, d in entry.regions.items() if r in local]
     if value.is_fully_addressable:
@@ -193,8 +263,8 @@ def _pieces(entry: Entry, value: Any) -> list[tuple[str, np.ndarray]]:
         from jax.experimental import multihost_utils
 
         whole = multihost_utils.process_allgather(value, tiled=True)
-    return [(expected, _cut(whole, region)) for region, expected in entry.regions.items()]
+    return [(expected, _slice_region(whole, region)) for region, expected in entry.regions.items()]
 
 
-def _cut(array: np.ndarray, region: Region) -> np.ndarray:
+def _slice_region(array: np.ndarray, region: Region) -> np.ndarray:
     return array[tuple(slice(start, stop) for start, stop in region)]

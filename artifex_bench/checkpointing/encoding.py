@@ -1,7 +1,7 @@
-"""A leaf's value in the form that Orbax stores bit-exactly, and back.
+"""Encoding of a leaf as an array that Orbax stores bit-exactly, and decoding.
 
-The kind tells what Orbax would store differently or not at all: empty containers, PRNG keys, text, numbers of Python,
-and weak types.
+A leaf's kind records what Orbax would change or could not store: empty containers, PRNG keys, text, Python numbers and
+weak types.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import tensorstore as ts
 
-from artifex_bench.checkpointing.containers import is_empty
+from artifex_bench.checkpointing.containers import is_empty_container
 from artifex_bench.checkpointing.errors import UnsupportedLeafError
 from artifex_bench.compat import is_traced
 
@@ -23,12 +23,20 @@ _TEXT_KINDS = ("str", "bytes", "bigint")
 _LARGEST_INT_BITS = 2048  # Python writes and reads 640 decimal digits under every setting
 
 
-def stored_form(path: str, value: Any) -> tuple[str, Any]:
-    """(kind, the array to store) of a leaf; the array is None for an empty container.
+def encode_leaf(path: str, value: Any) -> tuple[str, Any]:
+    """Encode a leaf for storage.
 
-    Raises UnsupportedLeafError for what has no such form.
+    Args:
+        path: The leaf's path, for messages.
+        value: An array, a number, a text, a PRNG key or an empty container, or a ShapeDtypeStruct in a template.
+
+    Returns:
+        (kind, array). The array is None for an empty container, and abstract for a ShapeDtypeStruct.
+
+    Raises:
+        UnsupportedLeafError: If the value has no exact form, such as an object, a MaskedArray or an IntEnum.
     """
-    # Exact types: a subclass (an IntEnum, a MaskedArray, a Quantity) says more than the number or array that it holds.
+    # Exact types only: a subclass (IntEnum, MaskedArray, Quantity) would lose its additions to the number or array.
     exact = type(value)
     if exact is bool:
         return "bool", np.array(value)
@@ -37,40 +45,55 @@ def stored_form(path: str, value: Any) -> tuple[str, Any]:
             return "int", np.array(value, np.int64)
         if value.bit_length() > _LARGEST_INT_BITS:
             raise UnsupportedLeafError(
-                f"{path or 'the tree'} is an integer of {value.bit_length()} bits: the largest has {_LARGEST_INT_BITS}"
+                f"{path or 'the tree'} is an integer of {value.bit_length()} bits, and at most {_LARGEST_INT_BITS} are "
+                "saved: save it as text",
+                path=path,
             )
-        return "bigint", _text(str(value).encode())
+        return "bigint", _bytes_to_array(str(value).encode())
     if exact is float:
         return "float", np.array(value, np.float64)
     if exact is complex:
         return "complex", np.array(value, np.complex128)
     if exact is str:
-        return "str", _text(value.encode("utf-8", "surrogatepass"))
+        return "str", _bytes_to_array(value.encode("utf-8", "surrogatepass"))
     if exact is bytes:
-        return "bytes", _text(value)
-    if is_empty(value):
+        return "bytes", _bytes_to_array(value)
+    if is_empty_container(value):
         return f"empty:{exact.__name__}", None
     dtype = getattr(value, "dtype", None)
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)) and not is_traced(value):
         if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-            return _stored_key(value)
-        if _storable(np.dtype(dtype)):
-            weak = getattr(value, "weak_type", False) and _weak_number(dtype) is not None
+            return _encode_key(value)
+        if _is_storable(np.dtype(dtype)):
+            weak = getattr(value, "weak_type", False) and _find_weak_number_type(dtype) is not None
             return WEAK if weak else "array", value
-    if (exact in (np.ndarray, np.memmap) or isinstance(value, np.generic)) and _storable(value.dtype):
+    if (exact in (np.ndarray, np.memmap) or isinstance(value, np.generic)) and _is_storable(value.dtype):
         return "array", np.asarray(value, value.dtype.newbyteorder("="))
     raise UnsupportedLeafError(
-        f"{path or 'the tree'} is a {type(value).__name__}{f' of {dtype}' if dtype is not None else ''}: a checkpoint "
-        "holds arrays, numbers, text, PRNG keys and containers of them; convert it or leave it out"
+        f"{path or 'the tree'} is a {type(value).__name__}{f' of {dtype}' if dtype is not None else ''}, and a "
+        "checkpoint holds arrays, numbers, text, PRNG keys and containers of them: convert it or leave it out",
+        path=path,
     )
 
 
-def decode(kind: str, value: Any, like: Any = None) -> Any:
-    """The leaf that was saved, from its stored form; `like` is the template's leaf where there is one."""
+def decode_leaf(kind: str, value: Any, like: Any = None) -> Any:
+    """Decode a stored array to the leaf that was saved.
+
+    Args:
+        kind: The leaf's kind, as `encode_leaf` returned it.
+        value: The restored array, or None for an empty container.
+        like: The template's leaf, or None without a template.
+
+    Returns:
+        The leaf.
+
+    Raises:
+        UnsupportedLeafError: If the leaf has a weak type that JAX cannot make with the current `jax_enable_x64`.
+    """
     if kind.startswith("empty:"):
         return like if like is not None else _EMPTY.get(kind[6:], {})
     if kind.startswith("key"):
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):  # plain Orbax makes keys of its own
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):  # plain Orbax restores keys as keys
             return value
         return jax.random.wrap_key_data(value, impl=kind.partition(":")[2])
     if kind in _TEXT_KINDS:
@@ -81,11 +104,12 @@ def decode(kind: str, value: Any, like: Any = None) -> Any:
     if kind in ("bool", "int", "float", "complex"):
         return np.asarray(value).item()
     if kind == WEAK and isinstance(value, jax.Array):
-        return _weak(value)
+        return _make_weak(value)
     return value[()] if isinstance(like, np.generic) else value
 
 
-def _stored_key(key: Any) -> tuple[str, Any]:
+def _encode_key(key: Any) -> tuple[str, Any]:
+    """Encode a PRNG key, or a key in a template, as (kind with its implementation, its data)."""
     if isinstance(key, jax.Array):
         return f"{key.dtype.name}:{jax.random.key_impl(key)}", jax.random.key_data(key)
     implementation: list[Any] = []
@@ -98,21 +122,21 @@ def _stored_key(key: Any) -> tuple[str, Any]:
     return f"{key.dtype.name}:{implementation[0]}", shape
 
 
-def _weak_number(dtype: Any) -> type | None:
-    """The type of Python's numbers that JAX makes weakly typed arrays of this dtype from; None where there is none."""
+def _find_weak_number_type(dtype: Any) -> type | None:
+    """Find the Python number type from which JAX makes weakly typed arrays of a dtype, or return None."""
     return next((number for number in (int, float, complex) if jax.numpy.result_type(number) == dtype), None)
 
 
-def _weak(array: jax.Array) -> jax.Array:
-    """The array with a weak type, which decides the dtype of what is computed with it.
+def _make_weak(array: jax.Array) -> jax.Array:
+    """Make an array's type weak, which decides the dtype of results computed with it.
 
-    Only Python's numbers make weakly typed arrays; an update in place keeps the type of what is updated.
+    Only Python numbers make weakly typed arrays, and an update in place keeps the weak type.
     """
-    number = _weak_number(array.dtype)
+    number = _find_weak_number_type(array.dtype)
     if number is None:
         raise UnsupportedLeafError(
-            f"a weakly typed array of {array.dtype} was saved, which JAX does not make under this jax_enable_x64: "
-            "set it as it was, or load the array as numpy"
+            f"an array of {array.dtype} was saved with a weak type, which JAX cannot make with the current "
+            "jax_enable_x64: set jax_enable_x64 as it was, or load the array as numpy"
         )
 
     def filled(values: jax.Array) -> jax.Array:
@@ -122,9 +146,9 @@ def _weak(array: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def _storable(dtype: np.dtype[Any]) -> bool:
-    """True for the numbers that TensorStore can hold: not objects, text, dates, records, nor uint4."""
-    if dtype.kind not in "biufc" and dtype.num < 256:  # from 256 on: registered by ml_dtypes
+def _is_storable(dtype: np.dtype[Any]) -> bool:
+    """Check whether TensorStore can hold a dtype. It cannot hold objects, text, dates, records or uint4."""
+    if dtype.kind not in "biufc" and dtype.num < 256:  # ml_dtypes registers its types from 256 on
         return False
     try:
         ts.dtype(dtype.name)
@@ -133,5 +157,5 @@ def _storable(dtype: np.dtype[Any]) -> bool:
     return True
 
 
-def _text(data: bytes) -> np.ndarray:
+def _bytes_to_array(data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.uint8)

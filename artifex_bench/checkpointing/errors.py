@@ -1,176 +1,208 @@
-"""What can go wrong with a checkpoint: each a type of its own, with the value, the rule and the remedy. No JAX."""
+"""Exceptions of the checkpointing package. Imports no JAX.
+
+Each message is one line: the wrong value, the rule, and the remedy. The same data is in attributes.
+"""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Collection, Sequence
+from typing import Any
 
 
 class CheckpointError(Exception):
-    """Any failure of this library that a caller can act on; the steps saved before it are intact."""
+    """Base class of this package's errors. Steps that were saved before the error are intact."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let pickle, and so multiprocessing, copy the error with its attributes, which `__init__` requires."""
+        return _rebuild_error, (type(self), self.args, self.__dict__)
+
+
+def _rebuild_error(kind: type[CheckpointError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CheckpointError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class CheckpointNotFoundError(CheckpointError):
-    """The directory, the step or the item asked for is not there."""
+    """The requested directory, step or item does not exist.
+
+    Attributes:
+        step: The step that was requested, or None if the directory is missing.
+        available_steps: The committed steps, if the step does not exist.
+        missing_items: The requested items that the step lacks.
+        available_items: The items of the step, if one was missing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: int | None = None,
+        available_steps: Sequence[int] = (),
+        missing_items: Sequence[str] = (),
+        available_items: Sequence[str] = (),
+    ) -> None:
+        """Make the error. The attributes describe its arguments."""
+        super().__init__(message)
+        self.step = step
+        self.available_steps = tuple(available_steps)
+        self.missing_items = tuple(missing_items)
+        self.available_items = tuple(available_items)
 
 
 class DirectoryInUseError(CheckpointError):
-    """Another manager writes to the directory, in this process or another."""
+    """Another manager writes to the directory, in this process or in another one.
+
+    Attributes:
+        directory: The directory of the checkpoints.
+        process: The id of the process that writes, or None if it is unknown.
+        host: The name of that process's machine, or "" if it is unknown.
+    """
+
+    def __init__(self, message: str, *, directory: str, process: int | None = None, host: str = "") -> None:
+        """Make the error. The attributes describe its arguments."""
+        super().__init__(message)
+        self.directory, self.process, self.host = directory, process, host
 
 
 class StepDeletedError(CheckpointNotFoundError):
-    """The step was deleted, by the retention of a process that saves, while it was being read."""
+    """A process that saves deleted the step while this one was reading it."""
 
 
 class UnsupportedPathError(CheckpointError, ValueError):
-    """A path that is no local directory's: a URL, an empty path, or one that Orbax or TensorStore reads otherwise."""
+    """The path is not that of a local directory, or Orbax or TensorStore would read it differently."""
 
 
 class StepExistsError(CheckpointError):
-    """The step is already saved, or is older than the newest saved step: saving it would replace history."""
+    """The step is saved already, or is older than the newest one. Saving it would replace history.
+
+    Attributes:
+        step: The step that was to be saved.
+        newest: The newest committed step, or None if the step's folder is the only one and is not committed.
+    """
+
+    def __init__(self, message: str, *, step: int, newest: int | None) -> None:
+        """Make the error. The attributes describe its arguments."""
+        super().__init__(message)
+        self.step, self.newest = step, newest
 
 
 class TemplateMismatchError(CheckpointError):
-    """The template asks for another structure, shape or dtype than was saved; names the first differing path.
+    """The template has another structure, container, shape, dtype or sharding than the saved tree allows.
 
-    `path` is the first differing path, `expected` what the template has there and `found` what the checkpoint has.
+    Attributes:
+        path: The first path that differs, such as "model/layers/0/kernel".
+        expected: What the template has at the path, such as "float32[8,4]".
+        found: What the checkpoint has at the path.
     """
 
     def __init__(self, message: str, *, path: str, expected: str, found: str) -> None:
+        """Make the error. The attributes describe its arguments."""
         super().__init__(message)
         self.path, self.expected, self.found = path, expected, found
 
 
 class CorruptCheckpointError(CheckpointError):
-    """What is stored is not what was saved; names the step, the file or directory, and the array where one is known.
+    """The stored data differs from the saved data.
 
-    `step` is the step, `file` the damaged file or directory, `path` the array's path or "".
+    Attributes:
+        step: The damaged step.
+        file: The damaged file or directory.
+        path: The path of the first damaged array, such as "model/norm/scale", or "" if no array is known.
+        paths: The paths of all damaged arrays.
     """
 
-    def __init__(self, message: str, *, step: int, file: str, path: str = "") -> None:
+    def __init__(self, message: str, *, step: int, file: str, paths: Sequence[str] = ()) -> None:
+        """Make the error. The attributes describe its arguments."""
         super().__init__(message)
-        self.step, self.file, self.path = step, file, path
+        self.step, self.file = step, file
+        self.path, self.paths = paths[0] if paths else "", tuple(paths)
 
 
 class UnverifiedCheckpointError(CheckpointError):
-    """The step has no digests, because plain Orbax wrote it, and an unverified load was not allowed."""
+    """The step has no digests, because plain Orbax wrote it, and the caller asked for a verified step.
+
+    Attributes:
+        step: The step without digests.
+    """
+
+    def __init__(self, message: str, *, step: int) -> None:
+        """Make the error. The attributes describe its arguments."""
+        super().__init__(message)
+        self.step = step
 
 
 class UnsupportedLeafError(CheckpointError, TypeError):
-    """A leaf that is no array, number, text or PRNG key, and so cannot be saved."""
+    """A leaf that cannot be saved: it is not an array, a number, a text or a PRNG key.
+
+    Attributes:
+        path: The leaf's path in its tree, or "" if the whole tree is meant.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        """Make the error. The attributes describe its arguments."""
+        super().__init__(message)
+        self.path = path
 
 
 class SaveFailedError(CheckpointError):
-    """A save that did not commit. `step` is the step that is not on disk."""
+    """A save that did not commit.
+
+    Attributes:
+        step: The step that is not on disk.
+    """
 
     def __init__(self, message: str, *, step: int) -> None:
+        """Make the error. The attributes describe its arguments."""
         super().__init__(message)
         self.step = step
 
 
 class DiskFullError(SaveFailedError):
-    """The file system, or the quota, has no room for the step."""
+    """The file system, or the quota, has no space left for the step."""
 
 
 class CheckpointPermissionError(SaveFailedError):
-    """The directory may not be read or written, its file system is read-only, or the manager is."""
+    """The directory is not readable or writable, its file system is read-only, or the manager is.
+
+    Attributes:
+        step: The step that was to be read, saved, moved or deleted, or -1 if the error concerns the directory.
+    """
 
 
 class UnverifiedCheckpointWarning(UserWarning):
-    """A checkpoint without digests (of plain Orbax) was loaded: damage to its data would go unseen."""
+    """A checkpoint of plain Orbax was loaded. It has no digests, so damage would go unnoticed."""
 
 
-# Orbax hands TensorStore's failures on as ValueError or RuntimeError: only the text tells what happened.
-_FULL_TEXT = ("RESOURCE_EXHAUSTED", "No space left on device", "Disk quota exceeded")
-_EXHAUSTED_TEXT = ("RESOURCE_EXHAUSTED", "Too many open files", "Cannot allocate memory", "Out of memory")
-_DENIED_TEXT = ("PERMISSION_DENIED", "Permission denied", "Read-only file system", "Operation not permitted")
+def make_missing_step_error(step: int, directory: object, steps: Sequence[int]) -> CheckpointNotFoundError:
+    """Make the error for a step that does not exist.
 
+    Args:
+        step: The step that was requested.
+        directory: The directory of the checkpoints, for the message.
+        steps: The committed steps.
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, outermost first."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def is_full(error: BaseException) -> bool:
-    """True where the error, or its cause, is a full disk or an exhausted quota."""
-    return any(_matches(e, (errno.ENOSPC, errno.EDQUOT), _FULL_TEXT) for e in chain(error))
-
-
-def is_denied(error: BaseException) -> bool:
-    """True where the error, or its cause, is a missing permission or a read-only file system."""
-    return any(_matches(e, (errno.EACCES, errno.EPERM, errno.EROFS), _DENIED_TEXT) for e in chain(error))
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """True where the error, or its cause, is a lack of memory or of file handles in this process."""
-    numbers = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-    return any(isinstance(e, MemoryError) or _matches(e, numbers, _EXHAUSTED_TEXT) for e in chain(error))
-
-
-def _matches(error: BaseException, numbers: tuple[int, ...], texts: tuple[str, ...]) -> bool:
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in numbers
-    return any(text in str(error) for text in texts)
-
-
-def save_failure(error: BaseException, step: int, directory: object) -> SaveFailedError:
-    """The documented error for a save of `step` that ended in `error`."""
-    if isinstance(error, SaveFailedError):
-        return error
-    cause = _first_line(error)
-    if is_full(error):
-        return DiskFullError(
-            f"step {step} is not saved: no space left for it in {directory}; older steps are intact: "
-            f"free space or keep fewer steps, then save again ({cause})",
-            step=step,
-        )
-    if is_denied(error):
-        return CheckpointPermissionError(
-            f"step {step} is not saved: {directory} may not be written; older steps are intact: "
-            f"grant write permission or choose another directory ({cause})",
-            step=step,
-        )
-    return SaveFailedError(
-        f"step {step} is not saved in {directory}; older steps are intact: {type(error).__name__}: {cause}",
-        step=step,
+    Returns:
+        The error, which names the committed steps.
+    """
+    choice = f"choose one of {', '.join(map(str, steps))}" if steps else "check the directory, which has no steps"
+    return CheckpointNotFoundError(
+        f"step {step} does not exist in {directory}: {choice}", step=step, available_steps=steps
     )
 
 
-def load_failure(error: Exception, step: int, folder: object) -> CheckpointError:
-    """The documented error for a load of `step` that ended in `error`: damage only where nothing else explains it."""
-    if isinstance(error, CheckpointError):
-        return error
-    cause = f"{type(error).__name__}: {_first_line(error)}"
-    if is_denied(error):
-        return CheckpointPermissionError(
-            f"step {step}: {folder} may not be read: grant read permission ({cause})", step=step
-        )
-    if is_exhausted(error):
-        return CheckpointError(
-            f"step {step}: {folder} could not be read, for lack of memory or file handles: "
-            f"free some, then load again ({cause})"
-        )
-    return CorruptCheckpointError(
-        f"step {step}: {folder} cannot be read: {cause}: load an older step", step=step, file=str(folder)
-    )
+def make_unknown_name_error(what: str, name: object, valid: Collection[str]) -> ValueError:
+    """Make the error for a name that is not in a table.
 
+    Args:
+        what: What the name stands for, such as "format".
+        name: The unknown name.
+        valid: The names in the table.
 
-def change_failure(error: OSError, what_fails: str, step: int) -> CheckpointError:
-    """The documented error for a step that could not be moved or deleted; begins with `what_fails`."""
-    message = f"{what_fails}: {error.filename or ''}: {error.strerror or error}"
-    return CheckpointPermissionError(message, step=step) if is_denied(error) else CheckpointError(message)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
-
-
-def missing_step(step: int, directory: object, steps: Sequence[int]) -> CheckpointNotFoundError:
-    """The error for a step that is not there, naming those that are."""
-    there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
-    return CheckpointNotFoundError(f"no step {step} in {directory}: {there}")
+    Returns:
+        The error, with the nearest name if one is near, and the valid names.
+    """
+    near = difflib.get_close_matches(str(name), valid, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}valid are {', '.join(valid)}")

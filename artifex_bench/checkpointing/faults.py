@@ -1,6 +1,6 @@
-"""Damage to stored files, reproducible: FAULTS is the table, for checkpoints of any library. No JAX.
+"""Reproducible damage to stored files: the table FAULTS, for checkpoints of any library. Imports no JAX.
 
-A fault takes one file and a seeded generator, changes the file, and says what it did. It never leaves a file as it was.
+A fault takes a file and a seeded generator, changes the file, and returns a description. It always changes something.
 """
 
 from __future__ import annotations
@@ -10,20 +10,37 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from artifex_bench.checkpointing.errors import make_unknown_name_error
+
 Fault = Callable[[Path, random.Random], str]
 
-BLOCK = 4096  # bytes: what a bad sector or a page that never reached the disk takes away
+BLOCK = 4096  # bytes that are lost with a bad sector, or with a page that never reached the disk
 
 
-def files(root: Path) -> list[Path]:
-    """Every file below a folder (or the file itself) that has bytes to damage, in a fixed order."""
+def list_files(root: Path) -> list[Path]:
+    """List the files below a folder that have bytes to damage.
+
+    Args:
+        root: A folder, or one file.
+
+    Returns:
+        The files, sorted by path. For a file, the file itself.
+    """
     if root.is_file():
         return [root] if root.stat().st_size else []
     return sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size)
 
 
 def flip_bit(path: Path, chance: random.Random) -> str:
-    """One bit turned over, anywhere."""
+    """Flip one random bit.
+
+    Args:
+        path: The file, of 1 byte or more.
+        chance: The random numbers.
+
+    Returns:
+        The bit's position in words.
+    """
     size = path.stat().st_size
     at, bit = chance.randrange(size), chance.randrange(8)
     with path.open("r+b") as file:
@@ -35,10 +52,18 @@ def flip_bit(path: Path, chance: random.Random) -> str:
 
 
 def zero_block(path: Path, chance: random.Random) -> str:
-    """A block of zeros in place of what was there: aligned, or the part of it that the file has."""
+    """Overwrite one random aligned block of BLOCK bytes with zeros. If all bytes are zero, flip a bit instead.
+
+    Args:
+        path: The file, of 1 byte or more.
+        chance: The random numbers.
+
+    Returns:
+        The range of bytes in words.
+    """
     data = path.read_bytes()
     spots = [s for s in range(0, len(data), BLOCK) if any(data[s : s + BLOCK])]
-    if not spots:  # nothing but zeros: there is no block to lose
+    if not spots:  # zeroing a block of zeros would change nothing
         return flip_bit(path, chance)
     start = chance.choice(spots)
     end = min(start + BLOCK, len(data))
@@ -48,16 +73,32 @@ def zero_block(path: Path, chance: random.Random) -> str:
     return f"bytes {start} to {end} of {len(data)} set to zero"
 
 
-def truncate(path: Path, chance: random.Random) -> str:
-    """The end cut off, at a random place."""
+def truncate_file(path: Path, chance: random.Random) -> str:
+    """Cut the file off at a random place.
+
+    Args:
+        path: The file, of 1 byte or more.
+        chance: The random numbers.
+
+    Returns:
+        Both sizes in words.
+    """
     size = path.stat().st_size
     kept = chance.randrange(size)
     os.truncate(path, kept)
     return f"cut from {size} to {kept} bytes"
 
 
-def delete(path: Path, chance: random.Random) -> str:
-    """The file gone."""
+def delete_file(path: Path, chance: random.Random) -> str:
+    """Delete the file.
+
+    Args:
+        path: The file.
+        chance: Unused.
+
+    Returns:
+        "deleted".
+    """
     path.unlink()
     return "deleted"
 
@@ -65,30 +106,47 @@ def delete(path: Path, chance: random.Random) -> str:
 FAULTS: dict[str, Fault] = {
     "flip_bit": flip_bit,
     "zero_block": zero_block,
-    "truncate": truncate,
-    "delete": delete,
+    "truncate": truncate_file,
+    "delete": delete_file,
 }
 
 
-def inject(root: Path, fault: str, seed: int, *, by_size: bool = False) -> tuple[Path, str]:
-    """Do one fault to one file below `root`; gives the file and what was done.
+def inject_fault(root: Path, fault: str, seed: int, *, by_size: bool = False) -> tuple[Path, str]:
+    """Apply one fault to one file below a folder. Equal seeds do equal damage to equal files.
 
-    The file is chosen evenly, or in proportion to its size with `by_size` (as bad sectors fall). Equal seeds do equal
-    damage to equal files. Raises ValueError for an unknown fault or a folder without files.
+    Args:
+        root: A folder, or one file.
+        fault: A name in FAULTS.
+        seed: The seed of the random choices.
+        by_size: Choose the file in proportion to its size, as bad sectors do, rather than evenly.
+
+    Returns:
+        (the damaged file, the damage in words).
+
+    Raises:
+        ValueError: If the fault is unknown, or no file has bytes to damage.
     """
     if fault not in FAULTS:
-        raise ValueError(f"unknown fault {fault!r}: valid are {', '.join(FAULTS)}")
-    found = files(root)
-    if not found:
-        raise ValueError(f"{root} has no file with bytes in it: nothing to damage")
+        raise make_unknown_name_error("fault", fault, FAULTS)
+    files = list_files(root)
+    if not files:
+        raise ValueError(f"{root} has no file with bytes to damage: choose the folder of a checkpoint")
     chance = random.Random(f"{fault}:{seed}")
-    weights = [path.stat().st_size for path in found] if by_size else None
-    path = chance.choices(found, weights)[0]
+    weights = [path.stat().st_size for path in files] if by_size else None
+    path = chance.choices(files, weights)[0]
     return path, FAULTS[fault](path, chance)
 
 
-def trials(root: Path, count: int, seed: int = 0) -> Iterator[tuple[str, int]]:
-    """(fault, seed) of `count` trials of every fault in the table."""
+def list_trials(count: int, seed: int = 0) -> Iterator[tuple[str, int]]:
+    """Iterate over trials of every fault in the table.
+
+    Args:
+        count: Number of trials per fault.
+        seed: Seed of the whole series.
+
+    Yields:
+        (fault, seed) for `inject_fault`.
+    """
     for fault in FAULTS:
         for number in range(count):
             yield fault, seed * 1_000_003 + number

@@ -1,4 +1,4 @@
-"""How often to save: by the loss, or by what a save costs and how often the machine fails. No JAX."""
+"""How often to save: by the loss, or by the cost of a save and the mean time between failures. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from dataclasses import dataclass
 
 
 class AdaptiveCheckpointing:
-    """The interval between saves, shorter while the loss is unstable and longer while it is calm.
+    """An interval between saves that is shorter while the loss is unstable and longer while it is calm.
 
     Call `should_checkpoint(step, loss)` at every step. A save is due once `current_interval` steps have passed since
-    the last one (or since the first step seen), so that no interval is missed because a step number is not its
-    multiple. From one save to the next the interval changes once at most: it is halved as soon as the loss is unstable,
-    or doubled at the save if it never was. Unstable means that the standard deviation of the last `window` losses is
-    above `threshold`, or that one of them is not finite.
+    the last save, or since the first step. Step numbers need not be multiples of the interval.
+
+    Between two saves the interval changes at most once. It is halved as soon as the loss is unstable, or doubled at the
+    save if the loss never was. The loss is unstable if the standard deviation of the last `window` losses exceeds
+    `threshold`, or one of them is not finite.
+
+    Attributes:
+        base_interval: The first interval, in steps.
+        min_interval: The shortest interval, in steps.
+        max_interval: The longest interval, in steps.
+        threshold: Standard deviation of the loss above which it is unstable.
+        window: Number of recent losses to look at.
+        current_interval: The interval now, in steps.
+        last_save: The step of the last save, or None before the first step.
     """
 
     def __init__(
@@ -27,13 +37,27 @@ class AdaptiveCheckpointing:
         threshold: float = 0.1,
         window: int = 10,
     ) -> None:
+        """Start with `base_interval`.
+
+        Args:
+            base_interval: The first interval, in steps.
+            min_interval: The shortest interval, in steps, 1 or more.
+            max_interval: The longest interval, in steps.
+            threshold: Standard deviation of the loss above which it is unstable, 0 or more.
+            window: Number of recent losses to look at, 2 or more.
+
+        Raises:
+            ValueError: If a value is out of range, or the intervals are not in order.
+        """
         if not 1 <= min_interval <= base_interval <= max_interval:
             raise ValueError(
-                f"intervals {min_interval}, {base_interval}, {max_interval}: "
-                "must be 1 <= min_interval <= base_interval <= max_interval"
+                f"min_interval {min_interval}, base_interval {base_interval}, max_interval {max_interval}: "
+                "must be in this order, and 1 or more"
             )
-        if window < 2 or not threshold >= 0:
-            raise ValueError(f"window {window}, threshold {threshold}: must be 2 or more, and 0 or more")
+        if window < 2:
+            raise ValueError(f"window {window}: must be 2 or more")
+        if not threshold >= 0:
+            raise ValueError(f"threshold {threshold}: must be 0 or more")
         self.base_interval, self.min_interval, self.max_interval = base_interval, min_interval, max_interval
         self.threshold, self.window = threshold, window
         self.current_interval = base_interval
@@ -42,7 +66,15 @@ class AdaptiveCheckpointing:
         self._forced = self._shortened = False
 
     def should_checkpoint(self, step: int, loss: float) -> bool:
-        """True where a checkpoint is due after this step, which is then counted as saved. O(window), no device."""
+        """Decide whether to save after this step. The step then counts as saved.
+
+        Args:
+            step: The step that was just finished.
+            loss: Its loss, a number on the host.
+
+        Returns:
+            True if a save is due. Takes O(window) time.
+        """
         self._losses.append(float(loss))
         if self.last_save is None:
             self.last_save = step - 1
@@ -55,35 +87,54 @@ class AdaptiveCheckpointing:
         return True
 
     def mark_saved(self, step: int) -> None:
-        """Count a checkpoint made for another reason (the end of an epoch), so that the interval starts anew."""
+        """Count a save that you made for another reason, such as the end of an epoch. The interval starts again.
+
+        Args:
+            step: The saved step.
+        """
         if len(self._losses) == self.window and not self._shortened:
             self.current_interval = min(self.max_interval, self.current_interval * 2)
         self.last_save, self._forced, self._shortened = step, False, False
 
     def force_checkpoint(self) -> bool:
-        """Make the next step's checkpoint due whatever the interval; True, as in the seed."""
+        """Make a save due at the next step, whatever the interval.
+
+        Returns:
+            True, as in Artifex.
+        """
         self._forced = True
         return True
 
     def is_unstable(self) -> bool:
-        """True where the losses in the window spread more than the threshold, or one is not finite."""
+        """Check the recent losses.
+
+        Returns:
+            True if their standard deviation exceeds the threshold, or one of them is not finite.
+        """
         if not all(map(math.isfinite, self._losses)):
             return True
         return len(self._losses) == self.window and statistics.pstdev(self._losses) > self.threshold
 
 
 def young_daly_interval(save_seconds: float, mtbf_seconds: float, restore_seconds: float = 0) -> float:
-    """The seconds of training between saves that lose the least time in all.
+    """Compute the interval between saves that loses the least time.
 
-    `save_seconds` is what a save holds training up, `mtbf_seconds` the mean time between failures, and
-    `restore_seconds` the time until training goes on after one: it is paid at every failure whatever the interval,
-    and so does not change the best one; it is taken so that impossible settings are refused.
+    Young (1974) gives sqrt(2 save mtbf). This is the higher-order estimate of Daly (2006), which also holds if saves
+    are not short against the mean time between failures (MTBF). For save >= 2 mtbf it is the MTBF itself.
 
-    Young 1974 gives sqrt(2 save mtbf); this is the higher-order estimate of Daly 2006, which corrects it where saves
-    are not short against the mean time between failures, and is that mean time itself where save >= 2 mtbf.
-    Raises ValueError for times that are not positive (restore: negative).
+    Args:
+        save_seconds: Time for which a save blocks training, in seconds.
+        mtbf_seconds: Mean time between failures, in seconds.
+        restore_seconds: Time from a failure until training continues, in seconds. It is lost at every failure whatever
+            the interval, so it does not change the result and is only checked.
+
+    Returns:
+        Training time between two saves, in seconds.
+
+    Raises:
+        ValueError: If a time is not finite and positive (restore: 0 or more).
     """
-    _check(save_seconds, mtbf_seconds, restore_seconds)
+    _check_times(save_seconds, mtbf_seconds, restore_seconds)
     if save_seconds >= 2 * mtbf_seconds:
         return mtbf_seconds
     ratio = save_seconds / (2 * mtbf_seconds)
@@ -92,7 +143,13 @@ def young_daly_interval(save_seconds: float, mtbf_seconds: float, restore_second
 
 @dataclass(frozen=True)
 class SavePlan:
-    """An interval in steps and seconds, and the expected share of wall time that is lost with it (0 to 1)."""
+    """How often to save, and the time that is lost with it.
+
+    Attributes:
+        steps: Steps between two saves, 1 or more.
+        seconds: Training time between two saves, in seconds.
+        lost: Expected share of the wall time that is not training, from 0 to 1.
+    """
 
     steps: int
     seconds: float
@@ -100,7 +157,20 @@ class SavePlan:
 
 
 def save_plan(step_seconds: float, save_seconds: float, mtbf_seconds: float, restore_seconds: float = 0) -> SavePlan:
-    """The Young/Daly interval in whole steps, 1 or more, and what it loses."""
+    """Plan how often to save, by the Young/Daly interval in whole steps.
+
+    Args:
+        step_seconds: Time of a training step, in seconds.
+        save_seconds: Time for which a save blocks training, in seconds.
+        mtbf_seconds: Mean time between failures, in seconds.
+        restore_seconds: Time from a failure until training continues, in seconds.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: If a time is not finite and positive (restore: 0 or more).
+    """
     if not step_seconds > 0:
         raise ValueError(f"step_seconds {step_seconds}: must be above 0")
     ideal = young_daly_interval(save_seconds, mtbf_seconds, restore_seconds)
@@ -110,12 +180,24 @@ def save_plan(step_seconds: float, save_seconds: float, mtbf_seconds: float, res
 
 
 def lost_share(interval_seconds: float, save_seconds: float, mtbf_seconds: float, restore_seconds: float = 0) -> float:
-    """The expected share of wall time that is not training: saving, restoring, and work done twice.
+    """Compute the expected share of the wall time that is lost to saves, restores and repeated work.
 
-    Daly 2006, exact for exponentially distributed times between failures: the expected wall time for each
-    `interval_seconds` of work is mtbf exp(restore / mtbf) (exp((interval + save) / mtbf) - 1).
+    Daly (2006), exact if the times between failures are exponentially distributed. The expected wall time for each
+    `interval_seconds` of training is mtbf exp(restore / mtbf) (exp((interval + save) / mtbf) - 1).
+
+    Args:
+        interval_seconds: Training time between two saves, in seconds.
+        save_seconds: Time for which a save blocks training, in seconds.
+        mtbf_seconds: Mean time between failures, in seconds.
+        restore_seconds: Time from a failure until training continues, in seconds.
+
+    Returns:
+        The lost share, from 0 to 1.
+
+    Raises:
+        ValueError: If a time is not finite and positive (restore: 0 or more).
     """
-    _check(save_seconds, mtbf_seconds, restore_seconds)
+    _check_times(save_seconds, mtbf_seconds, restore_seconds)
     if not interval_seconds > 0:
         raise ValueError(f"interval_seconds {interval_seconds}: must be above 0")
     exponent = (interval_seconds + save_seconds) / mtbf_seconds
@@ -125,7 +207,7 @@ def lost_share(interval_seconds: float, save_seconds: float, mtbf_seconds: float
     return 1 - interval_seconds / wall
 
 
-def _check(save_seconds: float, mtbf_seconds: float, restore_seconds: float) -> None:
+def _check_times(save_seconds: float, mtbf_seconds: float, restore_seconds: float) -> None:
     for name, value in (("save_seconds", save_seconds), ("mtbf_seconds", mtbf_seconds)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} {value}: must be above 0 and finite")

@@ -1,7 +1,7 @@
-"""One step restored: its digests, the templates compared with them, the arrays read by Orbax and verified.
+"""Loading of one step: read its digests, check the templates, restore the arrays with Orbax, and verify them.
 
-Nothing is returned before all of it is verified. What cannot be read is reported by its cause: a step that was deleted
-meanwhile, a missing permission, a lack of memory; damage is what is left when nothing else explains it.
+Nothing is returned before everything is verified. A step that cannot be read raises the error of the cause: another
+process deleted it, a permission is missing, or memory ran out. Only if no such cause is found is the step damaged.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from artifex_bench.checkpointing import digests, leaves, plain
-from artifex_bench.checkpointing.containers import is_empty
+from artifex_bench.checkpointing import digests, plain_orbax, tree_leaves
+from artifex_bench.checkpointing.containers import is_empty_container
 from artifex_bench.checkpointing.digests import Entry, Manifest
-from artifex_bench.checkpointing.encoding import decode
+from artifex_bench.checkpointing.encoding import decode_leaf
 from artifex_bench.checkpointing.errors import (
     CheckpointNotFoundError,
     CheckpointPermissionError,
@@ -32,19 +32,25 @@ from artifex_bench.checkpointing.errors import (
     UnsupportedLeafError,
     UnverifiedCheckpointError,
     UnverifiedCheckpointWarning,
-    load_failure,
 )
-from artifex_bench.checkpointing.leaves import Leaf
+from artifex_bench.checkpointing.failure_causes import make_load_error
 from artifex_bench.checkpointing.manager import CheckpointManager
-from artifex_bench.checkpointing.marks import STEP_METADATA, TREE_METADATA, item_is_marked, read_mark
-from artifex_bench.checkpointing.matching import compare, restore_args
+from artifex_bench.checkpointing.orbax_metadata import STEP_METADATA, TREE_METADATA, item_is_marked, read_mark
+from artifex_bench.checkpointing.templates import check_template, make_restore_args
+from artifex_bench.checkpointing.tree_leaves import Leaf
 
-DELETION_SHOWS = 0.2  # seconds in which a deletion that is under way removes at least one more file
+DELETION_SHOWS = 0.2  # seconds in which a deletion in progress removes at least one more file
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was loaded: item -> tree, the step, and whether every array was verified against its digest."""
+    """A loaded step.
+
+    Attributes:
+        items: The tree of each item.
+        step: The step's number.
+        verified: True if every array was verified against its digest.
+    """
 
     items: Mapping[str, Any]
     step: int
@@ -60,41 +66,76 @@ def load_step(
     verify: bool,
     allow_unverified: bool,
 ) -> Loaded:
-    """Load the items of one step that was listed. See `trees.load_items` for the templates and the errors raised."""
+    """Load items of one committed step.
+
+    Args:
+        manager: The manager of the directory.
+        templates: The template of each item to load, see `trees.load_items`.
+        step: The step's number.
+        partial: Let templates leave out leaves that were saved.
+        verify: Verify every array against its digest.
+        allow_unverified: Load a step without digests, with an UnverifiedCheckpointWarning.
+
+    Returns:
+        The items. Each has its template's structure.
+
+    Raises:
+        CheckpointNotFoundError: If the step lacks an item.
+        StepDeletedError: If another process deletes the step while it is read.
+        TemplateMismatchError: If a template does not fit.
+        UnsupportedLeafError: If a template has a leaf that cannot have been saved.
+        CorruptCheckpointError: If the step is damaged.
+        UnverifiedCheckpointError: If the step has no digests and `allow_unverified` is False.
+        CheckpointPermissionError: If a file is not readable.
+        CheckpointError: If memory or file handles run out, or in a forked process.
+    """
     folder = manager.step_directory(step)
-    with _explained(manager, folder, step), manager.exclusive():  # no thread's save deletes the step meanwhile
+    # `exclusive` keeps another thread's save from deleting the step while it is read.
+    with _explain_failures(manager, folder, step), manager.exclusive():
         manifest = digests.read_manifest(folder, step)
-        if manifest is None or not manifest.items:  # or it was saved by Orbax alone, through our manager
-            _check_plain(folder, step)
-            what = f"step {step} in {folder} has no digests, because plain Orbax wrote it"
+        # A manifest without items: the caller saved through this package's manager, with Orbax's arguments.
+        if manifest is None or not manifest.items:
+            _check_is_plain_orbax(folder, step)
+            what = f"step {step} in {folder} has no digests because plain Orbax wrote it"
             if not allow_unverified:
                 raise UnverifiedCheckpointError(
-                    f"{what}, and cannot be verified: load it with load_items, or with "
-                    "recover_from_corruption(…, allow_unverified=True), and save it again"
+                    f"{what}, so it cannot be verified: load it with load_items, or with "
+                    "recover_from_corruption(…, allow_unverified=True), and save it again",
+                    step=step,
                 )
-            warnings.warn(f"{what}: it is loaded unverified", UnverifiedCheckpointWarning, stacklevel=4)
+            warnings.warn(
+                f"{what}: it is loaded unverified; save it again to add digests",
+                UnverifiedCheckpointWarning,
+                stacklevel=4,
+            )
             only = len(templates) == 1
-            found = {n: plain.load(folder, step, n, t, partial=partial, only=only) for n, t in templates.items()}
-            return Loaded(found, step, verified=False)
+            trees = {
+                item: plain_orbax.load_plain_tree(folder, step, item, template, partial=partial, only=only)
+                for item, template in templates.items()
+            }
+            return Loaded(trees, step, verified=False)
         if missing := [name for name in templates if name not in manifest.items]:
             raise CheckpointNotFoundError(
-                f"step {step} in {folder} has no {', '.join(map(repr, missing))}: it has {', '.join(manifest.items)}; "
-                "load only these, or use another directory"
+                f"step {step} in {folder} has no items {', '.join(map(repr, missing))}: "
+                f"load only the items it has ({', '.join(manifest.items)}), or use another directory",
+                step=step,
+                missing_items=missing,
+                available_items=list(manifest.items),
             )
-        plans = {name: _plan(manifest, name, template, partial) for name, template in templates.items()}
+        plans = {name: _plan_item(manifest, name, template, partial) for name, template in templates.items()}
         wanted = {name: rows for name, plan in plans.items() if (rows := [row for row in plan.rows if row[1].stored])}
-        restored = _restore(manager, step, manifest, wanted)
+        restored = _restore_arrays(manager, step, manifest, wanted)
         if verify:
             for name, rows in wanted.items():
-                wrong = digests.mismatches([(entry, restored[name][key]) for key, entry, _ in rows])
+                wrong = digests.find_mismatches([(entry, restored[name][key]) for key, entry, _ in rows])
                 if wrong:
-                    raise _corrupt(folder, step, name, wrong)
+                    raise _make_digest_error(folder, step, name, wrong)
         return Loaded({name: plan.build(restored.get(name, {})) for name, plan in plans.items()}, step, verified=verify)
 
 
 @contextmanager
-def _explained(manager: CheckpointManager, folder: Path, step: int) -> Iterator[None]:
-    """Turn what goes wrong while a step is read into the error of its cause; damage is what nothing else explains."""
+def _explain_failures(manager: CheckpointManager, folder: Path, step: int) -> Iterator[None]:
+    """Turn errors of a read into the error of their cause. A step is damaged only if no other cause is found."""
     try:
         yield
     except (TemplateMismatchError, UnsupportedLeafError, UnverifiedCheckpointError):
@@ -102,122 +143,140 @@ def _explained(manager: CheckpointManager, folder: Path, step: int) -> Iterator[
     except Exception as error:
         if _is_deleted(folder, step < max(manager.all_steps(read=True), default=-1)):
             raise StepDeletedError(
-                f"step {step}: {folder} was deleted while it was read: load a newer step, or let the Retention "
-                "of the process that saves keep more"
+                f"step {step}: {folder} was deleted while it was being read: load a newer step, or let the Retention "
+                "of the process that saves keep more steps",
+                step=step,
             ) from error
-        if (path := _unreadable(folder)) is not None:
+        if (path := _find_unreadable_path(folder)) is not None:
             raise CheckpointPermissionError(
-                f"step {step}: {path} may not be read by this user: grant read permission", step=step
+                f"step {step}: {path} is not readable by this user: grant read permission", step=step
             ) from error
-        failure = load_failure(error, step, folder)
+        failure = make_load_error(error, step, folder)
         if failure is error:
             raise
         raise failure from error
 
 
 def _is_deleted(folder: Path, newer_exists: bool) -> bool:
-    """True where the folder is gone, or is going: retention deletes it file by file, and never the newest step."""
+    """Check whether the folder is deleted or is being deleted.
+
+    Retention deletes a step file by file, but never the newest step, so a newest step is not waited for.
+    """
     if newer_exists and folder.is_dir():
-        before = len(_paths(folder))
+        before = len(_list_paths(folder))
         time.sleep(DELETION_SHOWS)
-        return not folder.is_dir() or len(_paths(folder)) < before
+        return not folder.is_dir() or len(_list_paths(folder)) < before
     return not folder.is_dir()
 
 
-def _unreadable(folder: Path) -> Path | None:
-    """The first path of a step that this user may not read. Orbax says of such a folder that its files are missing."""
+def _find_unreadable_path(folder: Path) -> Path | None:
+    """Find the first path of a step that this user cannot read. Orbax would report its files as missing."""
     effective = os.access in os.supports_effective_ids
-    for path in _paths(folder):
+    for path in _list_paths(folder):
         if path.exists() and not os.access(path, os.R_OK | path.is_dir() * os.X_OK, effective_ids=effective):
             return path
     return None
 
 
-def _paths(folder: Path) -> list[Path]:
-    """The folder and all that is in it, outermost first; what vanishes or may not be listed meanwhile is left out."""
+def _list_paths(folder: Path) -> list[Path]:
+    """List the folder and everything in it, outermost first, without what another process deletes meanwhile."""
     below = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
     return [folder, *below]
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """How one item is put together: (name, entry, template's leaf) of each leaf, and the template's treedef."""
+class _ItemPlan:
+    """How to restore one item and to rebuild its tree.
+
+    Attributes:
+        rows: (name, saved leaf, template's leaf or None) for each leaf.
+        treedef: The template's structure, or None without a template.
+        originals: The template's leaves before they were encoded.
+    """
 
     rows: Sequence[tuple[str, Entry, Leaf | None]]
     treedef: Any
     originals: Sequence[Any]
 
     def build(self, arrays: Mapping[str, Any]) -> Any:
+        """Rebuild the tree from the restored arrays, which are given by name."""
         values = []
         for (name, entry, _), like in zip(self.rows, self.originals, strict=True):
-            value = arrays[name] if entry.stored else _without_bytes(entry, like)
-            values.append(decode(entry.kind, value, like))
+            value = arrays[name] if entry.stored else _make_empty_value(entry, like)
+            values.append(decode_leaf(entry.kind, value, like))
         if self.treedef is None and [(e.path, e.containers) for _, e, _ in self.rows] == [("", ())]:
-            return values[0]  # the tree is one leaf, or one empty container
+            return values[0]  # the whole tree is one leaf or one empty container
         if self.treedef is None:
-            return leaves.nested([(name, value) for (name, _, _), value in zip(self.rows, values, strict=True)])
+            return tree_leaves.nest_names(
+                [(name, value) for (name, _, _), value in zip(self.rows, values, strict=True)]
+            )
         return jax.tree_util.tree_unflatten(self.treedef, values)
 
 
-def _plan(manifest: Manifest, item: str, template: Any, partial: bool) -> _Plan:
+def _plan_item(manifest: Manifest, item: str, template: Any, partial: bool) -> _ItemPlan:
+    """Check the template of an item and plan its restore."""
     entries = manifest.items[item]
     if template is None:
-        return _Plan([(name, entry, None) for name, entry in entries.items()], None, [None] * len(entries))
-    wanted, treedef = leaves.flatten(template)
-    compare(manifest.step, item, entries, wanted, partial)
-    originals = jax.tree_util.tree_leaves(template, is_leaf=is_empty)
-    return _Plan([(leaf.name, entries[leaf.name], leaf) for leaf in wanted], treedef, originals)
+        return _ItemPlan([(name, entry, None) for name, entry in entries.items()], None, [None] * len(entries))
+    wanted, treedef = tree_leaves.flatten_tree(template)
+    check_template(manifest.step, item, entries, wanted, partial)
+    originals = jax.tree_util.tree_leaves(template, is_leaf=is_empty_container)
+    return _ItemPlan([(leaf.name, entries[leaf.name], leaf) for leaf in wanted], treedef, originals)
 
 
-def _restore(manager: CheckpointManager, step: int, manifest: Manifest, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _restore_arrays(
+    manager: CheckpointManager, step: int, manifest: Manifest, wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Restore the stored arrays of each item with Orbax, unverified, by item and name."""
     if not wanted:
         return {}
     args = {}
     for item, rows in wanted.items():
         every = [name for name, entry in manifest.items[item].items() if entry.stored]
         args[item] = ocp.args.PyTreeRestore(
-            item=leaves.nested([(name, 0) for name, _, _ in rows]),
-            restore_args=leaves.nested([(name, restore_args(leaf)) for name, _, leaf in rows]),
+            item=tree_leaves.nest_names([(name, 0) for name, _, _ in rows]),
+            restore_args=tree_leaves.nest_names([(name, make_restore_args(leaf)) for name, _, leaf in rows]),
             partial_restore=len(rows) != len(every),
         )
     restored = manager.restore(step, args=ocp.args.Composite(**args))
-    return {item: leaves.flat(restored[item]) for item in args}
+    return {item: tree_leaves.flatten_names(restored[item]) for item in args}
 
 
-def _without_bytes(entry: Entry, like: Any) -> Any:
-    """An array without elements, or None for an empty container: nothing of either is stored."""
+def _make_empty_value(entry: Entry, like: Any) -> Any:
+    """Make an array without elements, or None for an empty container. Neither has stored bytes."""
     if entry.kind.startswith("empty:"):
         return None
     array = np.zeros(entry.shape, np.dtype(entry.dtype))
     if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)):
-        leaf = leaves.flatten(like)[0][0]
-        return jax.device_put(array, restore_args(leaf).sharding)
+        leaf = tree_leaves.flatten_tree(like)[0][0]
+        return jax.device_put(array, make_restore_args(leaf).sharding)
     return array
 
 
-def _corrupt(folder: Path, step: int, item: str, wrong: Sequence[str]) -> CorruptCheckpointError:
-    path = f"{item}/{wrong[0]}".rstrip("/")
-    more = f" (and {len(wrong) - 1} more arrays)" if len(wrong) > 1 else ""
+def _make_digest_error(folder: Path, step: int, item: str, wrong: Sequence[str]) -> CorruptCheckpointError:
+    """Make the error for arrays whose digests differ."""
+    paths = [f"{item}/{path}".rstrip("/") for path in wrong]
+    more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
     file = folder / item
     return CorruptCheckpointError(
-        f"step {step}: {path}{more} in {file} is not what was saved (its digest differs): load an older step, "
-        "or restore the files from a copy",
+        f"step {step}: {paths[0]}{more} in {file} changed after it was saved (its digest differs): "
+        "load an older step, or restore the files from a copy",
         step=step,
         file=str(file),
-        path=path,
+        paths=paths,
     )
 
 
-def _check_plain(folder: Path, step: int) -> None:
-    """Raise CorruptCheckpointError where digests are missing though the step was saved with them."""
+def _check_is_plain_orbax(folder: Path, step: int) -> None:
+    """Raise CorruptCheckpointError if a step without digests was saved with them."""
     mark = read_mark(folder)
     items = [metadata.parent for metadata in folder.glob(f"*/{TREE_METADATA}")]
     if mark is None or "digests" in mark or any(map(item_is_marked, items)):
-        file = folder / digests.ITEM
-        why = f"its digests in {file} are gone, or its metadata is damaged"
+        file = folder / digests.DIGESTS_ITEM
+        why = f"the digests in {file} are missing, or the step's metadata is damaged"
     elif not items and not (folder / STEP_METADATA).exists():
         file = folder
-        why = f"{file} is left in parts: it has neither digests nor metadata"
+        why = f"{file} is incomplete, with neither digests nor metadata"
     else:
         return
     raise CorruptCheckpointError(f"step {step}: {why}: load an older step", step=step, file=str(file))

@@ -1,10 +1,10 @@
-"""The manager: Orbax's CheckpointManager, made to report what it does not report by itself.
+"""The checkpoint manager: Orbax's CheckpointManager, with errors that cannot be missed.
 
-A save that failed in the background is raised at the next call and at the end; a step is reported once it is committed,
-never before; saving an existing or older step, and metrics that nobody would read, are errors or kept, never dropped.
+A background save that failed is raised at the next call and when the manager is closed. A step is listed once it is
+committed, never before. Saving an existing or older step raises, and metrics are always kept.
 
-Orbax writes and commits a step; `saving` does what goes before and after. What is there is listed from the directory,
-each time.
+Orbax writes and commits a step. `saving` does what comes before and after. Steps are listed from the directory at each
+call.
 """
 
 from __future__ import annotations
@@ -18,27 +18,33 @@ from typing import Any
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from artifex_bench.checkpointing.access import Access
+from artifex_bench.checkpointing.access import ManagerAccess
 from artifex_bench.checkpointing.errors import (
     CheckpointError,
     CheckpointPermissionError,
     SaveFailedError,
-    missing_step,
+    make_missing_step_error,
 )
 from artifex_bench.checkpointing.formats import Format, resolve_format
-from artifex_bench.checkpointing.handlers import registry
-from artifex_bench.checkpointing.names import Names, list_steps, whole_step
+from artifex_bench.checkpointing.orbax_handlers import make_handler_registry
 from artifex_bench.checkpointing.retention import Retention
-from artifex_bench.checkpointing.saving import OrbaxSave, Saver, save_arguments
-from artifex_bench.checkpointing.step_info import known_info, verified_metadata
+from artifex_bench.checkpointing.saving import OrbaxSave, Saver, build_save_arguments
+from artifex_bench.checkpointing.step_info import read_step_info_or_warn, verify_metadata
+from artifex_bench.checkpointing.steps import StepNames, list_steps, parse_step
 from artifex_bench.compat import settle_failed_save
 
 
 class CheckpointManager(ocp.CheckpointManager):
-    """See the module; made by `setup_checkpoint_manager`. Orbax's own methods keep their meaning.
+    """A manager of the checkpoints in one directory, made by `setup_checkpoint_manager`.
 
-    Threads may share a manager: they take turns. Only one manager writes to a directory, from its first save until it
-    is closed or garbage collected. A forked process must make its own.
+    Orbax's own methods keep their meaning. Threads may share a manager: they take turns. Only one manager writes to a
+    directory, from its first save until it is closed or garbage collected. A forked process must make its own manager.
+
+    Attributes:
+        retention: The steps to keep.
+        format: The format of new steps, or None for "auto".
+        asynchronous: True if saves write in the background.
+        read_only: True if the manager never writes.
     """
 
     def __init__(
@@ -50,113 +56,196 @@ class CheckpointManager(ocp.CheckpointManager):
         asynchronous: bool,
         read_only: bool,
     ) -> None:
+        """Open the directory. Use `setup_checkpoint_manager`, which checks the arguments first.
+
+        Args:
+            directory: An existing local directory.
+            retention: The steps to keep.
+            format: "auto", a name in FORMATS, or a Format.
+            asynchronous: Write saves in the background.
+            read_only: Never write.
+        """
         self.retention = retention
         self.format = resolve_format(format)
         self.asynchronous = asynchronous
         self.read_only = read_only
         self._root = directory
-        self._access = Access(directory, read_only=read_only)
+        self._access = ManagerAccess(directory, read_only=read_only)
         self._saver = Saver(directory, retention, self._access, asynchronous=asynchronous)
         self._closed = False
         self._orbax_options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.LatestN(None),  # all of them: the Deleter decides
+            preservation_policy=policies.LatestN(None),  # keep all: the Deleter decides which steps go
             create=False,
             read_only=read_only,
             enable_async_checkpointing=asynchronous,
-            # Made in the background, a directory that cannot be made leaves the writers waiting for it, for minutes.
+            # If Orbax created directories in the background and one failed, its writers would wait for it for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             save_interval_steps=0 if read_only else 1,
-            step_name_format=Names(),
+            step_name_format=StepNames(),
         )
-        super().__init__(directory, options=self._orbax_options, handler_registry=registry())
+        super().__init__(directory, options=self._orbax_options, handler_registry=make_handler_registry())
 
-    # What is there
+    # Reading the directory
 
     def step_directory(self, step: int) -> Path:
-        """Where a committed step lies."""
+        """Return the folder of a committed step.
+
+        Args:
+            step: The step's number. The step need not exist.
+
+        Returns:
+            The folder's path.
+        """
         return self._root / str(step)
 
     def all_steps(self, read: bool = False) -> list[int]:
-        """The committed steps, oldest first, from a new listing; without a step that is still being saved."""
+        """List the committed steps. The directory is listed again at each call.
+
+        Args:
+            read: Unused. Orbax has it.
+
+        Returns:
+            The steps, oldest first, without a step that is still being saved.
+        """
         return list_steps(self._root)
 
     def latest_step(self) -> int | None:
-        """The newest committed step, or None."""
+        """Find the newest committed step.
+
+        Returns:
+            The step, or None without steps.
+        """
         return max(self.all_steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The committed step that is best by the Retention's metric, or None where no step has it.
+        """Find the committed step that is best by the Retention's metric.
 
-        Steps whose metrics are damaged are left out, which is logged.
-        Raises CheckpointError where the Retention names no metric.
+        Steps with damaged metrics are left out, with a warning in the log.
+
+        Returns:
+            The step, or None if no step has the metric.
+
+        Raises:
+            CheckpointError: If the Retention names no metric.
         """
         if self.retention.metric is None:
-            raise CheckpointError("best_step needs Retention(metric='…'): this manager's Retention names none")
-        return self.retention.best_of({step: self.metrics(step) for step in self.all_steps()})
+            raise CheckpointError(
+                "best_step needs a metric, and this manager's Retention names none: "
+                "pass retention=Retention(metric='…') to setup_checkpoint_manager"
+            )
+        return self.retention.find_best({step: self.metrics(step) for step in self.all_steps()})
 
     def metrics(self, step: int) -> dict[str, float] | None:
-        """The metrics saved with a step, or None where there are none or they are damaged (which is logged)."""
+        """Read the metrics of a step.
+
+        Args:
+            step: The step's number.
+
+        Returns:
+            The metrics by name, or None if the step has none. Damaged metrics are None too, with a warning in the log.
+        """
         if not self.step_directory(step).is_dir():
             return None
-        info = known_info(self.step_directory(step), step)
+        info = read_step_info_or_warn(self.step_directory(step), step)
         return dict(info.metrics) if info is not None and info.metrics is not None else None
 
     def is_pinned(self, step: int) -> bool:
-        """True for a step saved with `keep=True`, and, to be safe, for one whose manifest is damaged."""
+        """Check whether a step was saved with `keep=True`.
+
+        Args:
+            step: The step's number.
+
+        Returns:
+            True for a pinned step, and for a step whose manifest is damaged, which may have been pinned.
+        """
         if not self.step_directory(step).is_dir():
             return False
-        info = known_info(self.step_directory(step), step)
+        info = read_step_info_or_warn(self.step_directory(step), step)
         return info is None or info.pinned
 
     def metadata(self, step: int | None = None) -> Any:
-        """Orbax's metadata of a step, or of all.
+        """Read Orbax's metadata of a step, or of the directory.
 
-        Raises CheckpointNotFoundError, and CorruptCheckpointError where a step's metrics or custom metadata are not
-        what was saved.
+        Args:
+            step: The step's number, or None for the directory.
+
+        Returns:
+            Orbax's metadata.
+
+        Raises:
+            CheckpointNotFoundError: If the step does not exist.
+            CorruptCheckpointError: If the step's metrics or custom metadata differ from the saved ones.
         """
         if step is None:
             return super().metadata()
         if step not in self.all_steps():
-            raise missing_step(step, self._root, self.all_steps())
-        return verified_metadata(self.step_directory(step), step, functools.partial(super().metadata, step))
+            raise make_missing_step_error(step, self._root, self.all_steps())
+        return verify_metadata(self.step_directory(step), step, functools.partial(super().metadata, step))
 
-    # Who may use it
+    # Access
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        """Make the manager's other threads wait meanwhile. Raises CheckpointError in a process that was forked."""
+        """Make the manager's other threads wait while a `with` block runs.
+
+        Returns:
+            The context manager. It raises CheckpointError in a forked process.
+        """
         return self._access.exclusive()
 
     def changing(self) -> contextlib.AbstractContextManager[None]:
-        """As `exclusive`, around a save, a move or a deletion. Raises CheckpointError inside another one."""
+        """Make the manager's other threads wait, as `exclusive` does, around a save, a move or a deletion.
+
+        Returns:
+            The context manager. It raises CheckpointError in a forked process, and in a signal handler that interrupts
+            another change.
+        """
         return self._access.changing()
 
     def claim(self) -> None:
-        """Become the directory's one writer until closed, as saving and deleting do by themselves.
+        """Become the directory's only writer until closed. Saving and deleting do this by themselves.
 
-        Every process of a job calls this. Raises DirectoryInUseError where another manager writes there, and
-        CheckpointError for a manager that is read-only or closed.
+        Every process of a job calls this.
+
+        Raises:
+            DirectoryInUseError: If another manager writes to the directory.
+            CheckpointError: If the manager is read-only or closed.
+            OSError: If the directory is not writable.
         """
         self._access.claim()
 
     # Saving
 
     def save(self, step: int, *args: Any, keep: bool = False, mark: Any = None, **kwargs: Any) -> bool:
-        """Save as Orbax does; `keep=True` pins the step. True, or an exception: never a silent False.
+        """Save items as Orbax does. Use `save_items`, which adds digests.
 
-        `mark` is what this library's own entry in Orbax's metadata says, see `marks`.
+        An older step that cannot be deleted is logged, and deleted by a later save: the new step counts as saved.
 
-        A step that is committed is saved: an older step that cannot be deleted is logged, and deleted by a later save.
-        Raises the failure of an earlier background save, StepExistsError for an existing or older step, ValueError
-        for metrics that are not numbers or are missing and for custom metadata that JSON does not hold,
-        DirectoryInUseError where another manager writes, and DiskFullError, CheckpointPermissionError or
-        SaveFailedError for a save that did not commit.
+        Args:
+            step: The step's number, newer than all committed steps.
+            *args: Positional arguments of Orbax's `save`.
+            keep: Pin the step, so that no Retention deletes it.
+            mark: This package's entry in Orbax's metadata, see `orbax_metadata`.
+            **kwargs: Keyword arguments of Orbax's `save`, such as `args`, `metrics` and `custom_metadata`.
+
+        Returns:
+            True. A step that is not saved raises.
+
+        Raises:
+            StepExistsError: If the step exists or is older than the newest one.
+            ValueError: If a metric is missing or not a number, or JSON cannot hold the custom metadata.
+            DirectoryInUseError: If another manager writes to the directory.
+            DiskFullError: If there is no space left.
+            CheckpointPermissionError: If the directory is not writable or the manager is read-only.
+            SaveFailedError: If the step did not commit for another reason, or an earlier background save failed.
+            CheckpointError: If the manager is closed, or in a forked process or an interrupting signal handler.
         """
-        step = whole_step(step)
+        step = parse_step(step)
         self.check_writable(f"step {step} is not saved", step)
         with self.changing():
             self.wait_until_finished()
-            arguments = save_arguments(step, self.retention, keep, mark, kwargs)
-            # For other readers. Orbax drops metrics where it has no best_fn, and warns of their absence where it has.
+            arguments = build_save_arguments(step, self.retention, keep, mark, kwargs)
+            # Lets plain Orbax read the metrics too. Orbax drops them without a best_fn, and warns if they are missing
+            # with one.
             self._orbax_options.best_fn = self.retention.score if arguments["metrics"] is not None else None
             orbax = OrbaxSave(
                 write=functools.partial(super().save, step, *args, **arguments),
@@ -167,35 +256,59 @@ class CheckpointManager(ocp.CheckpointManager):
         return True
 
     def is_saving_in_progress(self) -> bool:
-        """True until the step is committed and what follows is done."""
+        """Check whether a save is in progress.
+
+        Returns:
+            True until the step is committed and synced, and older steps are deleted.
+        """
         return self._saver.in_progress
 
     def wait_until_finished(self) -> None:
-        """Return once nothing is being saved, and what was saved outlives a power failure.
+        """Wait until no save is in progress and the saved steps would survive a power failure.
 
-        Raises the failure of a background save that was not raised yet.
+        Raises:
+            SaveFailedError: If a background save failed and was not raised yet.
         """
         with self.exclusive():
             self._saver.wait()
 
     def check_for_errors(self) -> None:
-        """Raise the failure of a background save that ended; returns at once while one is being written."""
-        # Orbax's thread calls this while another one waits for it.
+        """Raise the failure of a background save that ended. Return at once while one is in progress.
+
+        Raises:
+            SaveFailedError: If a background save failed and was not raised yet.
+        """
+        # Orbax's own thread calls this while another thread waits for it.
         if self._saver.ended:
             self.wait_until_finished()
 
     def restore(self, step: int | None, *args: Any, **kwargs: Any) -> Any:
-        """Load as Orbax does, unverified."""
+        """Load as Orbax does, unverified. Use `load_items`, which verifies.
+
+        Args:
+            step: The step's number, or None for the latest.
+            *args: Positional arguments of Orbax's `restore`.
+            **kwargs: Keyword arguments of Orbax's `restore`.
+
+        Returns:
+            What Orbax restored.
+        """
         with self.exclusive():
             return super().restore(step, *args, **kwargs)
 
     def delete(self, step: int) -> None:
-        """Delete a committed step, pinned or not.
+        """Delete a committed step, even a pinned one.
 
-        Raises CheckpointNotFoundError where there is none, DirectoryInUseError where another manager writes,
-        CheckpointPermissionError where it may not be deleted, and CheckpointError where it cannot be.
+        Args:
+            step: The step's number.
+
+        Raises:
+            CheckpointNotFoundError: If the step does not exist.
+            DirectoryInUseError: If another manager writes to the directory.
+            CheckpointPermissionError: If a permission to delete it is missing, or the manager is read-only.
+            CheckpointError: If the step cannot be deleted for another reason.
         """
-        step = whole_step(step)
+        step = parse_step(step)
         self.check_writable(f"step {step} is not deleted", step)
         with self.changing():
             self.wait_until_finished()
@@ -203,23 +316,34 @@ class CheckpointManager(ocp.CheckpointManager):
             self.reload()
 
     def check_writable(self, what_fails: str, step: int) -> None:
-        """Raise CheckpointPermissionError, which begins with `what_fails`, where this manager is read-only."""
+        """Check that the manager is not read-only.
+
+        Args:
+            what_fails: The start of the message, such as "step 3 is not saved".
+            step: The step that was to be changed.
+
+        Raises:
+            CheckpointPermissionError: If the manager is read-only.
+        """
         if self.read_only:
             raise CheckpointPermissionError(
-                f"{what_fails}: the manager of {self._root} is read-only: set one up without read_only=True", step=step
+                f"{what_fails} because the manager of {self._root} is read-only: make one without read_only=True",
+                step=step,
             )
 
     def close(self) -> None:
-        """Wait, let go of everything, and raise the last failure unless a later save succeeded."""
+        """Wait for the save in progress and let other managers write. In a forked process, do nothing.
+
+        Raises:
+            SaveFailedError: The last failure, unless a later save succeeded.
+        """
         if self._access.forked:
-            return  # what is in flight is the parent's
+            return  # a save in progress belongs to the parent
         with self.exclusive():
             if self._closed:
                 return
             self._closed = True
-            with contextlib.suppress(
-                SaveFailedError
-            ):  # it is the Saver's `lost`, raised below once everything is let go
+            with contextlib.suppress(SaveFailedError):  # raised below, from `lost`, once everything is released
                 self.wait_until_finished()
             try:
                 super().close()
@@ -229,13 +353,14 @@ class CheckpointManager(ocp.CheckpointManager):
                 raise self._saver.lost
 
     def __contextmanager__(self) -> Iterator[CheckpointManager]:
+        """Close the manager after a `with` block. Orbax builds `__enter__` and `__exit__` on this."""
         try:
             yield self
         except BaseException as error:
             try:
                 self.close()
-            except CheckpointError as lost:  # the body's own error goes first
+            except CheckpointError as lost:  # the error of the `with` block is the one to raise
                 if lost is not error:
-                    error.add_note(f"and while closing: {lost}")
+                    error.add_note(f"closing the manager failed too: {lost}")
             raise
         self.close()

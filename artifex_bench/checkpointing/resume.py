@@ -1,4 +1,4 @@
-"""Resuming training where it stopped, to the bit: model, optimizer, PRNG, position in the data, step."""
+"""Training that resumes bit-exactly: model, optimizer, PRNG streams, position in the data, and step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from artifex_bench.checkpointing.errors import TemplateMismatchError, Unverified
 from artifex_bench.checkpointing.formats import Format
 from artifex_bench.checkpointing.loading import Loaded
 from artifex_bench.checkpointing.manager import CheckpointManager
-from artifex_bench.checkpointing.models import MODEL, OPTIMIZER, pure_state, with_state
+from artifex_bench.checkpointing.nnx_models import MODEL, OPTIMIZER, copy_with_state, extract_pure_state
 from artifex_bench.checkpointing.recovery import Recovery, recover, set_aside
 from artifex_bench.checkpointing.retention import Retention
 from artifex_bench.checkpointing.setup_manager import setup_checkpoint_manager
@@ -29,10 +29,14 @@ RNGS, POSITION = "rngs", "position"
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that decides how training goes on.
+    """Everything that decides how training continues.
 
-    `step` counts finished steps, so that training continues with `range(state.step, num_steps)`. `rngs` is an nnx.Rngs
-    or a tree of jax.random keys, `position` a tree of numbers that finds the next batch (epoch, offset, seed).
+    Attributes:
+        model: An nnx model.
+        optimizer: Its nnx optimizer.
+        rngs: An nnx.Rngs, a tree of `jax.random` keys, or None.
+        position: A tree of numbers that finds the next batch (epoch, offset, seed), or None.
+        step: Number of finished steps. Training continues with `range(state.step, num_steps)`.
     """
 
     model: Any
@@ -50,16 +54,28 @@ def setup_training_from_checkpoint(
     format: str | Format = "auto",
     asynchronous: bool = False,
 ) -> tuple[TrainingState, CheckpointManager]:
-    """(state, manager) to go on training with: the newest step that verifies, or what `create` makes.
+    """Set up training from the newest step that verifies, or from the start.
 
-    `create` makes the state at the start of training; what is loaded has its structure and lies where its arrays lie.
-    Newer steps that are damaged are set aside in the folder `damaged`, with a warning in the log: the steps saved from
-    here on would otherwise be older than they are. Use the manager in a `with`.
+    Newer steps that are damaged are moved to the folder `damaged`, with a warning in the log, because a step that is
+    older than the newest one cannot be saved. An undamaged step without a whole training state is left in place and
+    raises, because its training would start from scratch.
 
-    An undamaged step that does not hold a whole training state is left where it is, and raises: its training would
-    start anew. Raises CheckpointNotFoundError for one that lacks an item, UnverifiedCheckpointError for one of plain
-    Orbax, TemplateMismatchError where `create` makes another model, ValueError where it makes no TrainingState, and
-    what `setup_checkpoint_manager` raises.
+    Args:
+        checkpoint_dir: The directory of the checkpoints. It is created if it does not exist.
+        create: Makes the state at the start of training. A loaded state gets its structure and its shardings.
+        retention: The steps to keep. None keeps the last 5.
+        format: "auto", a name in FORMATS, or a Format.
+        asynchronous: Write saves in the background.
+
+    Returns:
+        (state, manager). Use the manager in a `with` statement, which closes it.
+
+    Raises:
+        CheckpointNotFoundError: If an undamaged step lacks an item of the state.
+        UnverifiedCheckpointError: If a step of plain Orbax is newer than every step that verifies.
+        TemplateMismatchError: If `create` makes another model than the saved one.
+        ValueError: If `create` does not return a TrainingState.
+        CheckpointError: As `setup_checkpoint_manager` and `recover`.
     """
     manager, directory = setup_checkpoint_manager(
         checkpoint_dir, retention=retention, format=format, asynchronous=asynchronous
@@ -68,42 +84,46 @@ def setup_training_from_checkpoint(
         closed_on_failure.callback(manager.close)
         state = create()
         if not isinstance(state, TrainingState):
-            raise ValueError(f"`create` made a {type(state).__name__}: it must make a TrainingState")
-        found = recover(manager, _items(state))
-        _check_whole(state, found)
-        for skipped in found.skipped:
+            raise ValueError(f"`create` returned a {type(state).__name__}: it must return a TrainingState")
+        recovery = recover(manager, _collect_items(state))
+        _check_is_complete(state, recovery)
+        for skipped in recovery.skipped:
             set_aside(manager, skipped.step)
-        resumed = state if found.loaded is None else _resumed(state, found.loaded)
+        resumed = state if recovery.loaded is None else _restore_state(state, recovery.loaded)
         closed_on_failure.pop_all()
-    if found.loaded is None:
+    if recovery.loaded is None:
         log.info("no checkpoint in %s: training starts at step %d", directory, state.step)
     else:
-        log.info("training goes on from step %d in %s", resumed.step, directory)
+        log.info("training resumes from step %d in %s", resumed.step, directory)
     return resumed, manager
 
 
-def _check_whole(state: TrainingState, found: Recovery) -> None:
-    """Raise where an undamaged step would be passed over, or holds what the state does not have."""
-    for skipped in found.skipped:
+def _check_is_complete(state: TrainingState, recovery: Recovery) -> None:
+    """Raise if an undamaged step was skipped, or holds an item that the state lacks."""
+    for skipped in recovery.skipped:
         if isinstance(skipped.error, UnverifiedCheckpointError):
             raise skipped.error
-    for name, tree in _items(state).items():
-        if tree is None and found.loaded is not None and found.loaded.items[name] is not None:
+    if recovery.loaded is None:
+        return
+    for name, tree in _collect_items(state).items():
+        saved = recovery.loaded.items[name]
+        if tree is None and saved is not None:
+            found = type(saved).__name__
             raise TemplateMismatchError(
-                f"step {found.loaded.step}: {name}: the state that `create` makes has None, the checkpoint has more: "
-                "make the state as the saved one was",
+                f"step {recovery.loaded.step}: {name}: `create` makes None, but the checkpoint has a {found}: "
+                "make the state like the saved one",
                 path=name,
                 expected="None",
-                found=type(found.loaded.items[name]).__name__,
+                found=found,
             )
 
 
-def _resumed(state: TrainingState, loaded: Loaded) -> TrainingState:
+def _restore_state(state: TrainingState, loaded: Loaded) -> TrainingState:
     items = loaded.items
     return TrainingState(
-        model=with_state(state.model, items[MODEL]),
-        optimizer=with_state(state.optimizer, items[OPTIMIZER]),
-        rngs=with_state(state.rngs, items[RNGS]) if isinstance(state.rngs, nnx.Rngs) else items[RNGS],
+        model=copy_with_state(state.model, items[MODEL]),
+        optimizer=copy_with_state(state.optimizer, items[OPTIMIZER]),
+        rngs=copy_with_state(state.rngs, items[RNGS]) if isinstance(state.rngs, nnx.Rngs) else items[RNGS],
         position=items[POSITION],
         step=loaded.step,
     )
@@ -116,19 +136,41 @@ def save_training(
     metrics: Mapping[str, float] | None = None,
     keep: bool = False,
 ) -> CheckpointManager:
-    """Save the whole state as the step `state.step`. See `save_items`."""
-    return save_items(manager, state.step, _items(state), metrics=metrics, keep=keep)
+    """Save the whole training state as the step `state.step`.
+
+    Args:
+        manager: The manager of the directory.
+        state: The state.
+        metrics: Numbers to store with the step.
+        keep: Pin the step, so that no Retention deletes it.
+
+    Returns:
+        The manager.
+
+    Raises:
+        CheckpointError: As `save_items`.
+        ValueError: As `save_items`.
+    """
+    return save_items(manager, state.step, _collect_items(state), metrics=metrics, keep=keep)
 
 
 def advanced(state: TrainingState, **changes: Any) -> TrainingState:
-    """The state one step further, with whatever else changed."""
+    """Make the state after one more step.
+
+    Args:
+        state: The state before the step.
+        **changes: Other attributes that changed, such as `position`.
+
+    Returns:
+        A new state, whose `step` is larger by 1.
+    """
     return dataclasses.replace(state, step=state.step + 1, **changes)
 
 
-def _items(state: TrainingState) -> dict[str, Any]:
+def _collect_items(state: TrainingState) -> dict[str, Any]:
     return {
-        MODEL: pure_state(state.model),
-        OPTIMIZER: pure_state(state.optimizer),
-        RNGS: pure_state(state.rngs) if isinstance(state.rngs, nnx.Rngs) else state.rngs,
+        MODEL: extract_pure_state(state.model),
+        OPTIMIZER: extract_pure_state(state.optimizer),
+        RNGS: extract_pure_state(state.rngs) if isinstance(state.rngs, nnx.Rngs) else state.rngs,
         POSITION: state.position,
     }

@@ -1,4 +1,4 @@
-"""A manager for a directory, once the directory and every option are checked."""
+"""The function that makes a manager, after it has checked the directory and every option."""
 
 from __future__ import annotations
 
@@ -19,18 +19,30 @@ def setup_checkpoint_manager(
     create: bool = True,
     read_only: bool = False,
 ) -> tuple[CheckpointManager, str]:
-    """A manager for the checkpoints in a directory, and the directory's absolute path.
+    """Make a manager for the checkpoints in a directory.
 
-    `retention` says which steps stay (the last 5), `format` is "auto", a name in FORMATS or a Format; `asynchronous`
-    saves write in the background, and a failure of theirs is raised at the next call and by `close`: use the manager
-    in a `with`. `read_only` managers save and delete nothing, and see what other processes save.
-    `~` is expanded. Raises UnsupportedPathError for a URL or another path that is no local directory's,
-    CheckpointNotFoundError where the directory is missing and may not be made, CheckpointPermissionError where it
-    cannot be made or read, and ValueError for an unknown format or what is no Retention; nothing is made then.
+    Args:
+        base_dir: A local directory. `~` is expanded.
+        retention: The steps to keep. None keeps the last 5.
+        format: "auto", a name in FORMATS, or a Format.
+        asynchronous: Write saves in the background. A failed save is raised at the next call and by `close`, so use the
+            manager in a `with` statement.
+        create: Create the directory if it does not exist.
+        read_only: Never write, and never create the directory. The manager sees the steps that other processes save.
+
+    Returns:
+        (manager, absolute path of the directory).
+
+    Raises:
+        UnsupportedPathError: If the path is a URL, or otherwise not that of a local directory.
+        CheckpointNotFoundError: If the directory does not exist and is not to be created.
+        CheckpointPermissionError: If a permission to create or read the directory is missing.
+        CheckpointError: If the directory cannot be created or read for another reason.
+        ValueError: If the format is unknown or the retention is not a Retention. Nothing is created then.
     """
     resolve_format(format)
     if retention is not None and not isinstance(retention, Retention):
-        raise ValueError(f"retention {retention!r}: must be a Retention")
+        raise ValueError(f"retention {retention!r}: must be a Retention or None")
     directory = open_directory(base_dir, create=create and not read_only)
     manager = CheckpointManager(
         directory,

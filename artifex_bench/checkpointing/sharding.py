@@ -1,4 +1,4 @@
-"""Sharded models: saved by every device that holds a part, loaded onto another mesh, one device, or numpy."""
+"""Checkpoints of sharded models: each device's shard is a file, and any mesh, device or numpy can load it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from artifex_bench.checkpointing.manager import CheckpointManager
-from artifex_bench.checkpointing.models import MODEL, pure_state, with_state
+from artifex_bench.checkpointing.nnx_models import MODEL, copy_with_state, extract_pure_state
 from artifex_bench.checkpointing.trees import load_items, save_items
 
 M = TypeVar("M")
@@ -20,22 +20,40 @@ SHARDS = "shards"  # the axis of a mesh made here
 
 
 def shard_mesh(num_shards: int | None = None, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of one axis over the first `num_shards` devices (all by default).
+    """Make a mesh with one axis.
 
-    Raises ValueError where there are fewer devices.
+    Args:
+        num_shards: Number of devices. None takes all.
+        devices: The devices to take from. None takes `jax.devices()`.
+
+    Returns:
+        The mesh, whose axis is named "shards".
+
+    Raises:
+        ValueError: If there are fewer devices.
     """
-    have = list(jax.devices() if devices is None else devices)
+    available = list(jax.devices() if devices is None else devices)
     try:
-        count = len(have) if num_shards is None else operator.index(num_shards)
+        count = len(available) if num_shards is None else operator.index(num_shards)
     except TypeError:
         count = 0
-    if isinstance(num_shards, bool) or not 1 <= count <= len(have):
-        raise ValueError(f"num_shards {num_shards!r}: there are {len(have)} devices; give 1 to {len(have)}")
-    return Mesh(np.array(have[:count]), (SHARDS,))
+    if isinstance(num_shards, bool) or not 1 <= count <= len(available):
+        raise ValueError(
+            f"num_shards {num_shards!r}: must be a whole number from 1 to {len(available)}, the number of devices"
+        )
+    return Mesh(np.array(available[:count]), (SHARDS,))
 
 
-def even_sharding(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
-    """The array split along its longest axis that the mesh's devices divide, over all of them; else replicated."""
+def choose_even_sharding(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
+    """Choose a sharding that splits an array evenly over a mesh.
+
+    Args:
+        mesh: The mesh.
+        shape: The global shape of the array.
+
+    Returns:
+        A sharding of the longest axis that the number of devices divides, or a replicated one if no axis fits.
+    """
     axes = [axis for axis, size in enumerate(shape) if size >= mesh.size and size % mesh.size == 0]
     if not axes:
         return NamedSharding(mesh, PartitionSpec())
@@ -45,11 +63,19 @@ def even_sharding(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
 
 
 def shard_tree(tree: Any, mesh: Mesh) -> Any:
-    """The tree with each array laid out over the mesh by `even_sharding`."""
+    """Lay a tree's arrays out over a mesh, each by `choose_even_sharding`. PRNG keys are replicated.
+
+    Args:
+        tree: Any tree.
+        mesh: The mesh.
+
+    Returns:
+        A new tree. Leaves that are not numeric arrays or keys stay as they are.
+    """
 
     def place(leaf: Any) -> Any:
         if isinstance(leaf, (jax.Array, np.ndarray)) and _is_numeric(leaf):
-            return jax.device_put(leaf, even_sharding(mesh, leaf.shape))
+            return jax.device_put(leaf, choose_even_sharding(mesh, leaf.shape))
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec())) if _is_key(leaf) else leaf
 
     return jax.tree_util.tree_map(place, tree)
@@ -65,12 +91,25 @@ def save_sharded_checkpoint(
     metrics: Mapping[str, float] | None = None,
     keep: bool = False,
 ) -> CheckpointManager:
-    """Save a model in shards, each a file of its own, written in parallel.
+    """Save a model in shards, each a file of its own, written in parallel. The model itself is not moved.
 
-    With `mesh` (or `num_shards` devices) the arrays are first laid out over it; without either they are saved as they
-    lie. The model itself is not moved. Raises ValueError for more shards than devices, and what `save_items` raises.
+    Args:
+        manager: The manager of the directory.
+        model: An nnx model.
+        step: The step's number, newer than all committed steps.
+        num_shards: Lay the arrays out over this many devices first.
+        mesh: Lay the arrays out over this mesh first. Without `mesh` and `num_shards` they are saved as they lie.
+        metrics: Numbers to store with the step.
+        keep: Pin the step, so that no Retention deletes it.
+
+    Returns:
+        The manager.
+
+    Raises:
+        ValueError: If there are fewer devices than shards, and as `save_items`.
+        CheckpointError: As `save_items`.
     """
-    pure = pure_state(model)
+    pure = extract_pure_state(model)
     if mesh is not None or num_shards is not None:
         pure = shard_tree(pure, mesh if mesh is not None else shard_mesh(num_shards))
     return save_items(manager, step, {MODEL: pure}, metrics=metrics, keep=keep)
@@ -84,20 +123,32 @@ def load_sharded_checkpoint(
     onto: Mesh | Sharding | Any | None = None,
     verify: bool = True,
 ) -> tuple[M, int] | tuple[None, None]:
-    """(model, step) of a step, laid out anew; (None, None) where there is no checkpoint.
+    """Load a model onto any mesh, sharding or device, whatever it was saved with.
 
-    `onto` is a Mesh (each array by `even_sharding`), a Sharding for all arrays, or a device; None lays each array out
-    as the template's is. How it was saved does not matter. Raises ValueError for any other `onto`, or one that does not
-    fit an array, and what `load_items` raises.
+    Args:
+        manager: The manager of the directory.
+        model_template: A model with the saved structure, which may be abstract. It is not changed.
+        step: The step's number, or None for the latest.
+        onto: A Mesh (each array by `choose_even_sharding`), a Sharding for all arrays, a device, or None for the
+            template's shardings.
+        verify: Verify every array against its digest.
+
+    Returns:
+        (new model, step), or (None, None) if the directory has no steps.
+
+    Raises:
+        ValueError: If `onto` is of another type.
+        TemplateMismatchError: If the template or the sharding does not fit.
+        CheckpointError: As `load_items`.
     """
     if onto is not None and not isinstance(onto, (Mesh, Sharding, jax.Device)):
         raise ValueError(f"onto {onto!r}: must be a Mesh, a Sharding, a device or None")
-    pure = pure_state(model_template)
-    template = pure if onto is None else jax.tree_util.tree_map(lambda leaf: _abstract(leaf, onto), pure)
+    pure = extract_pure_state(model_template)
+    template = pure if onto is None else jax.tree_util.tree_map(lambda leaf: _make_target_leaf(leaf, onto), pure)
     loaded = load_items(manager, {MODEL: template}, step, verify=verify)
     if loaded is None:
         return None, None
-    return with_state(model_template, loaded.items[MODEL]), loaded.step
+    return copy_with_state(model_template, loaded.items[MODEL]), loaded.step
 
 
 def load_numpy(
@@ -108,24 +159,35 @@ def load_numpy(
     only: Any | None = None,
     verify: bool = True,
 ) -> tuple[Any, int] | tuple[None, None]:
-    """(tree of numpy arrays, step) of an item as nested dicts keyed by name, whatever devices it was saved from.
+    """Load an item, or a part of it, as numpy arrays, whatever devices it was saved from.
 
-    `only` is a template of the part that is wanted: the rest is neither read nor needed.
+    Args:
+        manager: The manager of the directory.
+        step: The step's number, or None for the latest.
+        item: The item's name.
+        only: A template of the part to load. The rest is not read, and may be damaged. None loads everything.
+        verify: Verify every array against its digest.
+
+    Returns:
+        (tree, step), or (None, None) if the directory has no steps. Without `only` the tree is nested dicts.
+
+    Raises:
+        CheckpointError: As `load_items`.
+        ValueError: If the step is not a whole number.
     """
     loaded = load_items(manager, {item: only}, step, partial=only is not None, verify=verify)
     return (None, None) if loaded is None else (loaded.items[item], loaded.step)
 
 
-def _abstract(leaf: Any, onto: Any) -> Any:
+def _make_target_leaf(leaf: Any, onto: Any) -> Any:
+    """Make the template of an array that is to be laid out onto a mesh, a sharding or a device."""
     if not isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
         return leaf
+    sharding: Sharding
     if isinstance(onto, Mesh):
-        replicated = NamedSharding(onto, PartitionSpec())
-        return _with(leaf, replicated if _is_key(leaf) else even_sharding(onto, leaf.shape))
-    return _with(leaf, onto if isinstance(onto, Sharding) else SingleDeviceSharding(onto))
-
-
-def _with(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(onto, PartitionSpec()) if _is_key(leaf) else choose_even_sharding(onto, leaf.shape)
+    else:
+        sharding = onto if isinstance(onto, Sharding) else SingleDeviceSharding(onto)
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

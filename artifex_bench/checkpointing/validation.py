@@ -1,4 +1,4 @@
-"""Does a saved model still answer as the one in memory does?"""
+"""Validation of a checkpoint by the outputs of the restored model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flax import nnx
 
 from artifex_bench.checkpointing.errors import CorruptCheckpointError
 from artifex_bench.checkpointing.manager import CheckpointManager
-from artifex_bench.checkpointing.models import load_checkpoint
+from artifex_bench.checkpointing.nnx_models import load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,25 @@ log = logging.getLogger(__name__)
 def validate_checkpoint(
     manager: CheckpointManager, model: Any, step: int, validation_data: Any, tolerance: float = 1e-5
 ) -> bool:
-    """True where the step loads, verifies, and gives the model's outputs on `validation_data` within `tolerance`.
+    """Check that a step loads, verifies, and computes the same outputs as a model.
 
-    Both models are copies in evaluation mode (dropout off), called as `model(validation_data)`; outputs may be any tree
-    of arrays, compared by the largest absolute difference; a NaN on one side only is a difference. False, with the
-    reason logged, for a damaged checkpoint or differing outputs.
-    Raises ValueError for a negative tolerance, and what `load_checkpoint` raises for a step that is not there or a
-    model that is built otherwise.
+    Copies of both models run in evaluation mode (without dropout), as `model(validation_data)`. Outputs are compared by
+    the largest absolute difference. A NaN on one side only is a difference. The reason for False is logged as a
+    warning.
+
+    Args:
+        manager: The manager of the directory.
+        model: The model to compare with. It is not changed.
+        step: The step's number.
+        validation_data: The models' input.
+        tolerance: Largest absolute difference that counts as equal.
+
+    Returns:
+        True if the outputs agree, False if they differ or the step is damaged.
+
+    Raises:
+        ValueError: If the tolerance is not a number of 0 or more.
+        CheckpointError: As `load_checkpoint`, unless the step is damaged.
     """
     if not isinstance(tolerance, (int, float, np.number)) or not tolerance >= 0:
         raise ValueError(f"tolerance {tolerance!r}: must be 0 or more")
@@ -35,27 +47,29 @@ def validate_checkpoint(
     except CorruptCheckpointError as error:
         log.warning("%s", error)
         return False
-    ours, theirs = (_outputs(m, validation_data) for m in (model, restored))
-    (ours_flat, ours_tree), (theirs_flat, theirs_tree) = map(jax.tree_util.tree_flatten, (ours, theirs))
-    if str(ours_tree) != str(theirs_tree):
-        log.warning("step %d: the restored model's outputs have another structure", step)
+    outputs = (_compute_outputs(m, validation_data) for m in (model, restored))
+    (expected, expected_tree), (found, found_tree) = map(jax.tree_util.tree_flatten, outputs)
+    if str(expected_tree) != str(found_tree):
+        log.warning("step %d: the outputs of the restored model have another structure", step)
         return False
-    pairs = zip(ours_flat, theirs_flat, strict=True)
-    worst = max((_difference(a, b) for a, b in pairs), default=0.0)
+    differences = (_compute_difference(a, b) for a, b in zip(expected, found, strict=True))
+    worst = max(differences, default=0.0)
     if worst > tolerance:
-        log.warning("step %d: outputs differ by %g, more than the tolerance %g", step, worst, tolerance)
+        log.warning("step %d: the outputs differ by %g, more than the tolerance %g", step, worst, tolerance)
         return False
     return True
 
 
-def _outputs(model: Any, data: Any) -> Any:
-    copy = nnx.clone(model)  # calling a model advances its PRNG streams: the caller's stay as they are
+def _compute_outputs(model: Any, data: Any) -> Any:
+    """Call a copy of the model in evaluation mode."""
+    copy = nnx.clone(model)  # a call advances the model's PRNG streams, and the caller's must stay as they are
     if isinstance(copy, nnx.Module):
         copy.eval()
     return copy(data)
 
 
-def _difference(a: Any, b: Any) -> float:
+def _compute_difference(a: Any, b: Any) -> float:
+    """Compute the largest absolute difference of two arrays, infinity for other shapes or a NaN on one side."""
     x, y = np.asarray(a), np.asarray(b)
     if x.shape != y.shape:
         return math.inf
@@ -63,6 +77,6 @@ def _difference(a: Any, b: Any) -> float:
         return 0.0
     wide = np.complex128 if np.iscomplexobj(x) else np.float64
     x, y = x.astype(wide), y.astype(wide)
-    same = (x == y) | (np.isnan(x) & np.isnan(y))  # equal infinities differ by NaN
+    same = (x == y) | (np.isnan(x) & np.isnan(y))  # the difference of equal infinities would be NaN
     gap = np.where(same, 0.0, np.abs(np.where(same, 0, x) - np.where(same, 0, y)))
     return math.inf if np.isnan(gap).any() else float(gap.max())

@@ -1,19 +1,27 @@
-"""What there is to choose from, read off the tables themselves."""
+"""What there is to choose from, read off the registries."""
 
 from __future__ import annotations
 
-from artifex_bench import suites
 from artifex_bench.checkpoint_io.formats import SAVERS
 from artifex_bench.checkpointing.faults import FAULTS
-from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.core.kind import all_suites
+from artifex_bench.core.suite import Suite
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
 from artifex_bench.targets import descriptions
 
+AXIS_LISTS = {
+    "model": "models",
+    "strategy": "strategies",
+    "target": "targets",
+    "format": "formats",
+    "fault": "faults",
+}
 
-def sections() -> dict[str, dict[str, str]]:
-    """{what: {name: summary}}."""
+
+def make_catalogue() -> dict[str, dict[str, str]]:
+    """Return {list: {name: summary}} of everything that a user can name."""
     return {
         "models": {
             **{name: entry.summary for name, entry in MODELS.items()},
@@ -24,26 +32,29 @@ def sections() -> dict[str, dict[str, str]]:
             PARTS: "one part of every layer: attention-only, mlp-only",
             BUDGET: "what every layer saves, chosen to meet a budget: a fraction (0.5) or bytes (120MiB)",
             "<policy>": "every layer, saving what a policy says",
-            "<strategy>/<policy>": "both, e.g. segments-sqrt/dots_saveable",
+            "<strategy>/<policy>": "both, for example segments-sqrt/dots_saveable",
         },
         "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
         "targets": {
-            "local": "the device that JAX finds here: cases run on it (cpu is another name of it where that is a CPU)",
+            "local": "the device that JAX finds here: cases run on it (`cpu` is an alias where it is a CPU)",
             **{
                 name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
                 + ", ".join(found.topologies[1:])
                 for name, found in descriptions().items()
             },
         },
-        "suites": {name: _presets(name) for name in suites.SUITES},
+        "suites": {name: _describe_suite(suite) for name, (_, suite) in all_suites().items()},
         "formats": {name: saver.summary for name, saver in SAVERS.items()},
         "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
         "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
-        "backends": {name: backend.summary for name, backend in EXECUTORS.items()},
     }
 
 
-def _presets(name: str) -> str:
-    suite = suites.load(name)
-    summary = (suite.__doc__ or "").strip().splitlines()[0].partition(": ")[2] or suite.__doc__
-    return f"{summary} Presets: {', '.join(suite.PRESETS)}"
+def axis_choices(axis: str) -> list[str]:
+    """Return the names that completion offers for an axis of a case; empty if it takes numbers."""
+    entries = make_catalogue().get(AXIS_LISTS.get(axis, ""), {})
+    return [name for name in entries if "<" not in name and "attribute" not in name]
+
+
+def _describe_suite(suite: Suite) -> str:
+    return f"{suite.summary} Presets: {', '.join(suite.presets)}"

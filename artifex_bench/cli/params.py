@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+from msgspec import Meta, inspect
+from msgspec.structs import FieldInfo
 
+from artifex_bench.core.case import case_fields
+from artifex_bench.core.convert import plain_type
 from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
 
@@ -16,8 +22,22 @@ class Listed(click.ParamType):
 
     name = "LIST"
 
-    def __init__(self, kind: type | click.ParamType = str):
-        self.kind = kind
+    def __init__(self, kind: type | click.ParamType = str, valid: Collection[str] | str = ()):
+        """Make the type.
+
+        Args:
+            kind: Type of each value.
+            valid: Values that completion offers, or the axis whose registry has them.
+        """
+        self.kind, self.valid = kind, valid
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the completions of the last value of the list."""
+        from artifex_bench.cli.catalogue import axis_choices
+
+        before, comma, last = incomplete.rpartition(",")
+        valid = axis_choices(self.valid) if isinstance(self.valid, str) else self.valid
+        return [CompletionItem(f"{before}{comma}{name}") for name in valid if name.startswith(last)]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
         items = [item.strip() for item in str(value).split(",")]
@@ -99,3 +119,83 @@ class Picture(click.Path):
 MEMORY = Bytes(LEAST_BARE_BYTES)
 SECONDS = Number("SECONDS", "seconds, or a time such as 30min or 4h", {"s": 1, "min": 60, "h": 3600})
 MULTIPLE = Number("MULTIPLE", "a multiple such as 1.1x", {"x": 1})
+
+
+class GroupedOption(click.Option):
+    """An option that help shows under the heading of its group."""
+
+    def __init__(self, *args: Any, group: str = "Run", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each group under its heading."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if (line := param.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(line)
+        for title, lines in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(lines)
+
+
+def case_options(case_type: type[Any], leave_out: Collection[str] = ()) -> list[click.Parameter]:
+    """Return an option for each axis of a kind of case: type, help, group and completion come from its metadata."""
+    options: list[click.Parameter] = []
+    for field in case_fields(case_type):
+        if field.name not in leave_out:
+            options += _options_of(field)
+    return options
+
+
+def _options_of(field: FieldInfo) -> Iterator[click.Option]:
+    meta = next((meta for meta in getattr(field.type, "__metadata__", ()) if meta.description), Meta())
+    extra = meta.extra or {}
+    name, group = f"--{field.name.replace('_', '-')}", extra.get("group", "Case")
+    info = plain_type(inspect.type_info(field.type))
+    help_text = str(meta.description or "")
+    if isinstance(info, inspect.BoolType):
+        yield GroupedOption([f"{name}/--no-{name[2:]}"], default=None, help=help_text, group=group)
+        return
+    if field.name == "mesh":  # its values hold commas
+        yield GroupedOption([name], multiple=True, callback=_list_or_none, help=help_text, group=group)
+        return
+    kind: Any = Bytes() if extra.get("unit") == "bytes" else int if isinstance(info, inspect.IntType) else str
+    valid: tuple[str, ...] = tuple(map(str, info.values)) if isinstance(info, inspect.LiteralType) else ()
+    if valid:
+        help_text = f"{help_text}  [{', '.join(valid)}]"
+    yield GroupedOption([name], type=Listed(kind, valid or field.name), help=help_text, group=group)
+    if field.name == "compiler":  # the spelling of version 0.1
+        yield GroupedOption(["--compiler-default"], is_flag=True, hidden=True, group=group)
+
+
+def _list_or_none(ctx: Any, param: Any, values: Any) -> list[Any] | None:
+    return list(values) or None
+
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def run_options(leave_out: Collection[str] = ()) -> list[click.Parameter]:
+    """Return the options that say how cases are measured, and where the run goes."""
+    options = {
+        "rounds": GroupedOption(
+            ["--rounds"], type=click.IntRange(1), help="Fresh processes per case, in turns (A B C A B C)."
+        ),
+        "steps": GroupedOption(["--steps"], type=click.IntRange(0), help="Timed steps per process; 0 only compiles."),
+        "timeout": GroupedOption(
+            ["--timeout"], type=SECONDS, help="Time limit per measurement: 90, 30min.  [default: 600]"
+        ),
+        "memory_limit": GroupedOption(
+            ["--memory-limit"],
+            type=MEMORY,
+            help="Memory limit of a measurement's process: 8GiB. Past it the case is recorded as oom.",
+        ),
+        "out": GroupedOption(["--out"], type=FOLDER, help="Folder that runs go into.  [default: results]"),
+        "name": GroupedOption(["--name"], help="Name of the run's folder.  [default: suite, preset and time]"),
+    }
+    return [option for name, option in options.items() if name not in leave_out]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,40 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import label, runs
+from artifex_bench.core.case import label
+from artifex_bench.core.columns import Column
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.execution.executors import EXECUTORS
-from artifex_bench.report import comparison, planned, text
+from artifex_bench.kinds.remat import describe_compiled
+from artifex_bench.report import comparison, text
+from artifex_bench.report.tables import make_grids, split_tables
 from artifex_bench.report.text import plain
-from artifex_bench.report.views import parts, view_of_case
 from artifex_bench.sweep import scheduler
 
 AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
 
 
-def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
-    """Make the sweep (`across`: see `scheduler.sweep`), then its report; the exit code: 0 fine, 1 a case failed, 130
-    interrupted.
+def show_run(spec: RunSpec, folder: Path, across: bool = False) -> int:
+    """Run the jobs of a spec (`across`: see `run_sweep`), then show and write the report.
+
+    Returns:
+        The exit code: 0 fine, 1 a case failed, 130 interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
-    backend = EXECUTORS[spec.executor]
-    left = scheduler.left(spec, folder, store.load(folder))
+    executor = EXECUTORS[spec.executor]
+    left = scheduler.remaining_jobs(spec, folder, store.load_records(folder))
     made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
     made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
     _print_line(console, f"{made} into {folder}")
     try:
         if spec.search is None:
             with _Shown(console, len(left), spec.rounds) as shown:
-                records = scheduler.sweep(spec, folder, backend.measure, shown, backend.stop, across)
+                records = scheduler.run_sweep(spec, folder, executor.measure, shown, executor.stop, across)
         else:
-            records = scheduler.search(spec, folder, backend.measure, _show_batch, backend.stop, across)
+            records = scheduler.run_search(spec, folder, executor.measure, _show_batch, executor.stop, across)
     except KeyboardInterrupt:
         _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
         return 130
@@ -51,10 +56,10 @@ def run(spec: RunSpec, folder: Path, across: bool = False) -> int:
 
 
 def _conclude(folder: Path, suite: str, records: list[Record], console: Console) -> int:
-    from artifex_bench.report.build import build
+    from artifex_bench.report.build import write_report
 
-    table, _ = build(folder)
-    show_table(table, suite)
+    frame, _ = write_report(folder)
+    show_tables(frame, suite)
     fell = [record for record in records if record.status not in ("ok", "skipped")]
     for record in fell:
         _print_line(console, f"{record.status}: {label(record.case)}: {record.reason}")
@@ -88,8 +93,8 @@ class _Shown:
         self._bar.stop()
 
     def __call__(self, job: Job, record: Record | None) -> None:
-        told = self._rounds > 1 and runs(job.case)  # what is only compiled is measured once
-        name = label(job.case) + (f" round {job.round + 1}/{self._rounds}" if told else "")
+        several = self._rounds > 1 and job.case.is_local  # compiled cases have one round
+        name = label(job.case) + (f" round {job.round + 1}/{self._rounds}" if several else "")
         if record is None:
             self._bar.update(self._task, description=plain(name))
             return
@@ -103,33 +108,52 @@ class _Shown:
 
 def _show_batch(record: Record) -> None:
     """A batch that was compiled, in a line; how many there will be is not known."""
-    told = planned.outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    told = describe_compiled(record) if record.status == "ok" else f"{record.status}: {record.reason}"
     print_status(f"{label(record.case)}: {told}")
 
 
 def _outcome(record: Record) -> str:
-    return view_of_case(record.case).outcome(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    return (
+        load_kind(record.case.kind).table_of(record.case).describe_outcome(record)
+        if record.status == "ok"
+        else f"{record.status}: {record.reason}"
+    )
 
 
-def tell_left(folder: Path) -> int:
+def warn_if_unfinished(folder: Path) -> int:
     """Say how many jobs of a run are still to be made, and return it: they may change what is told of it."""
-    left = len(scheduler.left(run_spec.load_run_spec(folder), folder, store.load(folder)))
+    left = len(scheduler.remaining_jobs(run_spec.load_run_spec(folder), folder, store.load_records(folder)))
     if left:
         told = f"{folder} is unfinished: {left} jobs are still to be made, and may change this"
         print_status(f"{told}. To go on: artifex-bench run --resume {folder}")
     return left
 
 
-def show_table(table: Any, suite: str | None = None) -> None:
-    """Print the tables of a run."""
+def show_tables(frame: Any, suite: str | None = None) -> None:
+    """Print the tables of a run. A terminal too narrow for all columns drops those of least priority."""
     console = _wide()
-    for told, rows in parts(table, suite):
-        for title, lines, notes in told.grouped(rows):
-            _print_grid(console, title, told.HEADINGS, told.LEFT, lines)
-            for note in notes:
+    for kind, table, rows in split_tables(frame, suite):
+        for grid in make_grids(kind, table, rows):
+            shown = _fitting(grid.columns, grid.rows, console.width)
+            headings = [grid.columns[i].heading for i in shown]
+            left = [n for n, i in enumerate(shown) if grid.columns[i].is_text]
+            _print_grid(console, grid.title, headings, left, [[row[i] for i in shown] for row in grid.rows])
+            for note in grid.notes:
                 console.print(plain(note))
             console.print()
-        console.print(told.LEGEND.strip())
+        console.print(table.legend.strip())
+
+
+def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Indices of the columns that fit into a width, by priority; those of priority 0 always stay."""
+    shown = list(range(len(columns)))
+    widths = [max(map(len, (columns[i].heading, *(row[i] for row in rows)))) for i in shown]
+    while sum(widths[i] + 2 for i in shown) - 2 > width:
+        last = max(shown, key=lambda i: (columns[i].priority, i))
+        if columns[last].priority == 0:
+            break
+        shown.remove(last)
+    return shown
 
 
 def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:

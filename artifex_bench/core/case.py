@@ -2,161 +2,232 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from artifex_bench.core.convert import ConvertError, choices, convert, shown
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, force_setattr
 
-DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes an element
-LAYERS = ("scan", "unroll")
-STEPS = ("train", "gradient")
-COMPILERS = ("faithful", "default")
-REMAT3 = ("off", "on")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-MODES = ("sync", "async")
-RESTORES = ("same", "reshard", "partial")
-CACHES = ("warm", "cold")
-CONTENTS = ("random", "trained", "zeros")
-MESH = ("data", "fsdp", "tensor")  # what is split along an axis of a mesh, in the order of its devices
+from artifex_bench.core.convert import ConvertError, check_value, choices, convert, shown, to_plain
+
+DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes per element
+MESH = ("data", "fsdp", "tensor")  # mesh axes, in the order of the mesh's devices
 LOCAL = "local"  # the target that every machine has: the device that JAX finds here
+
+Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Dtype = Literal["float32", "bfloat16"]
+# option groups of the command line
+MODEL = {"group": "Model"}
+PROGRAM = {"group": "Program and device"}
+STATE = {"group": "Training state"}
+STORAGE = {"group": "Saving and restoring"}
 
 
 class CaseError(ValueError):
-    """A case that cannot be: the message is one line with the value, the rule and the valid choices."""
+    """An impossible case. The message is one line with the value, the rule and the valid choices."""
 
 
-@dataclass(frozen=True)
-class RematCase:
+class Case:
+    """The base of all kinds of cases: a struct whose fields are the axes of a sweep.
+
+    A field's type says which values are valid, and its `Meta` the help of its option on the command line.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    leading: ClassVar[tuple[str, ...]]  # the axes that name a case
+    sizes: ClassVar[tuple[str, ...]]  # the axes that its label always shows
+
+    def __post_init__(self) -> None:
+        for field in case_fields(type(self)):
+            value = getattr(self, field.name)
+            try:
+                check_value(field.name, value, field.type)
+            except ConvertError as error:
+                raise CaseError(str(error)) from None
+            named = isinstance(value, str) and field.name != "mesh"
+            if named and (not value.strip() or not is_encodable(value)):
+                raise CaseError(f"{field.name} {shown(value)}: must be a name; `artifex-bench list` shows them")
+
+    @staticmethod
+    def decode(data: Any) -> Case:
+        """Return the case that JSON holds, of any kind."""
+        return case_from_json(data)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the case runs on the local target; otherwise it is only compiled."""
+        return True
+
+    @property
+    def baseline(self) -> Self:
+        """The case that it is compared with: itself, where its record carries its own measure."""
+        return self
+
+
+class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="remat"):
     """One training step of one model under one rematerialization strategy.
 
-    ``depth`` counts layers, ``width`` is the hidden size, ``batch`` the sequences or samples a step,
-    ``sequence`` the tokens a sequence and ``heads`` the attention heads (both None where the model has none).
-    ``target`` names the device that it is compiled for, and run on if that is the attached one. ``mesh`` says over how
-    many of them, and how, it is split: ``data=4,fsdp=2``; None on one device. It is kept in order, without axes of 1.
-    ``remat3`` chooses JAX's implementation of `jax.checkpoint`: ``on`` is the one that JAX_REMAT3=1 switches on.
+    `mesh` is stored in the order of MESH, without axes of 1. `remat3` chooses JAX's implementation of
+    `jax.checkpoint`: `on` is the one that JAX_REMAT3=1 switches on.
     """
 
     kind: ClassVar[str] = "remat"
-    leading: ClassVar[tuple[str, ...]] = ("model", "strategy")  # what names a case
-    sizes: ClassVar[tuple[str, ...]] = ("depth", "width", "batch")  # what is always said of it
+    leading: ClassVar[tuple[str, ...]] = ("model", "strategy")
+    sizes: ClassVar[tuple[str, ...]] = ("depth", "width", "batch")
 
-    model: str = "transformer"
-    strategy: str = "none"
-    depth: int = 4
-    width: int = 256
-    batch: int = 8
-    sequence: int | None = 128
-    heads: int | None = 4
-    dtype: str = "float32"
-    layers: str = "scan"
-    step: str = "train"
-    optimizer: str = "adam"
-    compiler: str = "faithful"
-    seed: int = 0
-    target: str = LOCAL
-    mesh: str | None = None
-    remat3: str = "off"
+    model: Annotated[
+        str, Meta(description="Models: mlp, transformer, vae, or your own package.module:attribute.", extra=MODEL)
+    ] = "transformer"
+    strategy: Annotated[
+        str,
+        Meta(
+            description="Rematerialization strategies, for example none,all,segments-sqrt/dots_saveable.", extra=PROGRAM
+        ),
+    ] = "none"
+    depth: Annotated[Positive, Meta(description="Number of layers.", extra=MODEL)] = 4
+    width: Annotated[Positive, Meta(description="Hidden size.", extra=MODEL)] = 256
+    batch: Annotated[Positive, Meta(description="Sequences or samples per step.", extra=MODEL)] = 8
+    sequence: Annotated[Positive | None, Meta(description="Tokens per sequence.", extra=MODEL)] = 128
+    heads: Annotated[Positive | None, Meta(description="Attention heads.", extra=MODEL)] = 4
+    dtype: Annotated[Dtype, Meta(description="Dtype of parameters and activations.", extra=MODEL)] = "float32"
+    layers: Annotated[
+        Literal["scan", "unroll"], Meta(description="How layers repeat: one scan, or unrolled.", extra=PROGRAM)
+    ] = "scan"
+    step: Annotated[
+        Literal["train", "gradient"],
+        Meta(description="A whole training step, or only the forward and backward pass.", extra=PROGRAM),
+    ] = "train"
+    optimizer: Annotated[
+        Literal["adam", "adamw", "sgd"], Meta(description="Optimizer of the training step.", extra=PROGRAM)
+    ] = "adam"
+    compiler: Annotated[
+        Literal["faithful", "default"],
+        Meta(
+            description="Compiler options: faithful keeps recomputation on CPUs, default is those of a plain jit.",
+            extra=PROGRAM,
+        ),
+    ] = "faithful"
+    seed: Annotated[Seed, Meta(description="Random seed of weights and data.", extra=MODEL)] = 0
+    target: Annotated[
+        str,
+        Meta(
+            description="The local device, or devices to compile for ahead of time: tpu:v5e,gpu:h100:8.", extra=PROGRAM
+        ),
+    ] = LOCAL
+    mesh: Annotated[
+        str | None,
+        Meta(
+            description="Devices along the axes data, fsdp and tensor: data=4,fsdp=2. Repeat it for several meshes.",
+            extra=PROGRAM,
+        ),
+    ] = None
+    remat3: Annotated[
+        Literal["off", "on"],
+        Meta(description="JAX's new jax.checkpoint (JAX_REMAT3, from jax 0.12).", extra=PROGRAM),
+    ] = "off"
 
     def __post_init__(self) -> None:
-        for axis in ("depth", "width", "batch", "sequence", "heads"):
-            _check_positive(axis, getattr(self, axis), optional=axis in ("sequence", "heads"))
-        _check_seed(self.seed)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_choice("layers", self.layers, LAYERS)
-        check_choice("step", self.step, STEPS)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("compiler", self.compiler, COMPILERS)
-        check_choice("remat3", self.remat3, REMAT3)
-        for axis in (*self.leading, "target"):
-            _check_name(axis, getattr(self, axis))
+        super().__post_init__()
         if self.target == "attached":  # its name in files of version 0.1
-            object.__setattr__(self, "target", LOCAL)
-        object.__setattr__(self, "mesh", ",".join(f"{a}={n}" for a, n in mesh_axes(self.mesh).items()) or None)
+            force_setattr(self, "target", LOCAL)
+        force_setattr(self, "mesh", ",".join(f"{axis}={n}" for axis, n in mesh_axes(self.mesh).items()) or None)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the case runs on the local target; otherwise it is only compiled."""
+        return self.target == LOCAL
+
+    @property
+    def baseline(self) -> RematCase:
+        """The same case without rematerialization."""
+        return msgspec.structs.replace(self, strategy="none")
 
     @property
     def devices(self) -> int:
-        """How many the program is split over."""
+        """Number of devices that the program is split over."""
         return math.prod(mesh_axes(self.mesh).values())
 
 
-@dataclass(frozen=True)
-class CheckpointCase:
-    """One training state saved, and restored, in one way.
+class CheckpointCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="checkpoint"):
+    """One training state, saved and restored in one way.
 
-    ``format`` names a layout of ours, plain Orbax, or a peer. ``size`` is the bytes of the parameters, in ``arrays``
-    arrays alike; with ``optimizer_state`` Adam's two moments come on top. ``devices`` is how many the state is
-    sharded over, ``restore`` where it goes: as it was, onto half the devices (reshard), or half its arrays (partial).
-    ``chunk`` bounds a stored chunk in bytes (None: one a shard).
+    `size` is the bytes of the parameters, in `arrays` equal arrays. With `optimizer_state` Adam's two moments are
+    saved too.
     """
 
     kind: ClassVar[str] = "checkpoint"
     leading: ClassVar[tuple[str, ...]] = ("format", "mode")
     sizes: ClassVar[tuple[str, ...]] = ("size", "arrays")
 
-    format: str = "auto"
-    mode: str = "sync"
-    size: int = 64 * 2**20
-    arrays: int = 16
-    content: str = "random"
-    dtype: str = "float32"
-    optimizer_state: bool = False
-    devices: int = 1
-    restore: str = "same"
-    cache: str = "warm"
-    chunk: int | None = None
-    seed: int = 0
+    format: Annotated[str, Meta(description="Formats: `artifex-bench list formats`.", extra=STORAGE)] = "auto"
+    mode: Annotated[
+        Literal["sync", "async"], Meta(description="Whether training waits for the save.", extra=STORAGE)
+    ] = "sync"
+    size: Annotated[
+        Positive, Meta(description="Bytes of the saved parameters: 64MiB,1GiB.", extra=STATE | {"unit": "bytes"})
+    ] = 64 * 2**20
+    arrays: Annotated[Positive, Meta(description="Number of arrays that hold the parameters.", extra=STATE)] = 16
+    content: Annotated[
+        Literal["random", "trained", "zeros"],
+        Meta(description="Values of the arrays, which say how well they compress.", extra=STATE),
+    ] = "random"
+    dtype: Annotated[Dtype, Meta(description="Dtype of the arrays.", extra=STATE)] = "float32"
+    optimizer_state: Annotated[bool, Meta(description="Save Adam's moments too.", extra=STATE)] = False
+    devices: Annotated[Positive, Meta(description="Number of devices to shard over.", extra=STATE)] = 1
+    restore: Annotated[
+        Literal["same", "reshard", "partial"],
+        Meta(description="Restore as saved, onto half of the devices, or only half of the arrays.", extra=STORAGE),
+    ] = "same"
+    cache: Annotated[
+        Literal["warm", "cold"], Meta(description="Whether the page cache holds the files.", extra=STORAGE)
+    ] = "warm"
+    chunk: Annotated[
+        Positive | None,
+        Meta(description="Largest stored chunk in bytes: 4MiB.", extra=STORAGE | {"unit": "bytes"}),
+    ] = None
+    seed: Annotated[Seed, Meta(description="Random seed of the state.", extra=STATE)] = 0
 
-    def __post_init__(self) -> None:
-        for axis in ("size", "arrays", "devices", "chunk"):
-            _check_positive(axis, getattr(self, axis), optional=axis == "chunk")
-        _check_seed(self.seed)
-        check_choice("mode", self.mode, MODES)
-        check_choice("content", self.content, CONTENTS)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_choice("restore", self.restore, RESTORES)
-        check_choice("cache", self.cache, CACHES)
-        _check_name("format", self.format)
 
+class FaultCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fault"):
+    """Repeated damage to one file of a saved state, and what a restore returns.
 
-@dataclass(frozen=True)
-class FaultCase:
-    """Damage to one file of a saved state, again and again: what does a restore give back?
-
-    Each of ``trials`` damages a fresh copy in one random place, by the ``fault`` of that name.
+    Each trial damages a fresh copy in one random place.
     """
 
     kind: ClassVar[str] = "fault"
     leading: ClassVar[tuple[str, ...]] = ("format", "fault")
     sizes: ClassVar[tuple[str, ...]] = ("dtype", "trials")
 
-    format: str = "auto"
-    fault: str = "flip_bit"
-    dtype: str = "float32"
-    trials: int = 60
-    size: int = 256 * 2**10
-    arrays: int = 8
-    seed: int = 0
+    format: Annotated[str, Meta(description="Formats: `artifex-bench list formats`.", extra=STORAGE)] = "auto"
+    fault: Annotated[str, Meta(description="Faults: flip_bit, zero_block, truncate, delete.", extra=STORAGE)] = (
+        "flip_bit"
+    )
+    dtype: Annotated[Dtype, Meta(description="Dtype of the arrays.", extra=STATE)] = "float32"
+    trials: Annotated[Positive, Meta(description="Number of trials per fault.", extra=STORAGE)] = 60
+    size: Annotated[
+        Positive, Meta(description="Bytes of the saved parameters: 256KiB.", extra=STATE | {"unit": "bytes"})
+    ] = 256 * 2**10
+    arrays: Annotated[Positive, Meta(description="Number of arrays that hold the parameters.", extra=STATE)] = 8
+    seed: Annotated[Seed, Meta(description="Random seed of the state and of the damage.", extra=STATE)] = 0
 
-    def __post_init__(self) -> None:
-        for axis in ("trials", "size", "arrays"):
-            _check_positive(axis, getattr(self, axis), optional=False)
-        _check_seed(self.seed)
-        check_choice("dtype", self.dtype, DTYPES)
-        for axis in self.leading:
-            _check_name(axis, getattr(self, axis))
+
+C = TypeVar("C", bound=Case)
 
 
 def mesh_axes(mesh: str | None) -> dict[str, int]:
-    """{axis: devices along it} of a mesh, in the order of MESH, without axes of 1; empty for None or ``none``.
+    """Return {axis: devices along it} of a mesh, in the order of MESH, without axes of 1; empty for None or ``none``.
 
-    Raises CaseError.
+    Raises:
+        CaseError: The text is not a mesh.
     """
     if mesh in (None, "none"):
         return {}
@@ -170,54 +241,45 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
     return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}
 
 
-def _check_name(axis: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip() or not is_encodable(value):
-        raise CaseError(f"{axis} {shown(value)}: must be a name; `artifex-bench list` shows them")
-
-
 def is_encodable(name: str) -> bool:
-    """Whether a name is text that a file may hold: half of a surrogate pair is none."""
+    """Return whether a name is text that a file can hold: one half of a surrogate pair is not."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:
         return False
 
 
-def _check_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise CaseError(f"seed {shown(seed)}: must be a whole number from 0 to {2**32 - 1}")
-
-
-def _check_positive(axis: str, value: Any, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CaseError(f"{axis} {shown(value)}: must be a whole number of 1 or more")
-    if value >= 2**63:  # more than the system can count
-        raise CaseError(f"{axis} {shown(value)}: must be less than 2**63")
-
-
 def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
-    """Raise CaseError, naming the valid choices, unless `value` is one of them."""
-    if isinstance(value, (list, dict)) or value not in valid:  # what has no hash is in no mapping
+    """Raise CaseError, with the nearest or all valid choices, unless `value` is one of them."""
+    if isinstance(value, (list, dict)) or value not in valid:  # an unhashable value is in no mapping
         raise CaseError(f"unknown {what} {shown(value)}: {choices(value, list(valid))}")
 
 
-Case = RematCase | CheckpointCase | FaultCase
-KINDS: dict[str, type[Case]] = {kind.kind: kind for kind in (RematCase, CheckpointCase, FaultCase)}
-C = TypeVar("C", bound=Case)
+def case_fields(kind: type[Any]) -> tuple[FieldInfo, ...]:
+    """Return the fields of a kind of case, in order, with their types and defaults."""
+    found: tuple[FieldInfo, ...] = _case_fields(kind)  # type: ignore[arg-type,unused-ignore]
+    return found
+
+
+@cache
+def _case_fields(kind: Any) -> Any:
+    return msgspec.structs.fields(kind)
 
 
 def axes(kind: type[Any]) -> tuple[str, ...]:
-    """The names of the fields of a kind of case, in order."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+    """Return the names of the fields of a kind of case, in order."""
+    return tuple(field.name for field in case_fields(kind))
 
 
 def grid(kind: type[C], **values: Any) -> tuple[C, ...]:
-    """Every combination of the given axes, the last axis varying fastest; equal cases once.
+    """Return every combination of the given axes, the last axis varying fastest; equal cases once.
 
-    Each value is one setting or a list of them; axes left out keep their default.
-    Raises CaseError for an unknown axis, an empty list, or a setting that is not valid.
+    Args:
+        kind: The type of the cases.
+        **values: For each axis one value or a list of them. Other axes keep their default.
+
+    Raises:
+        CaseError: An axis is unknown, a list is empty, or a value is invalid.
     """
     for axis in values:
         check_choice("axis", axis, axes(kind))
@@ -227,7 +289,7 @@ def grid(kind: type[C], **values: Any) -> tuple[C, ...]:
 
 
 def as_list(axis: str, value: Any) -> list[Any]:
-    """A setting, or a list of them, as a list. Raises CaseError where it is empty."""
+    """Return a value, or a list of them, as a list. Raises CaseError if it is empty."""
     items = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not items:
         raise CaseError(f"axis {axis!r} is empty: give at least one value")
@@ -235,16 +297,15 @@ def as_list(axis: str, value: Any) -> list[Any]:
 
 
 def changed_fields(case: Case) -> dict[str, Any]:
-    """The fields that differ from their default, in order."""
-    return {
-        field.name: value for field in dataclasses.fields(case) if (value := getattr(case, field.name)) != field.default
-    }
+    """Return the fields that differ from their default, in order."""
+    fields = case_fields(type(case))
+    return {field.name: value for field in fields if (value := getattr(case, field.name)) != field.default}
 
 
 def case_id(case: Case) -> str:
-    """A stable name, e.g. ``transformer.dots_saveable.1f0c9a2b``.
+    """Return a stable name, for example ``transformer.dots_saveable.1f0c9a2b``.
 
-    Hashes only what differs from the defaults, so that a field added later leaves old names alone.
+    It hashes only what differs from the defaults, so that a field added later leaves old names alone.
     """
     canonical = json.dumps(changed_fields(case), sort_keys=True)
     digest = hashlib.blake2b(canonical.encode(), digest_size=5).hexdigest()
@@ -252,41 +313,45 @@ def case_id(case: Case) -> str:
 
 
 def label(case: Case) -> str:
-    """A case in words: ``transformer all depth=4 width=256 batch=8 dtype=bfloat16``; other defaults go unsaid."""
-    told = (*case.sizes, *(axis for axis in changed_fields(case) if axis not in (*case.leading, *case.sizes)))
+    """Return a case in words: ``transformer all depth=4 width=256 batch=8 dtype=bfloat16``, without other defaults."""
+    shows = (*case.sizes, *(axis for axis in changed_fields(case) if axis not in (*case.leading, *case.sizes)))
     names = (str(getattr(case, axis)) for axis in case.leading)
-    return " ".join([*names, *(f"{axis}={value}" for axis in told if (value := getattr(case, axis)) is not None)])
+    return " ".join([*names, *(f"{axis}={value}" for axis in shows if (value := getattr(case, axis)) is not None)])
 
 
-def runs(case: Case) -> bool:
-    """Whether the case is run here, or only compiled for a device that is not there."""
-    return getattr(case, "target", LOCAL) == LOCAL
+def with_baselines(cases: Sequence[C]) -> tuple[C, ...]:
+    """Return the cases, with the baseline of each group before it."""
+    return tuple(dict.fromkeys(one for case in cases for one in (case.baseline, case)))
 
 
-def reference(case: Case) -> Case:
-    """What a case is held against: for remat the same without rematerialization. Others carry their own measure."""
-    return dataclasses.replace(case, strategy="none") if isinstance(case, RematCase) else case
+def replace_fields(struct: Any, **changes: Any) -> Any:
+    """Return a copy of a case, or of another struct, with some fields changed."""
+    return msgspec.structs.replace(struct, **changes)
 
 
-def with_references(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """The cases, each group led by its reference (added where the grid left it out)."""
-    return tuple(dict.fromkeys(one for case in cases for one in (reference(case), case)))
+def case_to_json(case: Case) -> dict[str, Any]:
+    """Return the case as plain JSON values, with its kind."""
+    data: dict[str, Any] = to_plain(case)
+    return data
 
 
-def to_json(case: Case) -> dict[str, Any]:
-    """The case as plain JSON values, with its kind."""
-    return {"kind": case.kind, **dataclasses.asdict(case)}
+def case_from_json(data: Any) -> Case:
+    """Return the case that `case_to_json` wrote.
 
+    Raises:
+        CaseError: The kind or a field is unknown, or a value is invalid.
+    """
+    from artifex_bench.core.registry import KINDS, load_kind
 
-def from_json(data: Mapping[str, Any]) -> Case:
-    """The case that `to_json` wrote. Raises CaseError for another kind, unknown fields, or values that cannot be."""
-    fields = dict(data)
-    kind = fields.pop("kind", None)
+    if not isinstance(data, Mapping):
+        raise CaseError(f"case {shown(data)}: must be an object")
+    kind = data.get("kind")
     check_choice("kind of case", kind, KINDS)
-    for name in fields:
-        check_choice("field of a case", name, axes(KINDS[kind]))
+    case_type = load_kind(str(kind)).case_type
+    for name in data:
+        check_choice("field of a case", name, ("kind", *axes(case_type)))
     try:
-        found: Case = convert(fields, KINDS[kind])
+        case: Case = convert(data, case_type)
     except ConvertError as error:
         raise CaseError(str(error)) from None
-    return found
+    return case

@@ -1,73 +1,132 @@
-"""JSON values as frozen dataclasses, checked by the types of their fields. Every run's file that is read comes through.
-
-`convert` does what `msgspec.convert` does for structs, for the types that cases, records and requests are made of.
-"""
+"""JSON values as structs, checked by the types of their fields (msgspec); an error is one line."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import functools
-import math
 import re
-import types
-import typing
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Union
+from collections.abc import Collection
+from typing import Any
 
-SCALARS = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}
-NEAR = 0.8  # of all letters are the same in both, in order: one or two wrong ones in a word of ten
-UNITED = (Union, types.UnionType)
+import msgspec
+from msgspec import inspect
+
+NEAR = 0.8  # share of equal letters, in order: one or two wrong ones in a word of ten
+EXPECTED = re.compile(r"Expected (.*?)(?:, got `\w+`)?$")
+WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "null": "null"}
+WORDS |= {"object": "an object", "array": "a list"}
 
 
 class ConvertError(ValueError):
-    """A value that a field cannot have: one line with its place, the value, and the rule."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Within:
-    """The least and the most that a number may be: ``Annotated[float, Within(0, 1)]``."""
-
-    least: float
-    most: float
+    """A value that a field cannot have: one line with its place, the value and the rule."""
 
 
 def convert(data: Any, kind: Any, place: str = "") -> Any:
-    """What JSON says, as `kind`: a dataclass, a scalar, None, `tuple[X, ...]`, `Mapping[str, X]`, a union, or `Any`.
+    """Return what JSON holds as a value of type `kind`.
 
     Args:
-        data: A value that `json.loads` may give.
-        kind: The type that is wanted. Dataclasses in a union are told apart by their class variable `kind`.
-        place: Where the value stands, for the message: ``measurements[2].values[0]``.
-
-    Returns:
-        The value; a list becomes a tuple. Numbers are finite, those within `Any` as well.
+        data: A value that a JSON parser returns.
+        kind: A struct, or another type that msgspec knows. Fields of the type `Case` may hold any kind of case.
+        place: Where the value stands, for the message: ``measurements[2].detail``.
 
     Raises:
-        ConvertError: where a value is not of its type, or a field is missing or unknown.
+        ConvertError: A value has the wrong type or is out of range, or a field is missing or unknown.
     """
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return _finite(data, place)
-    if kind in SCALARS:
-        return _scalar(data, kind, place)
-    if origin is Annotated:
-        return _within(convert(data, parts[0], place), parts[1], place)
-    if origin in UNITED:
-        return _one_of(data, parts, place)
-    if origin is tuple:
-        if not isinstance(data, (list, tuple)):
-            raise _wrong(data, "a list", place)
-        return tuple(convert(one, parts[0], f"{place}[{i}]") for i, one in enumerate(data))
-    if not isinstance(data, Mapping):
-        raise _wrong(data, "an object", place)
-    if origin is not None:
-        return {name: convert(one, parts[1], _joined(place, name)) for name, one in data.items()}
-    return _made(data, kind, place)
+    try:
+        return msgspec.convert(data, kind, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConvertError(_in_one_line(error, data, place)) from None
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    """A value of a type that msgspec does not know: `Case`, which is of any kind."""
+    return kind.decode(data)
+
+
+def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
+    message, _, path = str(error).partition(" - at `$")
+    path = path.removesuffix("`")
+    where = f"{place}{path}" if place else path.removeprefix(".")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message):
+        return f"{where}.{unknown[1]}: unknown field".removeprefix(".")
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", message):
+        return f"{where}.{missing[1]}: is missing".removeprefix(".")
+    if message.startswith("Invalid ") or message == "Number out of range" or EXPECTED.match(message):
+        value = _value_at(data, path)
+        shows = "" if value is _UNKNOWN else f" {shown(value)}"
+        return f"{where}{shows}: {_rule(message)}".strip()
+    return f"{where}: {message}" if where else message  # the message of a rule of the struct's own
+
+
+_UNKNOWN = object()
+
+
+def _value_at(data: Any, path: str) -> Any:
+    """The value at a path such as ``.measurements[2].values``; _UNKNOWN if the path leaves a key out (``[...]``)."""
+    for name, index in re.findall(r"\.(\w+)|\[([^]]*)\]", path):
+        try:
+            data = data[name] if name else data[int(index)]
+        except (LookupError, TypeError, ValueError):
+            return _UNKNOWN
+    return data
+
+
+def _rule(message: str) -> str:
+    if (expected := EXPECTED.match(message)) is None:
+        return "must be one of the valid values" if message.startswith("Invalid ") else "is out of range"
+    words = re.sub(r"`([^`]+)`", lambda found: " or ".join(map(_word, found[1].split(" | "))), expected[1])
+    return f"must be {words}"
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name, name)
+
+
+def to_plain(struct: Any) -> Any:
+    """Return a struct as plain JSON values, numpy's numbers as Python's."""
+    return msgspec.to_builtins(struct, enc_hook=lambda number: number.item())
+
+
+def check_value(name: str, value: Any, kind: Any) -> None:
+    """Raise ConvertError, with the value and the rule, unless `value` is of type `kind`.
+
+    A value outside a set of choices gets the nearest one.
+    """
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        info = plain_type(inspect.type_info(kind))
+        if isinstance(info, inspect.LiteralType):
+            raise ConvertError(
+                f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}"
+            ) from None
+        if isinstance(value, int) and value >= 2**63:
+            raise ConvertError(f"{name} {shown(value)}: must be less than 2**63") from None
+        raise ConvertError(f"{name} {shown(value)}: must be {describe_type(info)}") from None
+
+
+def plain_type(info: Any) -> Any:
+    """Return a type of msgspec's without what is around it: its metadata, and None as another choice."""
+    if isinstance(info, inspect.Metadata):
+        return plain_type(info.type)
+    if isinstance(info, inspect.UnionType):
+        return plain_type(next(one for one in info.types if not isinstance(one, inspect.NoneType)))
+    return info
+
+
+def describe_type(info: Any) -> str:
+    """Return a type in words: ``a whole number from 0 to 10``."""
+    name = type(info).__name__.removesuffix("Type").lower()
+    words = _word(name)
+    least, most = getattr(info, "ge", None), getattr(info, "le", None)
+    if least is None:
+        return words
+    if most is None or most >= 2**63 - 1:
+        return f"{words} of {least} or more"
+    return f"{words} from {least} to {most}"
 
 
 def shown(value: Any) -> str:
-    """A value in a message: short, and on one line."""
+    """Return a value as a message shows it: short, and on one line."""
     try:
         words = repr(value)
     except ValueError:  # Python writes no whole number of more than 4300 digits
@@ -76,94 +135,11 @@ def shown(value: Any) -> str:
 
 
 def choices(value: Any, valid: Collection[str]) -> str:
-    """The way out of a value that is not among the valid ones: the nearest of them, or all if none is near.
+    """Return the nearest valid choice as a question, or all of them if none is near.
 
-    Another number is no typing error: of tpu:v9 and tpu:v4 nobody means the other.
+    Names with other numbers are not near: nobody types tpu:v9 for tpu:v4.
     """
     text = str(value)
     alike = [one for one in valid if re.findall(r"\d+", one) == re.findall(r"\d+", text) and one != text]
     near = difflib.get_close_matches(text, alike, 1, NEAR)
     return f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(valid)}"
-
-
-def _scalar(data: Any, kind: type, place: str) -> Any:
-    whole = isinstance(data, int) and not isinstance(data, bool)
-    fits = whole if kind is int else whole or isinstance(data, float) if kind is float else isinstance(data, kind)
-    if not fits or (kind is float and not _is_finite(data)):
-        raise _wrong(data, SCALARS[kind], place)
-    return data
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number that no float holds
-        return False
-
-
-def _within(number: Any, bounds: Within, place: str) -> Any:
-    if not bounds.least <= number <= bounds.most:
-        raise _wrong(number, f"from {bounds.least:g} to {bounds.most:g}", place)
-    return number
-
-
-def _one_of(data: Any, kinds: tuple[Any, ...], place: str) -> Any:
-    if data is None and types.NoneType in kinds:
-        return None
-    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
-    tagged = {kind.kind: kind for kind in kinds if hasattr(kind, "kind")}
-    if tagged:
-        return _tagged(data, tagged, place)
-    (kind,) = kinds  # of scalars no union is needed
-    return convert(data, kind, place)
-
-
-def _tagged(data: Any, kinds: Mapping[str, Any], place: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise _wrong(data, "an object", place)
-    tag = data.get("kind")
-    if not isinstance(tag, str) or tag not in kinds:
-        raise _wrong(tag, f"one of {', '.join(kinds)}", _joined(place, "kind"))
-    return convert({name: value for name, value in data.items() if name != "kind"}, kinds[tag], place)
-
-
-def _made(data: Mapping[str, Any], kind: Any, place: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for name in data:
-        if name not in fields:
-            raise ConvertError(f"{_joined(place, name)}: unknown field: {choices(name, fields)}")
-    for name, field in fields.items():
-        if name not in data and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConvertError(f"{_joined(place, name)}: is missing")
-    values = {name: convert(one, _hints(kind)[name], _joined(place, name)) for name, one in data.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:  # a rule of its own
-        raise ConvertError(f"{place}: {error}" if place else str(error)) from None
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {name: hint for name, hint in hints.items() if typing.get_origin(hint) is not ClassVar}
-
-
-def _finite(data: Any, place: str) -> Any:
-    if isinstance(data, Mapping):
-        for name, one in data.items():
-            _finite(one, _joined(place, name))
-    elif isinstance(data, (list, tuple)):
-        for i, one in enumerate(data):
-            _finite(one, f"{place}[{i}]")
-    elif isinstance(data, float) and not math.isfinite(data):
-        raise _wrong(data, SCALARS[float], place)
-    return data
-
-
-def _joined(place: str, name: Any) -> str:
-    name = name if isinstance(name, str) and name.isidentifier() else shown(name)
-    return f"{place}.{name}" if place else name
-
-
-def _wrong(value: Any, rule: str, place: str) -> ConvertError:
-    return ConvertError(f"{place} {shown(value)}: must be {rule}".lstrip())

@@ -1,27 +1,36 @@
-"""A job: one case to be measured once in a process of its own, and how. No JAX."""
+"""Jobs: one measurement of one case in a fresh process. What an executor runs. No JAX."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from artifex_bench.core import case as cases
-from artifex_bench.core.case import Case, RematCase
-from artifex_bench.core.convert import convert
+from msgspec import Struct
+
+from artifex_bench.core.case import Case, RematCase, case_id, replace_fields
+from artifex_bench.core.convert import convert, to_plain
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"
 
 
-@dataclass(frozen=True)
-class Job:
-    """`steps` timed steps; `timeout` in seconds; `memory_limit` in bytes of process memory (None: no limit).
+class SkipJob(Exception):
+    """The case cannot be measured here, for a reason that is not a fault: its record is `skipped`, with the reason."""
 
-    Round 0 also checks gradients and splits the time; later rounds only repeat the timing. `cache` is the folder
-    of the compile cache that the rounds share (None: no cache), `scratch` the one for files that are written to be
-    measured (None: the system's own). `profile` is the folder that a profile's trace goes to (None: no profile, the
-    case is measured). `part` is what a process does of it: see `parts`.
+
+class Job(Struct, frozen=True, forbid_unknown_fields=True):
+    """One measurement of one case.
+
+    Round 0 also checks gradients and splits the time; later rounds only repeat the timing.
+
+    Attributes:
+        case: What is measured.
+        round: Number of the round, from 0.
+        steps: Timed steps; 0 compiles only.
+        timeout: Seconds after which the process is killed.
+        memory_limit: Bytes of process memory (None: no limit).
+        cache: Folder of the compile cache that the rounds share (None: no cache).
+        scratch: Folder for files that are written to be measured (None: the system's own).
+        profile: Folder of a profile's trace (None: the case is measured, not profiled).
+        part: What this process does of the job: see `split_job`.
     """
 
     case: Case
@@ -37,26 +46,29 @@ class Job:
     @property
     def key(self) -> tuple[str, int]:
         """The key of the record that this job will give."""
-        return cases.case_id(self.case), self.round
+        return case_id(self.case), self.round
 
 
-def parts(job: Job) -> tuple[Job, ...]:
-    """What is done of the job in a fresh process each, one after the other. The search for a budget runs programs,
-    and what is resident after them would count in no peak: it is a part of its own, and leaves its choice in the cache.
+def split_job(job: Job) -> tuple[Job, ...]:
+    """Return the parts of a job, each for a fresh process of its own, in order.
+
+    The search for a budget runs programs whose memory would count in no peak, or in the wrong one. It is a part of its
+    own, and leaves its choice in the compile cache.
     """
     case = job.case
-    searched = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.target == cases.LOCAL
-    if searched and job.steps > 0 and job.profile is None and job.round == 0 and job.cache is not None:
-        return replace(job, part=SEARCH), replace(job, part=REST)
+    searches = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.is_local
+    if searches and job.steps > 0 and job.profile is None and job.round == 0 and job.cache is not None:
+        return replace_fields(job, part=SEARCH), replace_fields(job, part=REST)
     return (job,)
 
 
-def to_json(job: Job) -> dict[str, Any]:
-    """The job as plain JSON values."""
-    return {**dataclasses.asdict(job), "case": cases.to_json(job.case)}
+def job_to_json(job: Job) -> dict[str, Any]:
+    """Return the job as plain JSON values."""
+    data: dict[str, Any] = to_plain(job)
+    return data
 
 
-def from_json(data: Mapping[str, Any]) -> Job:
-    """The job that `to_json` wrote."""
+def job_from_json(data: Any) -> Job:
+    """Return the job that `job_to_json` wrote."""
     job: Job = convert(data, Job)
     return job

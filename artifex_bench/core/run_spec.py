@@ -1,48 +1,58 @@
-"""What a run was asked for: kept in its folder, so that the run can be resumed and reported. No JAX."""
+"""Run specs: everything that a run was asked for. Kept in its folder, to resume and report it. No JAX."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from artifex_bench.core import case as cases
+from msgspec import Meta, Struct
+
 from artifex_bench.core import store
-from artifex_bench.core.case import Case, CaseError
-from artifex_bench.core.convert import Within, convert
+from artifex_bench.core.case import Case, CaseError, Positive
+from artifex_bench.core.convert import convert, to_plain
 from artifex_bench.core.job import Job
 
-CACHE, SCRATCH = "compile-cache", "scratch"
-MAX_BATCH, PROFILE = "max-batch", "profile"  # what stands for a suite in the folders of those commands
-OF_REMAT = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
+CACHE, SCRATCH = "compile-cache", "scratch"  # folders in a run's folder, while it goes on
+MAX_BATCH, PROFILE = "max-batch", "profile"  # stand for a suite in the folders of these commands
+REMAT_ONLY = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
+RENAMED = {"remat-absent": "remat-aot"}  # suites: names of version 0.1, and today's
 
 
-@dataclass(frozen=True)
-class Search:
-    """`memory_budget` in bytes, where it is less than the target's capacity (None: that); batches are multiples of
-    `multiple` up to `limit`.
+class Search(Struct, frozen=True, forbid_unknown_fields=True):
+    """A search for the largest batch that fits.
+
+    Attributes:
+        memory_budget: Bytes, where that is less than the target's capacity (None: the capacity).
+        multiple: Only multiples of this batch are compiled.
+        limit: The largest batch that is compiled.
     """
 
-    memory_budget: Annotated[int, Within(1, 2**63 - 1)] | None = None
-    multiple: Annotated[int, Within(1, 2**63 - 1)] = 1
-    limit: Annotated[int, Within(1, 2**63 - 1)] = 2**20
+    memory_budget: Positive | None = None
+    multiple: Positive = 1
+    limit: Positive = 2**20
 
 
-@dataclass(frozen=True)
-class RunSpec:
-    """What a run was asked for: cases, rounds, and how each job is made. Kept in the run's manifest.
+class RunSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run was asked for: its cases, and how each job is made.
 
-    With a `search` the cases are where searches for the largest batch begin.
+    Attributes:
+        suite: Name of the suite, or of the command that stands for one.
+        cases: Cases of one kind. With a `search` they are where the searches begin.
+        rounds: Fresh processes per case.
+        steps: Timed steps per process; 0 compiles only.
+        timeout: Seconds per job.
+        memory_limit: Bytes of a job's process (None: no limit).
+        executor: Where jobs run.
+        search: The search for the largest batch; None for a sweep.
     """
 
     suite: str
     cases: tuple[Case, ...]
-    rounds: Annotated[int, Within(1, 10**6)] = 2
-    steps: Annotated[int, Within(0, 10**9)] = 10
-    timeout: Annotated[float, Within(1e-3, 1e9)] = 600.0
-    memory_limit: Annotated[int, Within(1, 2**63 - 1)] | None = None
+    rounds: Annotated[int, Meta(ge=1, le=10**6)] = 2
+    steps: Annotated[int, Meta(ge=0, le=10**9)] = 10
+    timeout: Annotated[float, Meta(ge=1e-3, le=1e9)] = 600.0
+    memory_limit: Positive | None = None
     executor: str = "local"
     search: Search | None = None
 
@@ -50,22 +60,23 @@ class RunSpec:
         kinds = dict.fromkeys(case.kind for case in self.cases)
         if len(kinds) != 1:
             raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
-        if self.suite in OF_REMAT and kinds.keys() != {"remat"}:
+        if self.suite in REMAT_ONLY and kinds.keys() != {"remat"}:
             raise CaseError(f"suite {self.suite!r}: has remat cases alone, no {', '.join(kinds)} cases")
         if (self.suite == MAX_BATCH) != (self.search is not None):
             raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
 
     def jobs(self, folder: Path) -> list[Job]:
-        """Every job, in the order it is made: all cases, then all again (A B C A B C), so that drift hits all.
+        """Return every job in the order in which it is run.
 
-        What is only compiled comes before them, once: a second time would give the same.
+        All cases come once, then all again (A B C A B C), so that drift affects all of them. Cases that are only
+        compiled come before them, in one round: a second would give the same.
         """
-        compiled = [self.job(folder, case) for case in self.cases if not cases.runs(case)]
-        timed = [case for case in self.cases if cases.runs(case)]
+        compiled = [self.job(folder, case) for case in self.cases if not case.is_local]
+        timed = [case for case in self.cases if case.is_local]
         return compiled + [self.job(folder, case, number) for number in range(self.rounds) for case in timed]
 
     def job(self, folder: Path, case: Case, number: int = 0) -> Job:
-        """A job to a case, made in the way that was asked for."""
+        """Return the job that measures a case in that round, in the run's folder."""
         return Job(
             case,
             number,
@@ -77,23 +88,34 @@ class RunSpec:
         )
 
 
-def to_json(spec: RunSpec) -> dict[str, Any]:
-    """The spec as plain JSON values."""
-    return {**dataclasses.asdict(spec), "cases": [cases.to_json(case) for case in spec.cases]}
+def run_spec_to_json(spec: RunSpec) -> dict[str, Any]:
+    """Return the run spec as plain JSON values."""
+    data: dict[str, Any] = to_plain(spec)
+    return data
 
 
-def from_json(data: Mapping[str, Any]) -> RunSpec:
-    """The spec that `to_json` wrote. Raises ValueError: one line with the field, its value and the rule."""
+def run_spec_from_json(data: Mapping[str, Any]) -> RunSpec:
+    """Return the run spec that `run_spec_to_json` wrote, in this version or in 0.1.
+
+    Raises:
+        ValueError: One line with the field, its value and the rule.
+    """
     fields = dict(data)
-    if "backend" in fields:  # the executor's name in files of version 0.1
+    if "backend" in fields:
         fields["executor"] = fields.pop("backend")
+    if isinstance(suite := fields.get("suite"), str):
+        fields["suite"] = RENAMED.get(suite, suite)
     spec: RunSpec = convert(fields, RunSpec)
     return spec
 
 
 def load_run_spec(folder: Path) -> RunSpec:
-    """What the run in a folder was asked for. Raises StoreError where the folder holds none, or a damaged one."""
+    """Return what the run in a folder was asked for.
+
+    Raises:
+        StoreError: The folder holds no run, or a damaged one.
+    """
     try:
-        return from_json(store.manifest(folder))
+        return run_spec_from_json(store.read_manifest(folder))
     except ValueError as error:
         raise store.StoreError(f"cannot read {folder / store.MANIFEST}: {error}") from error

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core import record as records
 from artifex_bench.core.convert import shown
-from artifex_bench.core.record import Record, RecordError, SchemaError
+from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
 RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
 
@@ -26,7 +26,7 @@ class StoreError(Exception):
     """A run's folder that cannot be used: one line with the folder, what is wrong and what to do."""
 
 
-def create(folder: Path, manifest: Mapping[str, Any]) -> None:
+def create_run(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Make a run's folder, with no records yet. Raises StoreError when it holds a run already or cannot be written."""
     if os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
@@ -38,25 +38,25 @@ def create(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
 
 
-def manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """What was asked for. Raises StoreError when the folder holds no run."""
     if not os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} holds no run: it has no {MANIFEST}")
     return read_object(folder / MANIFEST)
 
 
-def suite(folder: Path) -> str | None:
+def read_suite(folder: Path) -> str | None:
     """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
-    found = manifest(folder).get("suite")
+    found = read_manifest(folder).get("suite")
     if not isinstance(found, str | None):
         raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, finite: bool = True) -> dict[str, Any]:
     """The JSON object in a file. Raises StoreError when there is none."""
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(path.read_bytes(), finite)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -66,18 +66,36 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value that JSON text holds. Raises ValueError, also for text that is nested too deeply for Python."""
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
+    """Return the value that JSON text holds.
+
+    Args:
+        text: The text.
+        finite: Whether numbers must be finite, as JSON has it; asv writes NaN.
+
+    Raises:
+        ValueError: The text is not JSON, or is nested too deeply for Python.
+    """
+    hooks: Any = {"parse_constant": _refuse_number, "parse_float": _parse_finite} if finite else {}
     try:
-        return json.loads(text)
+        return json.loads(text, **hooks)
     except RecursionError:
         raise ValueError("it is no JSON of a run: it is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"it is no JSON: {error}") from None
 
 
+def _refuse_number(name: str) -> float:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _parse_finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse_number(digits)
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Hold the folder while writing to it. Raises StoreError when another process does, or it is read-only."""
     try:
         handle = (folder / LOCK).open("w")
@@ -91,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def repair(folder: Path) -> int:
+def cut_torn_line(folder: Path) -> int:
     """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
 
     A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
@@ -122,10 +140,10 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def append(folder: Path, record: Record) -> None:
+def append_record(folder: Path, record: Record) -> None:
     """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
     path = folder / RECORDS
-    line = (json.dumps(records.to_json(record), allow_nan=False) + "\n").encode()
+    line = (json.dumps(record_to_json(record), allow_nan=False) + "\n").encode()
     if not path.exists():  # to make another would hide that the records before this one are lost
         raise StoreError(f"cannot write {path}: it was there when the run began and is gone: put it back")
     size = path.stat().st_size
@@ -141,7 +159,7 @@ def append(folder: Path, record: Record) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; the records before it are safe") from error
 
 
-def load(folder: Path) -> list[Record]:
+def load_records(folder: Path) -> list[Record]:
     """The run's records, in the order they came, one for each case and round; a torn last line is left out.
 
     Where lines tell of the same case and round, the last of them counts, as it does for a run that goes on: a line that
@@ -149,7 +167,7 @@ def load(folder: Path) -> list[Record]:
 
     Raises StoreError for a folder without a run, a damaged line, another schema, or cases of several kinds.
     """
-    manifest(folder)
+    read_manifest(folder)
     path = folder / RECORDS
     try:
         data = path.read_bytes() if path.exists() else b""
@@ -160,7 +178,7 @@ def load(folder: Path) -> list[Record]:
     *lines, last = data.split(b"\n")
     for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
-            record = records.from_json(parse_json(line))
+            record = record_from_json(parse_json(line))
             kind = kind or record.case.kind
             if record.case.kind != kind:
                 raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
@@ -173,13 +191,13 @@ def load(folder: Path) -> list[Record]:
     return list(found.values())
 
 
-def check_whole(folder: Path, count: int) -> None:
+def check_complete(folder: Path, count: int) -> None:
     """Raise StoreError unless so many records are on disk: another process may have cut or replaced the file."""
-    if (there := len(load(folder))) < count:
+    if (there := len(load_records(folder))) < count:
         raise StoreError(f"{folder / RECORDS} holds {there} of {count} records: it was changed while the run went on")
 
 
-def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
+def create_log(folder: Path, record_key: tuple[str, int]) -> Path:
     """The file, made anew, where what a job's process prints is kept. Raises StoreError when it cannot be."""
     name, number = record_key
     safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
@@ -192,7 +210,7 @@ def log_path(folder: Path, record_key: tuple[str, int]) -> Path:
     return path
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Make the folder, empty: a worker that was killed leaves files behind. Raises StoreError."""
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -54,6 +54,16 @@ def _three(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def share(value: float | None) -> str:
+    """12 %, of a share from 0 to 1."""
+    return ABSENT if value is None or isnan(value) else f"{value:.0%}"
+
+
+def text(value: Any) -> str:
+    """The words themselves."""
+    return str(value) if there(value) else ABSENT
+
+
 def whole(value: float | None) -> str:
     """1234."""
     return ABSENT if value is None or isnan(value) else f"{value:.0f}"

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.convert import convert
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, job_to_json, split_job
 from artifex_bench.core.record import STATUSES, Measurement, Record
 from artifex_bench.execution.fork_server import ForkServer
 
@@ -94,7 +93,7 @@ def measure(job: Job, log: Path, start: Start = _fork) -> Record:
     started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
     status, reason = "ok", ""
     log.write_bytes(b"")
-    for part in jobs.parts(job):
+    for part in split_job(job):
         if status != "ok":
             break
         try:
@@ -127,7 +126,7 @@ def _outcome(job: Job, said: _Said, log: Path, start: Start, deadline: float) ->
             os.close(answer)
         try:
             with contextlib.suppress(BrokenPipeError):  # it died at once; its exit tells why
-                asking.write(json.dumps(jobs.to_json(job)).encode())
+                asking.write(json.dumps(job_to_json(job)).encode())
                 asking.close()
             in_time = _hear(hearing, said, deadline)
         finally:

@@ -5,7 +5,6 @@ Each measurement is sent as soon as it is taken, so that it survives whatever ha
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import gc
 import json
@@ -13,20 +12,14 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TextIO
 
-from artifex_bench.core import job as jobs
 from artifex_bench.core.case import LOCAL
-from artifex_bench.core.job import Job
+from artifex_bench.core.convert import to_plain
+from artifex_bench.core.job import Job, SkipJob, job_from_json
+from artifex_bench.core.registry import load_attribute, load_kind
 
-# kind of case -> the module whose `measure` yields its measurements
-KINDS = {
-    "remat": "artifex_bench.remat.measure.stages",
-    "checkpoint": "artifex_bench.checkpoint_io.save_restore",
-    "fault": "artifex_bench.checkpoint_io.corruption",
-}
-PROFILE = "artifex_bench.memory_profile.measure"
+PROFILE = "artifex_bench.memory_profile.measure:measure"
 # XLA's own status, and those of the drivers of GPUs, which it passes on in statuses of other kinds
 EXHAUSTED = ("RESOURCE_EXHAUSTED:", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
 Send = Callable[[dict[str, Any]], None]
@@ -37,7 +30,7 @@ def main() -> None:
     protocol = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # a short life: collecting would only disturb what is timed
-    job = jobs.from_json(json.load(sys.stdin))
+    job = job_from_json(json.load(sys.stdin))
     if job.memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     status, reason = _outcome(job, lambda message: _send(protocol, message))
@@ -54,7 +47,7 @@ def _outcome(job: Job, send: Send) -> tuple[str, str]:
     try:
         measure(job, send)
     except BaseException as error:  # a crash is a record
-        if type(error).__name__ == "Skip":
+        if isinstance(error, SkipJob):
             return "skipped", str(error)
         import traceback
 
@@ -107,8 +100,9 @@ def measure(job: Job, send: Send) -> None:
     found, before = environment(targets.compiler_versions(target)), settings()
     send({"environment": found})
     try:
-        for measurement in import_module(KINDS[job.case.kind] if job.profile is None else PROFILE).measure(job):
-            send({"measurement": dataclasses.asdict(measurement)})
+        path = load_kind(job.case.kind).measure if job.profile is None else PROFILE
+        for measurement in load_attribute(path)(job):
+            send({"measurement": to_plain(measurement)})
     finally:
         changed = {name: value for name, value in settings().items() if value != before.get(name)}  # by the model
         if changed:

@@ -90,7 +90,7 @@ def _of_asv(stored: _Results, benchmarks: Mapping[str, Any]) -> Iterator[Stored]
         params = convert(columns["params"], tuple[tuple[str, ...], ...], "params")
         for i, point in enumerate(itertools.product(*params)):
             key = dict(zip(axes, map(ast.literal_eval, point), strict=True))  # asv stores a parameter's repr
-            points.setdefault(cases.from_json({**fixed, **key}), {})[attribute] = {
+            points.setdefault(cases.case_from_json({**fixed, **key}), {})[attribute] = {
                 column: values[i] if (values := columns.get(column)) else None  # none: nothing of any parameter
                 for column in ("result", "samples", "stats_repeat")
             }
@@ -140,7 +140,7 @@ def _chosen(folder: Path, machine: str | None, commit: str | None, environment: 
 
 def _results(path: Path) -> _Results:
     """A results file of asv. Raises StoreError where it is none."""
-    told = read_object(path)
+    told = read_object(path, finite=False)
     try:
         fields = {field.name: told[field.name] for field in dataclasses.fields(_Results)}
         rows = fields.pop("results")

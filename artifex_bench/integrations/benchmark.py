@@ -13,7 +13,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.core.units import there
 from artifex_bench.core.versions import chosen_remat3
 from artifex_bench.execution.executors import EXECUTORS
-from artifex_bench.report.frame import frame
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.sweep import scheduler
 
 
@@ -51,21 +51,21 @@ def benchmark_checkpointing(
         heads=None,
         layers="unroll",
     )
-    records = measure(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
+    records = measure_run(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
     fell = next((record for record in records if record.status != "ok"), None)
     if fell is not None:
         raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
-    rows = {row["strategy"]: row for row in frame(records).to_dict("records")}
+    rows = {row["strategy"]: row for row in make_frame(records).to_dict("records")}
     losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
     return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
 
 
-def measure(spec: run_spec.RunSpec) -> list[Record]:
+def measure_run(spec: run_spec.RunSpec) -> list[Record]:
     """The records of a spec, swept in a folder that is gone afterwards: for callers that keep what they need."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
-        store.create(folder, run_spec.to_json(spec))
-        return scheduler.sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
+        store.create_run(folder, run_spec.run_spec_to_json(spec))
+        return scheduler.run_sweep(spec, folder, EXECUTORS[spec.executor].measure, lambda *_: None)
 
 
 def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+from msgspec import Meta
 
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import Case
-from artifex_bench.core.convert import Within, convert, shown
+from artifex_bench.core.convert import convert, shown
 from artifex_bench.core.record import Agreement, Measurement, Record, Verdict
 from artifex_bench.core.store import StoreError, read_object
-from artifex_bench.report.frame import frame
-from artifex_bench.report.remat import ONCE
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.kinds.remat_columns import COLUMNS
+from artifex_bench.remat.measure.probes import PROBES
 
-Count = Annotated[int, Within(0, 10**9)]
+Count = Annotated[int, Meta(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _of_test(entry: Mapping[str, Any]) -> Stored | None:
         return None
     sizes = convert(told["steps_of_processes"], tuple[Count, ...], "steps_of_processes")
     steps = _by_process(stats["data"], sizes) if "data" in stats else ((stats["median"],),)
-    figures = (*ONCE, "measured_peak_bytes", "other_cpu_share")
+    once = (column.name for column in COLUMNS if column.name in PROBES and not column.interval)
+    figures = (*once, "measured_peak_bytes")
     sources = {"measured_peak_bytes": told.get("measured_peak_source", "")}
     taken = (
         Measurement(name, unit_of(name), (told[name],), sources.get(name, "pytest-benchmark"))
@@ -87,7 +90,7 @@ def _of_test(entry: Mapping[str, Any]) -> Stored | None:
         if name in told
     )
     return Stored(
-        cases.from_json(told["case"]),
+        cases.case_from_json(told["case"]),
         steps,
         len(sizes),
         convert(stats["rounds"], Count, "rounds"),
@@ -113,7 +116,7 @@ def _by_process(seconds: Any, sizes: Sequence[int]) -> tuple[tuple[float, ...], 
 
 
 def table_of(stored: Sequence[Stored], source: str) -> pd.DataFrame:
-    table = frame([record for one in stored for record in one.records(source)])
+    table = make_frame([record for one in stored for record in one.records(source)])
     for column in ("rounds", "samples"):  # which the records made here do not know
         known = [getattr(one, column) for one in stored]
         table[column] = [math.nan if count is None else count for count in known]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from artifex_bench import targets
-from artifex_bench.compat import buffer_assignment, operation_name, scopes, source_frames
+from artifex_bench.compat import buffer_assignment, operation_name, scope_path, source_frames
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
@@ -63,7 +63,7 @@ def describe_residual(residual: jaxprs.Residual) -> dict[str, Any]:
     }
     if not residual.equations:
         return {**row, "scope": "", "operation": UNKNOWN, "name": residual.name, "source": ""}
-    names = filter(None, map(scopes, residual.equations))
+    names = filter(None, map(scope_path, residual.equations))
     scope, operation, _ = split("/".join([*names, operation_name(residual.equations[-1])]))
     # the lines of a jitted library function are its own: the call is the user's
     source = next(filter(None, map(_source, reversed(residual.equations))), "")

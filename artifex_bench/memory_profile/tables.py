@@ -11,6 +11,7 @@ import pandas as pd
 from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
+from artifex_bench.kinds.frames import encodable
 from artifex_bench.report import text
 
 BUFFERS, RESIDUALS, LIVE = "peak_buffers", "saved_residuals", "live_bytes"
@@ -160,5 +161,5 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 
 def _csv(found: Sequence[Row], called: Mapping[str, str] | None = None) -> str:
     """Rows as CSV, with the columns that are `called` otherwise."""
-    table = pd.DataFrame([{name: text.encodable(value) for name, value in row.items()} for row in found])
+    table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in found])
     return text.csv(table.rename(columns=called or {}))

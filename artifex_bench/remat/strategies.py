@@ -7,13 +7,12 @@ is saved inside them all the same. A policy alone wraps every layer. Examples: `
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.core.case import CaseError, RematCase, replace_fields
 from artifex_bench.core.convert import choices
 from artifex_bench.models import entry
 from artifex_bench.remat.planner.size import Budget, BudgetError, budget
@@ -222,4 +221,4 @@ def fit(case: RematCase) -> RematCase:
     """The case without the axes its model does not have (an mlp has no sequence), so that grids stay small."""
     if entry(case.model).sequential:
         return case
-    return dataclasses.replace(case, sequence=None, heads=None)
+    return replace_fields(case, sequence=None, heads=None)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from artifex_bench.kinds.remat_groups import group_by_shape
 from artifex_bench.report.plots import COLOURS, MARKERS, MIB, legend_below, styles, titled_panels
-from artifex_bench.report.remat import shapes
 from artifex_bench.report.text import caption
 
 # those of the first name, which is left out below; hollow, for the ninth has its colour too
@@ -19,7 +19,7 @@ NEAR = 0.06  # of the width between all points: labels of points that are nearer
 def draw(table: pd.DataFrame, column: str, label: str) -> Iterator[tuple[str, Any]]:
     """("budget", figure) where a shape has two budgets or more; `column` is the step in seconds, `label` its name."""
     known = table[table.compiled_peak_bytes.notna() & table[column].notna()]
-    groups = [(title, rows) for title, rows in shapes(known) if _planned(rows).sum() > 1]
+    groups = [(title, rows) for title, rows in group_by_shape(known) if _planned(rows).sum() > 1]
     if groups:
         yield "budget", _curve(groups, column, label)
 

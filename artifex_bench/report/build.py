@@ -1,4 +1,4 @@
-"""A run's tables and plots, made anew from its records."""
+"""A run's tables and plots, from its records."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from artifex_bench.core import store
 from artifex_bench.report.frame import load_run
 
 
-def build(folder: Path, plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
-    """Write `table.csv`, `table.md` and `plots/` into the run's folder; the table, and the paths written.
+def write_report(folder: Path, with_plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
+    """Write `table.csv`, `table.md` and `plots/` into a run's folder.
 
-    Runs of the suites that repeat published cases get `papers.md` as well, searches for the largest batch their rows as
-    `max_batch.csv` and `.json`.
+    Searches for the largest batch get `max_batch.csv` and `max_batch.json` as well, published cases `papers.md`.
 
-    Raises StoreError when the folder holds no records or cannot be written.
+    Returns:
+        The rows of its cases, and the paths of the written files.
+
+    Raises:
+        StoreError: The folder holds no records, or cannot be written.
     """
-    from artifex_bench.report import tables, views
     from artifex_bench.report.papers import claims
+    from artifex_bench.report.tables import write_tables
 
-    table = load_run(folder)
-    if table.empty:
+    frame = load_run(folder)
+    if frame.empty:
         raise store.StoreError(f"{folder} holds no records yet: go on with --resume {folder}")
     try:
-        suite = store.suite(folder)
-        written = tables.write(table, folder, suite)
-        if suite in views.SUITES:
-            written += next(views.parts(table, suite))[0].write(table, folder)
-        if suite in claims.SUITES and (text := claims.markdown(table)):
+        suite = store.read_suite(folder)
+        written = write_tables(frame, folder, suite)
+        if suite in claims.SUITES and (text := claims.markdown(frame)):
             (folder / "papers.md").write_text(text, encoding="utf-8")
             written.append(folder / "papers.md")
-        if plots:
-            from artifex_bench.report import plots as draw
+        if with_plots:
+            from artifex_bench.report import plots
 
-            written += draw.write(table, folder / "plots", suite)
+            written += plots.write(frame, folder / "plots", suite)
     except OSError as error:
         raise store.StoreError(f"cannot write the report of {folder}: {error.strerror}") from error
-    return table, written
+    return frame, written

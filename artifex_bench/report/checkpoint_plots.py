@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.report.checkpoint import SHAPE, shapes
+from artifex_bench.kinds.checkpoint import SHAPE, group_by_state
 from artifex_bench.report.plots import (
     COLOURS,
     HATCHES,
@@ -31,7 +31,7 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     if "silent_share" in table:
         yield "faults", _faults(table)
         return
-    compared = [(title, rows) for title, rows in shapes(table) if len(rows) > 1]
+    compared = [(title, rows) for title, rows in group_by_state(table) if len(rows) > 1]
     if compared:
         yield "latency", _latency(compared)
         yield "efficiency", _efficiency(compared)

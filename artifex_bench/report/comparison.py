@@ -14,12 +14,12 @@ from artifex_bench.core import units
 from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.environments import differing_settings, recorded_settings
 from artifex_bench.core.record import Record
+from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
 from artifex_bench.core.units import there
+from artifex_bench.kinds.fault import OUTCOMES
+from artifex_bench.kinds.frames import encodable, without_infinities
 from artifex_bench.report import tables
-from artifex_bench.report.fault import OUTCOMES
-from artifex_bench.report.frame import ENOUGH, by_case, calm, groups, without_infinities
-from artifex_bench.report.text import encodable
 
 LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction: at most one in 20 comparisons (94 %)
 
@@ -83,7 +83,7 @@ def compare(
     """
     for name in thresholds or {}:
         cases.check_choice("quantity", name, QUANTITIES)
-    rounds = [by_case(records) for records in (base, new)]
+    rounds = [group_by_case(records) for records in (base, new)]
     shared = [case for case in rounds[0] if case in rounds[1]]
     if not shared:
         raise CaseError("the runs share no case: compare runs of the same suite and preset")
@@ -109,11 +109,11 @@ def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[st
         change = "regression" if worse else "improvement" if better else "same"
         yield row | _figures("status") | {"change": change, "reason": f"{words[0]} -> {words[1]}"}
         return
-    quiet = [calm(rounds) for rounds in (base, new)]
-    told_apart = min(map(len, quiet)) >= ENOUGH or quiet == [base, new]
+    quiet = [quiet_rounds(rounds) for rounds in (base, new)]
+    told_apart = min(map(len, quiet)) >= ENOUGH_QUIET_ROUNDS or quiet == [base, new]
     for name, quantity in QUANTITIES.items():
         timed = name.endswith("seconds")
-        one, other = (groups(rounds, name) for rounds in (quiet if timed and told_apart else (base, new)))
+        one, other = (values_by_round(rounds, name) for rounds in (quiet if timed and told_apart else (base, new)))
         if one and other:
             threshold = thresholds.get(name, quantity.threshold)
             if quantity.among:
@@ -219,4 +219,4 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(found: pd.DataFrame) -> str:
     """Rows of `compare` in words, as a Markdown table."""
-    return tables.grid([cells(row) for row in found.itertuples()], HEADINGS)
+    return tables.make_markdown_table([cells(row) for row in found.itertuples()], HEADINGS)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core.record import PUBLISHED_STEPS
-from artifex_bench.report.max_batch import shapes
+from artifex_bench.kinds.max_batch import group_by_model
 from artifex_bench.report.plots import Styles, legend_below, readable_log, styles, titled_panels
 
 
@@ -27,7 +27,7 @@ def _throughput(fitting: pd.DataFrame, looks: Styles) -> Any:
     """Estimated samples a second against the batch, a panel a target, a line a strategy; the largest is filled."""
     groups = [
         (f"{target}, {title.partition(':')[0]}: {textwrap.fill(title.partition(': ')[2], 52)}", own)
-        for title, rows in shapes(fitting)
+        for title, rows in group_by_model(fitting)
         for target, own in rows.groupby("target")
     ]
     figure, panels = titled_panels([title for title, _ in groups])

@@ -25,9 +25,10 @@ from plotly.offline import get_plotlyjs
 from artifex_bench.core import case as cases
 from artifex_bench.core import units
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import text
 from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
-from artifex_bench.report.frame import frame
 from artifex_bench.report.views import parts
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
     """Write the page of a run called `name`, with `left` jobs still to be made; `advice` is what it opens with (none:
     it says so). Returns the path.
     """
-    whole = frame(records)
+    whole = make_frame(records)
     (view, table), *others = parts(whole)
     varying = _varying(table, view)
     lines = list(_lines(table, view, varying))
@@ -130,7 +131,7 @@ def _figures(chart: Chart) -> list[dict[str, Any]]:
 def _varying(table: pd.DataFrame, view: Any) -> list[str]:
     """The axes that tell shapes apart: of one setting within each, of several in the run."""
     groups = [rows for _, rows in view.shapes(table)]
-    axes = cases.axes(cases.KINDS[table.kind.iloc[0]])
+    axes = cases.axes(load_kind(table.kind.iloc[0]).case_type)
     return [
         axis
         for axis in axes

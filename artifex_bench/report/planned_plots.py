@@ -11,10 +11,9 @@ import pandas as pd
 
 from artifex_bench.core.case import LOCAL
 from artifex_bench.core.record import REAL_STEPS
+from artifex_bench.kinds.remat_groups import SHAPE, describe_shape, estimated_front, group_by_shape
 from artifex_bench.report import budget_plots
-from artifex_bench.report.planned import front
 from artifex_bench.report.plots import Styles, legend_below, styles, titled_panels
-from artifex_bench.report.remat import SHAPE, shape_title, shapes
 
 GIB = 2**30
 STEP = f"estimated step time (ms; published: {REAL_STEPS})"
@@ -32,10 +31,10 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
 
 def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     """Estimated step time against compiled peak for each target, with its capacity."""
-    groups = [rows for _, rows in shapes(table)]
+    groups = [rows for _, rows in group_by_shape(table)]
     figure, panels = titled_panels([f"{rows.target.iloc[0]}, {_model(rows)}" for rows in groups])
     for panel, rows in zip(panels, groups, strict=True):
-        best = front(rows)
+        best = estimated_front(rows)
         for row in rows.itertuples():
             style = looks[str(row.strategy)]
             face = style["color"] if row.Index in best else "white"
@@ -63,7 +62,7 @@ def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
 
 def _model(rows: pd.DataFrame) -> str:
     """The shape without its target, in lines that fit a panel."""
-    name, _, sizes = shape_title({**rows.iloc[0], "target": LOCAL}).partition(": ")
+    name, _, sizes = describe_shape({**rows.iloc[0], "target": LOCAL}).partition(": ")
     return f"{name}: {textwrap.fill(sizes, 52)}"
 
 
@@ -85,7 +84,7 @@ def _fronts(table: pd.DataFrame, looks: Styles) -> Any:
     dashes = {name: next(lines) for name in looks}
     for panel, rows in zip(panels, groups, strict=True):
         for target, own in rows.groupby("target", sort=False):
-            best = own.loc[sorted(front(own))].sort_values("compiled_peak_bytes")
+            best = own.loc[sorted(estimated_front(own))].sort_values("compiled_peak_bytes")
             panel.plot(
                 best.compiled_peak_bytes / GIB,
                 best.estimated_step_seconds * 1e3,

@@ -71,7 +71,8 @@ def _drawn(table: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[str,
     usable = table[table.status == "ok"] if not table.empty else table
     if not usable.empty:
         for view, rows in parts(usable, suite):
-            yield from import_module(view.PLOTS).draw(rows)
+            if view.PLOTS:
+                yield from import_module(view.PLOTS).draw(rows)
 
 
 def styles(names: Iterable[str]) -> Styles:

@@ -1,4 +1,4 @@
-"""Plots of remat runs: the trade-off with its Pareto front, scaling, the parts of a step, Chen's curve."""
+"""Plots of remat runs: the trade-off with its Pareto measured_front, scaling, the parts of a step, Chen's curve."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from artifex_bench.core import units
+from artifex_bench.kinds.remat_groups import SHAPE, group_by_shape, measured_front
 from artifex_bench.report import budget_plots
 from artifex_bench.report.plots import (
     COLOURS,
@@ -24,7 +25,6 @@ from artifex_bench.report.plots import (
     titled_panels,
     whiskers,
 )
-from artifex_bench.report.remat import SHAPE, front, shapes
 from artifex_bench.report.text import captions
 
 
@@ -48,10 +48,10 @@ def draw(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
 
 def _tradeoff(table: pd.DataFrame, looks: Styles) -> Any:
     """Step time against peak memory, both relative to none; the Pareto front joined by a line."""
-    groups = list(shapes(table))
+    groups = list(group_by_shape(table))
     figure, panels = titled_panels([title for title, _ in groups])
     for panel, (_, rows) in zip(panels, groups, strict=True):
-        best = rows.loc[[i for i in rows.index if i in front(rows)]].sort_values("compiled_peak_ratio")
+        best = rows.loc[[i for i in rows.index if i in measured_front(rows)]].sort_values("compiled_peak_ratio")
         panel.step(best.compiled_peak_ratio, best.time_ratio, where="post", color="#888888", linestyle="--", zorder=1)
         for row in rows.itertuples():
             error = None
@@ -121,7 +121,7 @@ def _time_split(table: pd.DataFrame) -> Any:
 
     The forward pass is timed by itself for strategy none; the rest is the difference of whole steps.
     """
-    groups = [(title, rows) for title, rows in shapes(table) if rows.forward_seconds.notna().any()]
+    groups = [(title, rows) for title, rows in group_by_shape(table) if rows.forward_seconds.notna().any()]
     figure, panels = titled_panels([title for title, _ in groups], wide=5.2)
     for panel, (_, rows) in zip(panels, groups, strict=True):
         plain = rows[rows.forward_seconds.notna()].iloc[0]
@@ -157,9 +157,9 @@ def _segments(table: pd.DataFrame) -> Any | None:
         "nested": lambda s: s.startswith("nested-"),
     }
     rows = table[table.strategy.str.fullmatch(r"(segments|nested)-\d+")]
-    if rows.strategy.nunique() < 4 or len(list(shapes(rows))) != 1:
+    if rows.strategy.nunique() < 4 or len(list(group_by_shape(rows))) != 1:
         return None
-    figure, panels = titled_panels([next(shapes(rows))[0]], wide=5.6)
+    figure, panels = titled_panels([next(group_by_shape(rows))[0]], wide=5.6)
     for i, (kind, chosen) in enumerate(kinds.items()):
         line = rows[rows.strategy.map(chosen)].copy()
         line["length"] = line.strategy.str.rpartition("-")[2].astype(int)

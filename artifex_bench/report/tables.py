@@ -1,46 +1,98 @@
-"""Tables: `table.csv` with every column, `table.md` with those that decide."""
+"""Tables: `table.csv` with every column, `table.md` and the terminal with those that decide."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from artifex_bench.core.columns import Column
+from artifex_bench.core.kind import Kind, Table
+from artifex_bench.core.registry import load_kind
+from artifex_bench.core.run_spec import MAX_BATCH
 from artifex_bench.report import text
-from artifex_bench.report.views import parts
 
 
-def write(table: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
-    """Write `table.csv` and `table.md`; returns their paths."""
-    (folder / "table.csv").write_text(text.csv(table), encoding="utf-8")
-    (folder / "table.md").write_text(markdown(table, suite), encoding="utf-8")
-    return [folder / "table.csv", folder / "table.md"]
+@dataclass(frozen=True)
+class Grid:
+    """One group of rows as cells of text: what a terminal, Markdown or the page shows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+    notes: list[str]
+
+    @property
+    def headings(self) -> list[str]:
+        """The headings of the columns."""
+        return [column.heading for column in self.columns]
 
 
-def markdown(table: pd.DataFrame, suite: str | None = None) -> str:
-    """The table that decides as Markdown, a section for each group of cases, under a title and a legend."""
-    told = ((view, _sections(view, rows)) for view, rows in parts(table, suite))
-    return "\n".join(f"# {view.TITLE}\n{view.LEGEND.strip()}\n{tables}" for view, tables in told)
+def split_tables(frame: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[Kind, Table, pd.DataFrame]]:
+    """Yield (kind, table, its rows of cases) of a run: what ran comes before what was only compiled.
+
+    Searches for the largest batch (`suite`) have a table of their own.
+    """
+    kind: Kind = load_kind(frame.kind.iloc[0])
+    if suite == MAX_BATCH:
+        yield kind, next(table for table in kind.tables if table.name == MAX_BATCH), frame
+        return
+    names = pd.Series([kind.table_of(row).name for row in frame.itertuples()], index=frame.index)
+    for table in kind.tables:
+        rows = frame[names == table.name]
+        if len(rows):
+            yield kind, table, rows
 
 
-def sections(table: pd.DataFrame) -> str:
-    """The same without title and legend."""
-    return "\n".join(_sections(view, rows) for view, rows in parts(table))
+def make_grids(kind: Kind, table: Table, rows: pd.DataFrame) -> Iterator[Grid]:
+    """Yield the groups of a table's rows as cells of text."""
+    columns = kind.columns_of(table)
+    for title, group in table.group_rows(rows):
+        cells = [[column.show(row) for column in columns] for row in table.make_rows(group).itertuples()]
+        yield Grid(title, columns, cells, list(table.make_notes(group)))
 
 
-def grid(lines: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
-    """Cells as a Markdown table. Names are the user's: what is markup in one, or a border, is escaped."""
+def write_tables(frame: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
+    """Write `table.csv` and `table.md`, and for searches `max_batch.csv` and `.json`; returns their paths."""
+    written = [folder / "table.csv", folder / "table.md"]
+    written[0].write_text(text.csv(frame), encoding="utf-8")
+    written[1].write_text(make_markdown(frame, suite), encoding="utf-8")
+    if suite == MAX_BATCH:
+        _, table, rows = next(split_tables(frame, suite))
+        searches = table.make_rows(rows)
+        written += [folder / "max_batch.csv", folder / "max_batch.json"]
+        written[2].write_text(text.csv(searches), encoding="utf-8")
+        written[3].write_text(text.json_rows(searches), encoding="utf-8")
+    return written
+
+
+def make_markdown(frame: pd.DataFrame, suite: str | None = None) -> str:
+    """Return the tables of a run as Markdown: a title, a legend, and a section for each group of cases."""
+    return "\n".join(
+        f"# {table.title}\n{table.legend.strip()}\n{_sections(make_grids(kind, table, rows))}"
+        for kind, table, rows in split_tables(frame, suite)
+    )
+
+
+def make_sections(frame: pd.DataFrame) -> str:
+    """Return the sections of `make_markdown`, without titles and legends."""
+    return "\n".join(_sections(make_grids(kind, table, rows)) for kind, table, rows in split_tables(frame))
+
+
+def make_markdown_table(lines: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
+    """Return cells as a Markdown table. Names are the user's: markup in one, or the border of a cell, is escaped."""
     from tabulate import tabulate
 
     escaped = [[text.markdown(cell) for cell in line] for line in lines]
     return tabulate(escaped, headings, tablefmt="github", disable_numparse=True)
 
 
-def _sections(view: Any, rows: pd.DataFrame) -> str:
-    written = []
-    for title, lines, notes in view.grouped(rows):
-        written.append(f"\n## {text.markdown_block(title)}\n\n{grid(lines, view.HEADINGS)}\n")
-        written += [f"\n- {text.markdown_block(note)}" for note in notes] + (["\n"] if notes else [])
-    return "\n".join(part.strip("\n") for part in written if part.strip()) + "\n"
+def _sections(grids: Iterator[Grid]) -> str:
+    parts = []
+    for grid in grids:
+        title = f"\n## {text.markdown_block(grid.title)}\n" if grid.title else ""
+        parts.append(f"{title}\n{make_markdown_table(grid.rows, grid.headings)}\n")
+        parts += [f"\n- {text.markdown_block(note)}" for note in grid.notes] + (["\n"] if grid.notes else [])
+    return "\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"

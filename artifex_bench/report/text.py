@@ -74,11 +74,6 @@ def json_rows(table: pd.DataFrame) -> str:
     return json.dumps(rows, indent=1, allow_nan=False, default=lambda value: value.item())
 
 
-def encodable(value: Any) -> Any:
-    r"""Text without lone surrogates, which pandas and files refuse, as ``\ud800``; any other value as it is."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
 def _entities(characters: str) -> str:
     return "".join(f"&#{ord(character)};" for character in characters)
 

@@ -1,55 +1,68 @@
-"""VIEWS: kind of case -> the module that tells its runs.
-
-Such a module has `rows(by_case)` for the table of all columns; TITLE, HEADINGS, LEFT (the columns of words), LEGEND and
-`grouped(table)` -> (title, lines of cells, notes) for the table that decides, `shapes(table)` -> (title, rows) for the
-same groups; `outcome(record)` for progress lines; `usual(table)`, the budgets of the advice that a page opens with
-unless others are given (None: there is none); and PLOTS, the module whose `draw(table)` yields (name, figure).
-Cases compiled for a device that is not there are rows of the same table as those that ran, and are told apart; those of
-a suite in SUITES are told by that suite's own module, all together.
-"""
+"""Views: the tables of a run with their rows, as plots and the page read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
+from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.core.case import LOCAL, Case, runs
-
-VIEWS = {
-    "remat": "artifex_bench.report.remat",
-    "planned": "artifex_bench.report.planned",
-    "checkpoint": "artifex_bench.report.checkpoint",
-    "fault": "artifex_bench.report.fault",
-}
-SUITES = {"max-batch": "artifex_bench.report.max_batch"}
+from artifex_bench.core.kind import Kind, Table
+from artifex_bench.report.tables import make_grids, split_tables
 
 
-def view(kind: str) -> Any:
-    """The module of that kind of case."""
-    return import_module(VIEWS[kind])
+@dataclass(frozen=True)
+class View:
+    """A table of a kind of case."""
+
+    kind: Kind
+    table: Table
+
+    @property
+    def TITLE(self) -> str:
+        """The table's title."""
+        return self.table.title
+
+    @property
+    def LEGEND(self) -> str:
+        """The table's legend."""
+        return self.table.legend
+
+    @property
+    def PLOTS(self) -> str:
+        """The module of its plots."""
+        return self.table.plots
+
+    @property
+    def HEADINGS(self) -> tuple[str, ...]:
+        """The headings of its columns."""
+        return tuple(column.heading for column in self.kind.columns_of(self.table))
+
+    @property
+    def LEFT(self) -> tuple[int, ...]:
+        """The numbers of the columns of words."""
+        return tuple(i for i, column in enumerate(self.kind.columns_of(self.table)) if column.is_text)
+
+    @property
+    def SHAPE(self) -> tuple[str, ...]:
+        """The axes that make a group."""
+        return self.table.shape
+
+    def shapes(self, rows: Any) -> Iterator[tuple[str, Any]]:
+        """Yield (title, rows) of each group."""
+        return self.table.group_rows(rows)
+
+    def grouped(self, rows: Any) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+        """Yield (title, rows of cells, notes) of each group."""
+        for grid in make_grids(self.kind, self.table, rows):
+            yield grid.title, grid.rows, grid.notes
 
 
-def view_of_case(case: Case) -> Any:
-    """The module that tells a case."""
-    return view(case.kind if runs(case) else "planned")
+def parts(table: Any, suite: str | None = None) -> Iterator[tuple[View, Any]]:
+    """Yield (view, rows) of each table of a run."""
+    for kind, one, rows in split_tables(table, suite):
+        yield View(kind, one), rows
 
 
-def parts(table: Any, suite: str | None = None) -> Iterator[tuple[Any, Any]]:
-    """(module, rows) of a run's table: a run holds one kind of case, what ran comes before what did not."""
-    if suite in SUITES:
-        yield import_module(SUITES[suite]), table
-        return
-    kind = table.kind.iloc[0]
-    if "target" not in table:
-        yield view(kind), table
-        return
-    ran = table.target == LOCAL
-    for name, rows in ((kind, table[ran]), ("planned", table[~ran])):
-        if len(rows):
-            yield view(name), rows
-
-
-def view_of(table: Any) -> Any:
-    """The module for a table of which all rows are told alike."""
+def view_of(table: Any) -> View:
+    """Return the view of a table whose rows are all shown in one."""
     return next(parts(table))[0]

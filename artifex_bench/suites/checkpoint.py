@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from artifex_bench.suites.remat import Grids
+from artifex_bench.core.suite import Grids, Suite
 
 MIB = 2**20
 OURS = ("auto", "ocdbt", "zarr3", "zarr2-zstd")
 PEERS = ("safetensors", "npz", "pickle", "msgpack", "torch", "torch-dcp")
 
-KIND = "checkpoint"
 PRESETS: dict[str, Grids] = {
     "smoke": ({"format": ("auto", "orbax", "npz"), "size": MIB, "arrays": 4},),
     "quick": (
@@ -46,4 +45,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "quick": {"rounds": 1, "steps": 5},
     "full": {"rounds": 3, "steps": 5},
 }
-DEFAULT = "quick"
+SUITE = Suite(
+    "How long a save holds training up, until it is safe, and how long a restore takes.", PRESETS, SETTINGS, "quick"
+)

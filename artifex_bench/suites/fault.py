@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from artifex_bench.suites.remat import Grids
+from artifex_bench.core.suite import Grids, Suite
 
 FORMATS = (
     "auto",
@@ -21,11 +21,15 @@ FORMATS = (
 )
 FAULTS = ("flip_bit", "zero_block", "truncate", "delete")
 
-KIND = "fault"
 PRESETS: dict[str, Grids] = {
     "smoke": ({"format": ("auto", "npz", "pickle"), "fault": "flip_bit", "trials": 5, "size": 65536, "arrays": 2},),
     "quick": ({"format": FORMATS, "fault": FAULTS, "trials": 60},),
     "full": ({"format": FORMATS, "fault": FAULTS, "dtype": ("float32", "bfloat16"), "trials": 300},),
 }
 SETTINGS: dict[str, dict[str, Any]] = {name: {"rounds": 1} for name in PRESETS}
-DEFAULT = "quick"
+SUITE = Suite(
+    "What restores give back from damaged files, per format and peer: raised, intact, silently wrong.",
+    PRESETS,
+    SETTINGS,
+    "quick",
+)

@@ -7,7 +7,7 @@ that their difference is one layer. Chen et al. 2016 (arXiv:1604.06174): a chain
 
 from __future__ import annotations
 
-from artifex_bench.suites.remat import Grids
+from artifex_bench.core.suite import Grids, Suite
 
 SELECTIVE = "save_any_names_but_these:scores+probs"
 COUNTED = "save_only_these_names:query+key+value+probs+context+attention_out+mlp_up+mlp_act"
@@ -17,7 +17,6 @@ MT_NLG = {**LAYER, "width": 20480, "heads": 128}
 CHAIN = {"model": "mlp", "width": 64, "batch": 8192}
 LENGTHS = (2, 4, 8, 16, 32, 64)
 
-KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": (
         {**LAYER, "width": 32, "heads": 4, "sequence": 16, "dtype": "bfloat16", "strategy": ("none", SELECTIVE)},
@@ -54,4 +53,9 @@ SETTINGS = {
     "quick": {"rounds": 1, "steps": 0},
     "timed": {"rounds": 3, "steps": 8},
 }
-DEFAULT = "quick"
+SUITE = Suite(
+    "Published cases, measured anew: Korthikanti 2022, Chen 2016, and times quoted as typical.",
+    PRESETS,
+    SETTINGS,
+    "quick",
+)

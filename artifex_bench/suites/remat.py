@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Grids = tuple[dict[str, Any], ...]
+from artifex_bench.core.suite import Grids, Suite
 
 # A handful that spans the trade-off: nothing, everything, half the layers, one part of each, products kept.
 CORE = ("none", "all", "every-2", "attention-only", "dots_with_no_batch_dims_saveable")
@@ -12,7 +12,6 @@ POLICIES = ("dots_saveable", "nothing_saveable", "everything_saveable")
 NAMES = ("save_only_these_names:query+key+value", "save_any_names_but_these:scores+probs")
 LAYERWISE = ("none", "all", "every-2", "segments-sqrt")
 
-KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": (
         {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 4, "sequence": 16},
@@ -59,4 +58,4 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "asv": {"rounds": 30, "steps": 5},
     "full": {"rounds": 5, "steps": 20},
 }
-DEFAULT = "quick"
+SUITE = Suite("Step time against peak memory over strategies, depth, width and batch.", PRESETS, SETTINGS, "quick")

@@ -6,55 +6,27 @@ compilations. Only compilations prove it, though, and where lines mislead the se
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from artifex_bench.core.case import Case, RematCase
+from artifex_bench.core.batch_edge import ANSWERS, Point, find_edge
+from artifex_bench.core.case import Case, RematCase, replace_fields
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import Search
 
 FINE = 100  # the edge is found to one multiple, or to one part in so many of the batch where that is coarser
 GROWTH = 4  # where there is no line to follow, the next batch as a multiple of the largest that fits
 FARTHEST = 16  # and at most, where there is one
-ANSWERS = ("ok", "oom")  # a compilation that itself ran out of memory says that the batch does not fit
 GUESSES = 8  # compilations that lines may ask for, before the search bisects
 
 
-@dataclass(frozen=True)
-class Point:
-    """A batch that was compiled. `peak` in bytes, None where it is only known to be too much."""
-
-    batch: int
-    peak: float | None
-    fits: bool
-
-
-def edge(points: Sequence[Point]) -> tuple[Point | None, Point | None]:
-    """(the largest that fits, the smallest beyond it that does not), None where there is none."""
-    fits = max((p for p in points if p.fits), key=lambda p: p.batch, default=None)
-    beyond = (p for p in points if not p.fits and (fits is None or p.batch > fits.batch))
-    return fits, min(beyond, key=lambda p: p.batch, default=None)
-
-
-def disorder(points: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
-    """Pairs (smaller batch, larger batch) next to each other of which the larger has the lower peak, or alone fits."""
-    ordered = sorted(points, key=lambda p: p.batch)
-    for small, large in itertools.pairwise(ordered):
-        lower = small.peak is not None and large.peak is not None and large.peak < small.peak
-        if lower or (large.fits and not small.fits):
-            yield small, large
-
-
-def following(points: Sequence[Point], capacity: float | None, search: Search) -> int | None:
+def choose_next_batch(points: Sequence[Point], capacity: float | None, search: Search) -> int | None:
     """The batch to compile next; None where the edge is found, or the limit fits. `capacity` is in bytes.
 
     The edge is found when the largest that fits and the smallest that does not are no more than `resolution` apart.
     """
     if not points:
         return search.multiple
-    fits, fails = edge(points)
+    fits, fails = find_edge(points)
     top = search.limit - search.limit % search.multiple
     if fits is None or fits.batch >= top:
         return None
@@ -84,33 +56,31 @@ def _on_a_line(points: Sequence[Point], fits: Point, fails: Point | None, capaci
     return fits.batch + (capacity - fits.peak) / slope if slope > 0 else None
 
 
-def follow(start: Case, records: Sequence[Record], search: Search) -> Case | None:
+def next_case(start: Case, records: Sequence[Record], search: Search) -> Case | None:
     """The next case of the search that begins with `start`; None where it has ended: where a case fell, too."""
     assert isinstance(start, RematCase)
     own = [record for record in records if _beginning(record.case, start.batch) == start]
     if any(record.status not in ANSWERS for record in own):
         return None
     capacity = own[0].value("capacity_bytes") if own else None
-    batch = following([point(record) for record in own], capacity, search)
-    return None if batch is None else dataclasses.replace(start, batch=batch)
+    batch = choose_next_batch([make_point(record) for record in own], capacity, search)
+    return None if batch is None else replace_fields(start, batch=batch)
 
 
 def _beginning(case: Case, batch: int) -> Case:
-    return dataclasses.replace(case, batch=batch) if isinstance(case, RematCase) else case
+    return replace_fields(case, batch=batch) if isinstance(case, RematCase) else case
 
 
-def held_against(record: Record, memory_budget: int | None) -> Record:
+def apply_memory_budget(record: Record, memory_budget: int | None) -> Record:
     """The record with `memory_budget` (bytes) for its capacity, unless its target has less."""
     if memory_budget is None or (record.value("capacity_bytes") or memory_budget) < memory_budget:
         return record
     budget = Measurement("capacity_bytes", "bytes", (memory_budget,), "the memory budget that was asked for")
     replaced = (budget.probe, "device_memory_bytes")  # of which the capacity is no share any more
-    return dataclasses.replace(
-        record, measurements=(*(m for m in record.measurements if m.probe not in replaced), budget)
-    )
+    return replace_fields(record, measurements=(*(m for m in record.measurements if m.probe not in replaced), budget))
 
 
-def point(record: Record) -> Point:
+def make_point(record: Record) -> Point:
     """What the record of a case that was compiled says of its batch."""
     assert isinstance(record.case, RematCase)
     peak, capacity = record.needed_peak, record.value("capacity_bytes")

@@ -15,15 +15,15 @@ from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import CACHE, SCRATCH, RunSpec, Search
-from artifex_bench.remat.verdict import judge
 from artifex_bench.sweep import batch_search
 
 Measure = Callable[[Job, Path], Record]
 Show = Callable[[Job, Record | None], None]  # before a job (None) and after it
 
 
-def sweep(
+def run_sweep(
     spec: RunSpec,
     folder: Path,
     measure: Measure,
@@ -40,36 +40,37 @@ def sweep(
     Raises StoreError where the folder cannot be written, and CaseError where a run goes on in another environment than
     its records are from (other versions, another machine): one median would be of both. With `across` it is.
     """
-    with store.locked(folder):
-        store.repair(folder)
-        before = store.load(folder)
+    with store.lock_run(folder):
+        store.cut_torn_line(folder)
+        before = store.load_records(folder)
         done = {record.key: record for record in before}
 
         def keep(job: Job, record: Record) -> None:
-            record = judge(record, done.get((cases.case_id(cases.reference(job.case)), job.round)))
+            baseline = done.get((cases.case_id(job.case.baseline), job.round))
+            record = load_kind(job.case.kind).judge(record, baseline)
             _keep(folder, before, record, across)
             done[record.key] = record
             show(job, record)
 
         jobs = spec.jobs(folder)
-        compiled = [job for job in jobs if not cases.runs(job.case) and job.key not in done]
+        compiled = [job for job in jobs if not job.case.is_local and job.key not in done]
         with contextlib.closing(_together(compiled, folder, measure, stop)) as records:
             for job in compiled:
                 show(job, None)
                 keep(job, next(records))
         for job in jobs:
-            if job.key in done or _fell(job, done):
+            if job.key in done or _has_failed(job, done):
                 continue
             show(job, None)
-            store.clear(folder / SCRATCH)
+            store.clear_folder(folder / SCRATCH)
             keep(job, _logged(job, folder, measure))
         for left_over in (CACHE, SCRATCH):
             shutil.rmtree(folder / left_over, ignore_errors=True)
-        store.check_whole(folder, len(done))
+        store.check_complete(folder, len(done))
     return list(done.values())
 
 
-def search(
+def run_search(
     spec: RunSpec,
     folder: Path,
     measure: Measure,
@@ -83,33 +84,36 @@ def search(
     those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
     record made so far is on disk, and the same call goes on where it was; `stop` ends the jobs that are under way.
 
-    Raises StoreError and CaseError as `sweep` does.
+    Raises StoreError and CaseError as `run_sweep` does.
     """
     asked = spec.search or Search()
-    with store.locked(folder):
-        store.repair(folder)
-        before = store.load(folder)
+    with store.lock_run(folder):
+        store.cut_torn_line(folder)
+        before = store.load_records(folder)
         done = [*before]
         under_way: dict[Future[Record], Case] = {}
         with _threads(os.cpu_count(), stop) as anywhere, _threads(1, stop) as here:
 
             def go_on(start: Case) -> None:
-                case = batch_search.follow(start, done, asked)
+                case = batch_search.next_case(start, done, asked)
                 if case is not None:
-                    pool = here if cases.runs(case) else anywhere
+                    pool = here if case.is_local else anywhere
                     under_way[pool.submit(_logged, spec.job(folder, case), folder, measure)] = start
 
             for start in spec.cases:
                 go_on(start)
             while under_way:
                 for made in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    start, record = under_way.pop(made), batch_search.held_against(made.result(), asked.memory_budget)
+                    start, record = (
+                        under_way.pop(made),
+                        batch_search.apply_memory_budget(made.result(), asked.memory_budget),
+                    )
                     _keep(folder, before, record, across)
                     done.append(record)
                     show(record)
                     go_on(start)
         shutil.rmtree(folder / CACHE, ignore_errors=True)
-        store.check_whole(folder, len(done))
+        store.check_complete(folder, len(done))
     return done
 
 
@@ -119,14 +123,14 @@ def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) 
         name, (then, now) = next(iter(found.items()))
         told = f"{folder} was measured with {name} {then}, and now it is {now}"
         raise CaseError(f"{told}: begin a new run, or mix both with --resume {folder} --across")
-    store.append(folder, record)
+    store.append_record(folder, record)
 
 
 def _logged(job: Job, folder: Path, measure: Measure) -> Record:
     """The record of a job. Its log goes where it ended well, but for what the compiler of another device says."""
-    log = store.log_path(folder, job.key)
+    log = store.create_log(folder, job.key)
     record = measure(job, log)
-    if record.status in ("ok", "skipped") and (cases.runs(job.case) or not log.stat().st_size):
+    if record.status in ("ok", "skipped") and (job.case.is_local or not log.stat().st_size):
         log.unlink(missing_ok=True)
     return record
 
@@ -154,15 +158,15 @@ def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPool
         pool.shutdown()
 
 
-def left(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
+def remaining_jobs(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
     """The jobs that are still to be made; of a search the next, as those after it are not known."""
     if spec.search is not None:
-        following = (batch_search.follow(start, records, spec.search) for start in spec.cases)
+        following = (batch_search.next_case(start, records, spec.search) for start in spec.cases)
         return [spec.job(folder, case) for case in following if case is not None]
     done = {record.key: record for record in records}
-    return [job for job in spec.jobs(folder) if job.key not in done and not _fell(job, done)]
+    return [job for job in spec.jobs(folder) if job.key not in done and not _has_failed(job, done)]
 
 
-def _fell(job: Job, done: dict[tuple[str, int], Record]) -> bool:
+def _has_failed(job: Job, done: dict[tuple[str, int], Record]) -> bool:
     name, number = job.key
     return any((name, n) in done and done[name, n].status != "ok" for n in range(number))

@@ -1,133 +1,148 @@
-"""From options to a spec: presets, grids, checks. Wrong use is found here, before anything is run. No JAX."""
+"""From options to a run spec: presets, grids, checks. Invalid options are found here, before anything runs. No JAX."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench import models, suites, targets
-from artifex_bench.checkpoint_io import formats
+from artifex_bench import targets
 from artifex_bench.core import case as cases
-from artifex_bench.core import run_spec, store, versions
+from artifex_bench.core import store, versions
 from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
 from artifex_bench.core.convert import shown
 from artifex_bench.core.environments import changed_versions
-from artifex_bench.core.run_spec import MAX_BATCH, PROFILE, RunSpec
+from artifex_bench.core.kind import Kind, all_suites, check_axes
+from artifex_bench.core.registry import load_kind
+from artifex_bench.core.run_spec import (
+    MAX_BATCH,
+    PROFILE,
+    RENAMED,
+    RunSpec,
+    Search,
+    load_run_spec,
+    run_spec_from_json,
+    run_spec_to_json,
+)
+from artifex_bench.core.suite import Suite
 from artifex_bench.execution.executors import EXECUTORS
+from artifex_bench.kinds.remat_cases import batch_parts, check_remat_cases
 from artifex_bench.remat import strategies
 from artifex_bench.sweep import scheduler
-from artifex_bench.sweep.batch_search import Search
 
-AXES = tuple(dict.fromkeys(axis for kind in cases.KINDS.values() for axis in cases.axes(kind) if axis != "compiler"))
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is measured
 
 
-def new_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
-    """The folder made for a new run, and its spec. Raises CaseError or StoreError."""
-    if options.get("across"):
-        raise CaseError("--across goes with --resume: a new run has nothing to be mixed with")
-    if options["suite"] is None:
-        raise CaseError(f"name a suite to run: {', '.join(suites.SUITES)}")
-    cases.check_choice("suite", options["suite"], suites.SUITES)
-    suite: Any = suites.load(options["suite"])
-    preset = options["preset"] or suite.DEFAULT
-    cases.check_choice("preset", preset, suite.PRESETS)
-    how = {**suite.SETTINGS[preset]}
-    how |= {key: options[key] for key in HOW if options[key] is not None}
-    spec = RunSpec(
-        suite=options["suite"],
-        cases=preset_cases(suite, preset, options),
-        **how,
-    )
+def find_suite(name: str | None) -> tuple[Kind, Suite]:
+    """Return the kind of a suite's cases, and the suite. Raises CaseError for an unknown name."""
+    suites = all_suites()
+    if name is None:
+        raise CaseError(f"name a suite to run: {', '.join(suites)}")
+    if name in RENAMED:
+        raise CaseError(f"suite {name!r} is now called {RENAMED[name]!r}")
+    cases.check_choice("suite", name, suites)
+    return suites[name]
+
+
+def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
+    """Create the folder of a new run.
+
+    Args:
+        name: Name of a suite.
+        options: `preset`, those of HOW, `out`, `name`, and the axes of its cases; None is not set.
+
+    Returns:
+        The folder and the run spec.
+
+    Raises:
+        CaseError: A case is impossible.
+        StoreError: The folder holds a run already, or cannot be written.
+    """
+    _, suite = find_suite(name)
+    preset = options.get("preset") or suite.default
+    cases.check_choice("preset", preset, suite.presets)
+    how = dict(suite.settings.get(preset, {})) | _given_settings(options)
+    spec = RunSpec(name, expand_preset(name, preset, options), **how)
     _check_installed(spec)
-    return _folder(options, f"{options['suite']}-{preset}", spec), spec
+    return _create_folder(options, f"{name}-{preset}", spec), spec
+
+
+def expand_preset(name: str, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
+    """Return the checked cases of a preset, where the user's axes replace its own, each group led by its baseline."""
+    kind, suite = find_suite(name)
+    given = _given_axes(kind, options)
+    check_axes(kind, name, given)
+    return kind.expand(kind, suite.presets[preset], given)
 
 
 def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
-    """The folder made for a profile, and its spec: one case, or two that differ in their strategy."""
-    given = _remat_given(options, cases.axes(RematCase))
+    """Create the folder of a profile: one case, or two that differ in their strategy. Returns it and the run spec."""
+    given = _given_axes(load_kind("remat"), options)
     for axis in given:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
-            raise CaseError(f"{axis} {values}: a profile is of one case: give one value, or two of --strategy")
+            raise CaseError(f"{axis} {values}: a profile has one case: give one value, or two of --strategy")
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
-    if found[0].target != LOCAL:
-        raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the device that is attached")
+    if not found[0].is_local:
+        raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the local device")
     if len(found) > 2:
-        raise CaseError(f"strategy {given['strategy']}: a profile is of one strategy, or of two side by side")
-    _check(found)
-    how = {key: options[key] for key in HOW if options.get(key) is not None}
-    spec = RunSpec(suite=PROFILE, cases=found, rounds=1, **{"steps": 3, **how})
+        raise CaseError(f"strategy {given['strategy']}: a profile shows one strategy, or two side by side")
+    check_remat_cases(found)
+    spec = RunSpec(PROFILE, found, rounds=1, **{"steps": 3, **_given_settings(options)})
     _check_installed(spec)
-    return _folder(options, PROFILE, spec), spec
+    return _create_folder(options, PROFILE, spec), spec
 
 
 def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
-    """The folder made for searches for the largest batch that fits, and their spec: a case is where one begins."""
+    """Create the folder of searches for the largest batch. Returns it and the run spec: each case begins a search."""
     search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
     if search.limit < search.multiple:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
-    axes = {"strategy": ["none", "all"], **_remat_given(options, cases.axes(RematCase)), "batch": search.multiple}
+    axes = {"strategy": ["none", "all"], **_given_axes(load_kind("remat"), options), "batch": search.multiple}
     found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
     for case in found:
-        if search.multiple % (ways := _ways(case)):
+        if search.multiple % (parts := batch_parts(case)):
             raise CaseError(
-                f"multiple of {search.multiple}: mesh {case.mesh!r} splits the batch: give --multiple-of {ways}"
+                f"multiple of {search.multiple}: mesh {case.mesh!r} splits the batch: give --multiple-of {parts}"
             )
-    _check(found)
-    if search.memory_budget is None and any(map(cases.runs, found)):
+    check_remat_cases(found)
+    if search.memory_budget is None and any(case.is_local for case in found):
         raise CaseError(f"target {LOCAL!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
-    how = {"timeout": 1800.0, **{key: options[key] for key in HOW if options.get(key) is not None}}
-    spec = RunSpec(suite=MAX_BATCH, cases=found, rounds=1, steps=0, search=search, **how)
+    spec = RunSpec(MAX_BATCH, found, 1, 0, search=search, **{"timeout": 1800.0, **_given_settings(options)})
     _check_installed(spec)
-    return _folder(options, MAX_BATCH, spec), spec
+    return _create_folder(options, MAX_BATCH, spec), spec
 
 
-def _folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
-    name = options["name"] or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = (options["out"] or Path("results")) / name
-    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
-        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
-    if Path(name).name != name or name == ".." or len(name.encode()) > 255:
-        raise CaseError(
-            f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
-        )
-    try:
-        run_spec.from_json(run_spec.to_json(spec))
-    except ValueError as error:  # which the run could not be gone on with
-        raise CaseError(str(error)) from None
-    store.create(folder, run_spec.to_json(spec))
-    return folder
+def resume_run(folder: Path, across: bool = False) -> RunSpec:
+    """Return the spec of an earlier run, checked again.
 
+    Args:
+        folder: The run's folder.
+        across: Whether to go on although versions have changed.
 
-def resume_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
-    """The folder and the spec of an earlier run; options that would change it are refused."""
-    given = [key for key in (*AXES, "suite", "preset", *HOW, "out", "name") if options[key] is not None]
-    if given or options["compiler_default"]:
-        named = (given or ["compiler_default"])[0].replace("_", "-")
-        option = "suite" if named == "suite" else f"--{named}"
-        raise CaseError(f"--resume goes on with the run as it was asked for: give no {option} with it")
-    folder: Path = options["resume"]
-    spec = run_spec.load_run_spec(folder)
-    cases.check_choice("backend", spec.executor, EXECUTORS)
+    Raises:
+        CaseError: Its cases are not possible here, or versions have changed.
+        StoreError: The folder holds no run, or a damaged one.
+    """
+    spec = load_run_spec(folder)
+    cases.check_choice("executor", spec.executor, EXECUTORS)
     for case in spec.cases:
-        _check([case]) if isinstance(case, RematCase) else formats.check(case)
+        load_kind(case.kind).check_case(case)
     _check_installed(spec)
-    if not options.get("across"):
+    if not across:
         _check_versions(spec, folder)
-    return folder, spec
+    return spec
 
 
 def _check_versions(spec: RunSpec, folder: Path) -> None:
-    """Raise CaseError where jobs are left and the versions are not those of the jobs before."""
-    records = store.load(folder)
-    changed = changed_versions(records) if scheduler.left(spec, folder, records) else {}
+    """Raise CaseError if jobs are left and versions have changed since the others ran."""
+    records = store.load_records(folder)
+    changed = changed_versions(records) if scheduler.remaining_jobs(spec, folder, records) else {}
     if changed:
-        told = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
+        words = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
         way_out = f"install these, begin a new run, or mix both with --resume {folder} --across"
-        raise CaseError(f"{folder} was measured with {told}: {way_out}")
+        raise CaseError(f"{folder} was measured with {words}: {way_out}")
 
 
 def _check_installed(spec: RunSpec) -> None:
@@ -137,80 +152,35 @@ def _check_installed(spec: RunSpec) -> None:
         targets.check_installed(target)
 
 
-def preset_cases(suite: Any, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
-    """The cases of a preset's grids under the axes given by the user, checked, each group led by its reference."""
-    kind = cases.KINDS[suite.KIND]
-    given = _remat_given(options, AXES) if kind is RematCase else _given(options, AXES)
-    for axis in given:
-        if axis not in cases.axes(kind):
-            raise CaseError(f"suite {options['suite']!r} has no axis {axis!r}: it has {', '.join(cases.axes(kind))}")
-    grids = suite.PRESETS[preset]
-    if kind is not RematCase:
-        found = tuple(dict.fromkeys(case for point in grids for case in cases.grid(kind, **{**point, **given})))
-        for case in found:
-            formats.check(case)
-        return found
-    remat: list[RematCase] = []
-    for point in _chosen(grids, given.get("model")):
-        remat += (strategies.fit(case) for case in cases.grid(RematCase, **{**point, **given, "model": point["model"]}))
-    _check(remat)
-    return cases.with_references(remat)
+def _create_folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
+    name = options.get("name") or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = (options.get("out") or Path("results")) / name
+    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
+        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
+    if Path(name).name != name or name == ".." or len(name.encode()) > 255:
+        raise CaseError(
+            f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
+        )
+    try:
+        run_spec_from_json(run_spec_to_json(spec))
+    except ValueError as error:  # the run could not be resumed
+        raise CaseError(str(error)) from None
+    store.create_run(folder, run_spec_to_json(spec))
+    return folder
 
 
-def _given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """The axes that the user set, as cases have them."""
-    given: dict[str, Any] = {axis: options[axis] for axis in axes if options.get(axis) is not None}
+def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: options[key] for key in HOW if options.get(key) is not None}
+
+
+def _given_axes(kind: Kind, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes that the user set, as cases have them; for remat cases JAX_REMAT3 in the environment among them."""
+    every = dict.fromkeys(axis for kind, _ in all_suites().values() for axis in cases.axes(kind.case_type))
+    given: dict[str, Any] = {axis: options[axis] for axis in every if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"
-    if "target" in given:  # on a machine without an accelerator, what is attached is called cpu
+    if "target" in given:
         given["target"] = list(map(targets.parse_target, given["target"]))
-    return given
-
-
-def _remat_given(options: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """The axes of remat cases that the user set, JAX_REMAT3 in the environment among them."""
-    given = _given(options, axes)
-    if versions.chosen_remat3() == "on":
+    if kind.case_type is RematCase and versions.chosen_remat3() == "on":
         given.setdefault("remat3", "on")
     return given
-
-
-def _check(remat: Sequence[RematCase]) -> None:
-    for case in remat:
-        strategies.check(case)
-        targets.check_devices(case)
-        _check_mesh(case)
-    for model in {case.model for case in remat if ":" in case.model}:
-        models.load(model)
-
-
-def _ways(case: RematCase) -> int:
-    """How many parts the batch of a case is split into."""
-    sizes = cases.mesh_axes(case.mesh)
-    return sizes.get("data", 1) * sizes.get("fsdp", 1)
-
-
-def _check_mesh(case: RematCase) -> None:
-    """Raise CaseError unless the case can be split over its mesh, as far as that is known before it is built."""
-    sizes, ways = cases.mesh_axes(case.mesh), _ways(case)
-    if case.batch % ways:
-        raise CaseError(f"batch {case.batch}: must be a multiple of {ways}, over which mesh {case.mesh!r} splits it")
-    if sizes and strategies.parse(case.strategy, case.depth).budget is not None:
-        raise CaseError(f"strategy {case.strategy!r}: plans for one device: leave the mesh out, or choose another")
-    if "tensor" in sizes and ":" in case.model:
-        models.tensor(case.model)
-
-
-def _chosen(grids: tuple[dict[str, Any], ...], wanted: list[str] | None) -> list[dict[str, Any]]:
-    """The grids of the wanted models; a model without a grid of its own takes the axes of the first."""
-    if wanted is None:
-        return list(grids)
-    chosen = []
-    for model in wanted:
-        own = [grid for grid in grids if model in _models(grid)] or [grids[0]]
-        chosen += [{**grid, "model": model} for grid in own]
-    return chosen
-
-
-def _models(grid: dict[str, Any]) -> tuple[str, ...]:
-    return (grid["model"],) if isinstance(grid["model"], str) else grid["model"]

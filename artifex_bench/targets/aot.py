@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from artifex_bench.compat import absent_gpus, absent_tpus
+from artifex_bench.compat import aot_gpus, aot_tpus
 from artifex_bench.targets import Description, Target, describe
 
 # On the device, autotuning chooses for each matrix product between Triton's kernels, which fuse what surrounds the
@@ -45,7 +45,7 @@ def find(name: str) -> Target:
 
 def _tpu(description: Description) -> tuple[Any, ...]:
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # one process at a time may use a TPU, any number its compiler
-    return absent_tpus(**description.topology)
+    return aot_tpus(**description.topology)
 
 
 def _gpu(description: Description) -> tuple[Any, ...]:
@@ -57,7 +57,7 @@ def _gpu(description: Description) -> tuple[Any, ...]:
         "dnn_version_info": {"major": 9, "minor": 8},
         "device_description_str": description.chip,
     }
-    return absent_gpus(description.devices, text_proto(config))
+    return aot_gpus(description.devices, text_proto(config))
 
 
 def text_proto(message: Mapping[str, Any]) -> str:

@@ -18,9 +18,9 @@ from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.report import remat
-from artifex_bench.report.frame import frame
-from tests.build import case, measured, record, taken
+from artifex_bench.kinds.frames import make_frame
+from tests.build import case, measured, record, replaced, taken
+from tests.shown import remat
 
 MIB = 2**20
 
@@ -39,13 +39,13 @@ SWEEP = (
     job("every-2", 120, 50),
     job("attention-only", 125, 55),
     job("dots_saveable", 110, 60),
-    job("mlp-only", 90, 85, "undone"),
+    job("mlp-only", 90, 85, "eliminated"),
     job("segments-2", 1, 1, status="oom"),
 )
 
 
 def one(*records, **budget):
-    (found,) = advise(frame(records or SWEEP), **budget)
+    (found,) = advise(make_frame(records or SWEEP), **budget)
     return found
 
 
@@ -56,9 +56,9 @@ def test_the_fastest_that_fits_and_why_each_other_fell():
     assert found.cost.startswith("110 ms a step (1.10x none; 95 %: 1.0")
     assert found.cost.endswith("compiled peak 60.0 MiB, 0 B to spare")
     assert found.fell == {
-        "mlp-only": "undone: because it is undone",
+        "mlp-only": "eliminated: because it is eliminated",
         "segments-2": "oom: it was oom",
-        "none": "does not fit: 80.0 MiB, 20.0 MiB too much",
+        "none": "does not fit: 80.0 MiB, 20.0 MiB over",
         "attention-only": "dominated: every-2 is no slower and needs no more memory",
         "all": "meets it and is slower: 140 ms",
     }
@@ -68,9 +68,7 @@ def met_by(plan):
     """A job of a budget that was met by that plan."""
     fields = job("budget-0.5", 95, 50)
     budget = taken("budget_bytes", 60 * MIB)
-    return dataclasses.replace(
-        fields, measurements=(*fields.measurements, dataclasses.replace(budget, detail={"plan": plan}))
-    )
+    return replaced(fields, measurements=(*fields.measurements, replaced(budget, detail={"plan": plan})))
 
 
 def test_a_budget_that_another_strategys_program_met_is_told_as_such():
@@ -78,14 +76,14 @@ def test_a_budget_that_another_strategys_program_met_is_told_as_such():
     assert named.choice == own.choice == "budget-0.5"
     assert "compiled peak 50.0 MiB, the program of dots_saveable, 10.0 MiB to spare" in named.cost
     assert "the program of" not in own.cost
-    notes = [note for _, _, notes in remat.grouped(frame([*SWEEP, met_by("none")])) for note in notes]
+    notes = [note for _, _, notes in remat.grouped(make_frame([*SWEEP, met_by("none")])) for note in notes]
     assert "budget-0.5: the program of none" in notes
-    assert frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
+    assert make_frame([*SWEEP, met_by("mixture")]).plan.dropna().tolist() == ["mixture"]
 
 
 def with_measured_peak(mib, record):
     others = (m for m in record.measurements if m.probe != "measured_peak_bytes")
-    return dataclasses.replace(record, measurements=(*others, taken("measured_peak_bytes", mib * MIB)))
+    return replaced(record, measurements=(*others, taken("measured_peak_bytes", mib * MIB)))
 
 
 def test_what_is_over_a_budget_as_measured_does_not_fit():
@@ -93,7 +91,7 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
     assert one(SWEEP[0], SWEEP[1], small, memory_budget=60 * MIB).choice == "dots_saveable"
     found = one(SWEEP[0], SWEEP[1], large, memory_budget=60 * MIB)
     assert found.choice == "all"
-    assert "61.0 MiB, 1.00 MiB too much" in found.fell["dots_saveable"]
+    assert "61.0 MiB, 1.00 MiB over" in found.fell["dots_saveable"]
     assert one(SWEEP[0], large, memory_budget=60 * MIB).cost == "the least is dots_saveable with 61.0 MiB"
 
 
@@ -104,8 +102,8 @@ def test_what_is_over_a_budget_as_measured_does_not_fit():
 def test_notes_tell_of_memory_that_no_plan_holds_and_of_budgets_that_are_not_met(compiled, measured, told):
     """Over a budget of 60 MiB as measured; and more than 5 % and more than 16 MiB above the compiled peak."""
     found = with_measured_peak(measured, job("budget-60MiB", 110, compiled))
-    found = dataclasses.replace(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
-    [(_, _, notes)] = remat.grouped(frame([found]))
+    found = replaced(found, measurements=(*found.measurements, taken("budget_bytes", 60 * MIB)))
+    [(_, _, notes)] = remat.grouped(make_frame([found]))
     assert len([note for note in notes if "measured" in note]) == told
 
 
@@ -172,7 +170,7 @@ def test_where_no_step_was_timed_peaks_are_ranked():
     assert found.cost == "not timed, compiled peak 20.0 MiB, 50.0 MiB to spare"
     assert "what it costs in time is not known" in found.how_sure
     assert found.fell == {
-        "none": "does not fit: 80.0 MiB, 10.0 MiB too much",
+        "none": "does not fit: 80.0 MiB, 10.0 MiB over",
         "mlp-only": "meets it and needs more: 60.0 MiB",
     }
 
@@ -205,7 +203,7 @@ def test_a_run_in_which_no_step_was_timed_needs_no_budget():
 )
 def test_a_budget_of_another_kind_of_run_is_refused(records, budget, message):
     with pytest.raises(CaseError, match=message):
-        advise(frame(records or [saved("sync", 1.0, 1.0)]), **budget)
+        advise(make_frame(records or [saved("sync", 1.0, 1.0)]), **budget)
 
 
 @given(
@@ -283,15 +281,15 @@ def test_where_every_way_to_save_fell_there_is_no_choice():
 )
 def test_a_question_that_is_missing_is_one_clear_line(records, message):
     with pytest.raises(CaseError, match=message):
-        advise(frame(records) if records else pd.DataFrame({"kind": []}))
+        advise(make_frame(records) if records else pd.DataFrame({"kind": []}))
 
 
 @pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "run"
-    store.create(made, run_spec.to_json(RunSpec("remat", tuple(r.case for r in SWEEP), rounds=1)))
+    store.create_run(made, run_spec.run_spec_to_json(RunSpec("remat", tuple(r.case for r in SWEEP), rounds=1)))
     for found in SWEEP:
-        store.append(made, found)
+        store.append_record(made, found)
     return made
 
 
@@ -308,9 +306,9 @@ def test_from_the_command_line_in_words_and_as_json(folder):
 def test_of_an_unfinished_run_it_says_so(tmp_path):
     records = SWEEP[:3]
     request = RunSpec("remat", tuple(r.case for r in SWEEP[:5]), rounds=1)
-    store.create(tmp_path / "run", run_spec.to_json(request))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(request))
     for found in records:
-        store.append(tmp_path / "run", found)
+        store.append_record(tmp_path / "run", found)
     told = CliRunner().invoke(main, ["advise", str(tmp_path / "run"), "--memory-budget", "60MiB", "--json"])
     assert json.loads(told.stdout)[0]["choice"] == "every-2"
     assert told.stderr == (

@@ -21,7 +21,7 @@ from artifex_bench.checkpointing import CheckpointError, CheckpointManager, setu
 
 @pytest.fixture
 def manager_at(tmp_path: Path) -> Iterator[Callable[..., CheckpointManager]]:
-    """Makes managers (in `checkpoints` of the test's folder unless told otherwise) and closes them after the test."""
+    """Makes managers, in `checkpoints` of the test's folder by default, and closes them after the test."""
     with ExitStack() as stack:
 
         def make(directory: Any = tmp_path / "checkpoints", **options: Any) -> CheckpointManager:
@@ -75,9 +75,9 @@ def overwritten(file: Path) -> None:
     file.write_bytes(bytes(data))
 
 
-def refused(error, call, *args, **options):
-    """The message of the error that the call raises, in one line."""
+def catch_error(error, call, *args, **options):
+    """The error that the call raises, whose message is one line."""
     with pytest.raises(error) as caught:
         call(*args, **options)
     assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
+    return caught.value

@@ -23,7 +23,7 @@ from artifex_bench.checkpointing import (
     shard_mesh,
     shard_tree,
 )
-from artifex_bench.checkpointing.models import pure_state
+from artifex_bench.checkpointing.nnx_models import extract_pure_state
 from tests.checkpointing.conftest import Net, assert_same
 
 DEVICES = jax.devices()
@@ -98,8 +98,9 @@ def test_damage_in_one_shard_is_found_whatever_it_is_restored_to(manager_at, ont
         "device": tree(),
         "numpy": None,
     }[onto]
-    with pytest.raises(CorruptCheckpointError, match="step 1: tree/rows in "):
+    with pytest.raises(CorruptCheckpointError) as caught:
         load_tree(manager, template)
+    assert (caught.value.step, caught.value.paths) == (1, ("tree/rows",))
 
 
 @pytest.mark.parametrize("format", ["zarr2", "ocdbt-zarr3-zstd"])
@@ -111,11 +112,11 @@ def test_a_model_over_a_mesh(manager_at, format):
     for onto in (mesh, meshes()["4x2"], DEVICES[3], SingleDeviceSharding(DEVICES[0]), None):
         loaded, step = load_sharded_checkpoint(manager, template, onto=onto)
         assert step == 1
-        assert_same(pure_state(loaded), pure_state(model))
+        assert_same(extract_pure_state(loaded), extract_pure_state(model))
     kernel = load_sharded_checkpoint(manager, template, onto=mesh)[0].layers[0].kernel[...]
     assert len({s.data.shape for s in kernel.addressable_shards}) == 1 and kernel.addressable_shards[0].data.size == 32
     assert load_sharded_checkpoint(manager, template, onto=DEVICES[3])[0].norm.scale[...].devices() == {DEVICES[3]}
-    assert_same(pure_state(load_checkpoint(manager, template)[0]), pure_state(model))
+    assert_same(extract_pure_state(load_checkpoint(manager, template)[0]), extract_pure_state(model))
 
 
 def test_into_numpy_and_only_a_part(manager_at):
@@ -126,12 +127,13 @@ def test_into_numpy_and_only_a_part(manager_at):
     assert np.array_equal(whole["layers"]["1"]["kernel"], model.layers[1].kernel[...])
     part, _ = load_numpy(manager, only={"layers": {1: {"kernel": np.zeros((16, 16), np.float32)}}})
     assert list(part) == ["layers"] and np.array_equal(part["layers"][1]["kernel"], model.layers[1].kernel[...])
-    with pytest.raises(TemplateMismatchError, match="model/layers/9/kernel"):
+    with pytest.raises(TemplateMismatchError) as caught:
         load_numpy(manager, only={"layers": {9: {"kernel": np.zeros(3)}}})
+    assert caught.value.path == "model/layers/9/kernel"
 
 
-def test_more_shards_than_devices_is_told(manager_at):
-    with pytest.raises(ValueError, match="num_shards 9: there are 8 devices"):
+def test_more_shards_than_devices_are_rejected(manager_at):
+    with pytest.raises(ValueError, match=r"num_shards 9\b.*\b8\b"):
         save_sharded_checkpoint(manager_at(), Net(nnx.Rngs(0)), 1, num_shards=9)
 
 

@@ -42,7 +42,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
     setup_training_from_checkpoint,
 )
-from tests.checkpointing.conftest import assert_same, overwritten
+from tests.checkpointing.conftest import assert_same, catch_error, overwritten
 from tests.checkpointing.test_resume import start
 
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
@@ -97,9 +97,8 @@ def test_a_part_that_may_not_be_read_is_no_damage(folder, manager_at, format, pa
     reader = manager_at(folder, read_only=True)
     with as_a_user_without(folder / "2" / part):
         for load in (load_tree, lambda m, t: recover(m, {"tree": t})):
-            with pytest.raises(CheckpointPermissionError, match="step 2") as caught:
-                load(reader, TREE)
-            assert str(folder / "2") in str(caught.value) and "\n" not in str(caught.value)
+            error = catch_error(CheckpointPermissionError, load, reader, TREE)
+            assert error.step == 2 and str(folder / "2") in str(error)
         with pytest.raises(CheckpointPermissionError):
             recover_from_corruption(folder, nnx.Linear(1, 1, rngs=nnx.Rngs(0)))
     assert_same(load_tree(reader, TREE)[0], TREE)
@@ -114,24 +113,21 @@ def test_training_is_not_started_anew_over_steps_that_may_not_be_read(folder):
     assert not (folder / "damaged").exists()
 
 
-def test_a_directory_that_may_not_be_read_or_changed_is_told(folder, manager_at):
+def test_a_directory_that_may_not_be_read_or_changed_raises(folder, manager_at):
     save_tree(manager_at(folder), 1, TREE).close()
     reader, writer = manager_at(folder, read_only=True), manager_at(folder)
     with as_a_user_without():
         for change in (writer.delete, lambda step: set_aside(writer, step)):
-            with pytest.raises(CheckpointPermissionError, match="step 1 is not"):
-                change(1)
-        with pytest.raises(CheckpointPermissionError, match="cannot make"):
-            setup_checkpoint_manager(folder / "new" / "one")
+            assert catch_error(CheckpointPermissionError, change, 1).step == 1
+        error = catch_error(CheckpointPermissionError, setup_checkpoint_manager, folder / "new" / "one")
+        assert str(folder / "new" / "one") in str(error)
     with as_a_user_without(folder):
-        with pytest.raises(CheckpointPermissionError, match="cannot read"):
-            setup_checkpoint_manager(folder)
-        with pytest.raises(CheckpointPermissionError, match="cannot read"):
-            load_tree(reader, TREE)
+        for read in (lambda: setup_checkpoint_manager(folder), lambda: load_tree(reader, TREE)):
+            assert str(folder) in str(catch_error(CheckpointPermissionError, read))
     assert load_tree(reader, TREE)[1] == 1
     shutil.rmtree(folder)
-    with pytest.raises(CheckpointNotFoundError, match="does not exist"):
-        load_tree(reader, TREE)
+    error = catch_error(CheckpointNotFoundError, load_tree, reader, TREE)
+    assert error.step is None and str(folder) in str(error)
 
 
 def test_a_lack_of_file_handles_is_no_damage(tmp_path, manager_at):
@@ -194,8 +190,7 @@ def deleting(monkeypatch):
 def test_a_step_deleted_while_it_is_read_is_no_damage(manager_at, deleting, how):
     manager = save_tree(save_tree(manager_at(), 1, TREE), 2, TREE)
     deleting(how)
-    with pytest.raises(StepDeletedError, match="step 1"):
-        load_tree(manager_at(read_only=True), TREE, 1)
+    assert catch_error(StepDeletedError, load_tree, manager_at(read_only=True), TREE, 1).step == 1
     assert load_tree(manager, TREE)[1] == 2
 
 
@@ -228,8 +223,8 @@ def test_damage_is_still_damage(manager_at):
     manager = save_tree(save_tree(manager_at(format="zarr2"), 1, TREE), 2, TREE)
     for step in (1, 2):
         overwritten(manager.step_directory(step) / "tree/w/0")
-        with pytest.raises(CorruptCheckpointError, match=f"step {step}"):
-            load_tree(manager, TREE, step)
+        error = catch_error(CorruptCheckpointError, load_tree, manager, TREE, step)
+        assert (error.step, error.paths) == (step, ("tree/w",))
 
 
 @pytest.mark.parametrize("format", ["zarr2", "ocdbt", "plain"])

@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,8 @@ from artifex_bench.checkpointing import (
     save_tree,
     setup_checkpoint_manager,
 )
-from artifex_bench.checkpointing.faults import FAULTS, files, inject, trials
-from tests.checkpointing.conftest import bits
+from artifex_bench.checkpointing.faults import FAULTS, inject_fault, list_files, list_trials
+from tests.checkpointing.conftest import bits, catch_error
 
 TRIALS = int(os.environ.get("CHECKPOINT_FAULTS", "3"))
 EVERY = list(FORMATS) if os.environ.get("CHECKPOINT_FORMATS") == "all" else ["zarr2", "zarr3", "ocdbt"]
@@ -66,9 +67,9 @@ def test_nothing_is_ever_silently_wrong(tmp_path, manager_at, format, dtype, by_
     expected = jax.tree.map(bits, template)
     seen = collections.Counter()
     try:
-        for fault, seed in trials(tmp_path / "whole", TRIALS):
+        for fault, seed in list_trials(TRIALS):
             shutil.copytree(tmp_path / "whole", tmp_path / "work")
-            file, done = inject(tmp_path / "work" / "1", fault, seed, by_size=by_size)
+            file, done = inject_fault(tmp_path / "work" / "1", fault, seed, by_size=by_size)
             result = outcome(tmp_path / "work", template, expected)
             assert result != "WRONG", f"{fault} {seed}: {file}: {done}"
             seen[result] += 1
@@ -83,12 +84,11 @@ def test_nothing_is_ever_silently_wrong(tmp_path, manager_at, format, dtype, by_
 def test_every_fault_to_the_data_itself_is_found(tmp_path, manager_at, format):
     template = {"w": np.random.default_rng(0).standard_normal((200, 100))}
     manager = save_tree(manager_at(format=format), 1, template)
-    largest = max(files(manager.step_directory(1)), key=lambda f: f.stat().st_size)
+    largest = max(list_files(manager.step_directory(1)), key=lambda f: f.stat().st_size)
     whole = largest.read_bytes()
     for fault in FAULTS.values():
         fault(largest, random.Random(1))
-        with pytest.raises(CorruptCheckpointError, match="step 1"):
-            load_tree(manager, template)
+        assert catch_error(CorruptCheckpointError, load_tree, manager, template).step == 1
         largest.write_bytes(whole)
     assert load_tree(manager, template)[1] == 1
 
@@ -105,16 +105,16 @@ def test_without_its_digests_a_checkpoint_does_not_pass_for_one_of_plain_orbax(m
         (step / "_CHECKPOINT_METADATA").unlink()
     if "item metadata" in what:
         (step / "tree" / "_METADATA").write_text("{")
-    with pytest.raises(CorruptCheckpointError, match="digests"):
-        load_tree(manager, {"w": np.ones(3)})
+    error = catch_error(CorruptCheckpointError, load_tree, manager, {"w": np.ones(3)})
+    assert error.step == 1 and Path(error.file).is_relative_to(step / "digests")
 
 
 def test_the_digests_of_another_step_are_refused(manager_at):
     manager = save_tree(save_tree(manager_at(), 1, {"w": np.ones(3)}), 2, {"w": np.zeros(3)})
     shutil.rmtree(manager.step_directory(2))
     shutil.copytree(manager.step_directory(1), manager.step_directory(2))
-    with pytest.raises(CorruptCheckpointError, match="belongs to step 1"):
-        load_tree(manager, {"w": np.ones(3)}, 2)
+    error = catch_error(CorruptCheckpointError, load_tree, manager, {"w": np.ones(3)}, 2)
+    assert error.step == 2 and error.file == str(manager.step_directory(2) / "digests" / "process_0.txt")
 
 
 def test_arrays_that_changed_places_are_found(manager_at):
@@ -122,8 +122,8 @@ def test_arrays_that_changed_places_are_found(manager_at):
     tree_folder = manager.step_directory(1) / "tree"
     for old, new in (("a", "x"), ("b", "a"), ("x", "b")):
         (tree_folder / old).rename(tree_folder / new)
-    with pytest.raises(CorruptCheckpointError, match=r"tree/a \(and 1 more arrays\)"):
-        load_tree(manager, {"a": np.ones(3), "b": np.zeros(3)})
+    error = catch_error(CorruptCheckpointError, load_tree, manager, {"a": np.ones(3), "b": np.zeros(3)})
+    assert (error.path, error.paths) == ("tree/a", ("tree/a", "tree/b"))
 
 
 def test_verification_can_be_left_out(manager_at):
@@ -142,14 +142,14 @@ def test_a_fault_is_the_same_for_the_same_seed_and_always_does_something(tmp_pat
             folder.mkdir(parents=True)
             for file in ("a", "b"):
                 (folder / file).write_bytes(data)
-            path, done = inject(folder, name, seed=3)
+            path, done = inject_fault(folder, name, seed=3)
             ends.append((path.name, done, path.read_bytes() if path.exists() else None))
         assert ends[0] == ends[1] and ends[0][2] != data
     (tmp_path / "zeros").write_bytes(bytes(100))
-    inject(tmp_path / "zeros", "zero_block", 0)
+    inject_fault(tmp_path / "zeros", "zero_block", 0)
     assert (tmp_path / "zeros").read_bytes() != bytes(100)
-    with pytest.raises(ValueError, match="unknown fault 'melt': valid are flip_bit"):
-        inject(tmp_path, "melt", 0)
+    for unknown in ("melt", "flip-bit"):
+        message = str(catch_error(ValueError, inject_fault, tmp_path, unknown, 0))
+        assert all(name in message for name in (unknown, *FAULTS))
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="nothing to damage"):
-        inject(tmp_path / "none", "delete", 0)
+    assert str(tmp_path / "none") in str(catch_error(ValueError, inject_fault, tmp_path / "none", "delete", 0))

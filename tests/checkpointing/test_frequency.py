@@ -71,10 +71,12 @@ def test_forced_and_marked_saves_start_the_interval_anew():
 
 @pytest.mark.parametrize("options", [(10, 20, 30), (10, 0, 30), (40, 20, 30)])
 def test_intervals_that_cannot_be(options):
-    with pytest.raises(ValueError, match="min_interval <= base_interval"):
+    with pytest.raises(ValueError, match="min_interval"):
         AdaptiveCheckpointing(*options)
-    with pytest.raises(ValueError, match="window 1"):
+    with pytest.raises(ValueError, match="window"):
         AdaptiveCheckpointing(window=1)
+    with pytest.raises(ValueError, match="threshold"):
+        AdaptiveCheckpointing(threshold=math.nan)
 
 
 def test_young_and_daly_agree_where_saves_are_short():
@@ -110,16 +112,26 @@ def test_a_plan_in_steps():
     assert save_plan(1000, 0.001, 10).steps == 1
 
 
-@pytest.mark.parametrize("times", [(0, 1), (1, 0), (-1, 1), (math.nan, 1), (1, math.inf), (1, 1, -1)])
-def test_times_that_cannot_be(times):
-    with pytest.raises(ValueError, match="must be"):
+@pytest.mark.parametrize(
+    ("times", "wrong"),
+    [
+        ((0, 1), "save_seconds"),
+        ((1, 0), "mtbf_seconds"),
+        ((-1, 1), "save_seconds"),
+        ((math.nan, 1), "save_seconds"),
+        ((1, math.inf), "mtbf_seconds"),
+        ((1, 1, -1), "restore_seconds"),
+    ],
+)
+def test_times_that_cannot_be(times, wrong):
+    with pytest.raises(ValueError, match=wrong):
         young_daly_interval(*times)
 
 
 def test_saves_that_take_longer_than_machines_last():
     assert young_daly_interval(100, 50) == 50
     assert young_daly_interval(100, 10) == 10
-    with pytest.raises(ValueError, match="interval_seconds 0"):
+    with pytest.raises(ValueError, match="interval_seconds"):
         lost_share(0, 1, 1)
-    with pytest.raises(ValueError, match="step_seconds 0"):
+    with pytest.raises(ValueError, match="step_seconds"):
         save_plan(0, 1, 1)

@@ -35,7 +35,7 @@ from artifex_bench.checkpointing import (
     shard_mesh,
     validate_checkpoint,
 )
-from tests.checkpointing.conftest import assert_same, refused
+from tests.checkpointing.conftest import assert_same, catch_error
 from tests.checkpointing.test_resume import model, start
 
 TREE = {"w": np.arange(3.0)}
@@ -91,7 +91,7 @@ class Twice:
 @pytest.mark.parametrize("make", NO_LEAVES.values(), ids=NO_LEAVES)
 def test_a_leaf_that_cannot_be_saved_is_refused_and_nothing_is_written(manager_at, make):
     manager = manager_at()
-    refused(UnsupportedLeafError, save_tree, manager, 1, {"x": make()})
+    catch_error(UnsupportedLeafError, save_tree, manager, 1, {"x": make()})
     assert os.listdir(manager.directory) == []
 
 
@@ -103,7 +103,7 @@ def test_a_traced_array_is_refused(manager_at):
         save_tree(manager, 1, {"x": x})
         return x
 
-    refused(UnsupportedLeafError, step, jnp.ones(2))
+    catch_error(UnsupportedLeafError, step, jnp.ones(2))
 
 
 @pytest.mark.parametrize("make", NO_LEAVES.values(), ids=NO_LEAVES)
@@ -121,7 +121,7 @@ def test_any_key_of_a_dict_is_saved_and_named_in_one_line(tmp_path, key):
     with setup_checkpoint_manager(tmp_path)[0] as manager:
         step = (manager.latest_step() or 0) + 1
         assert_same(load_tree(save_tree(manager, step, tree), tree)[0], tree)
-        refused(CheckpointError, load_tree, manager, {"x": {key: np.ones(2)}})
+        catch_error(CheckpointError, load_tree, manager, {"x": {key: np.ones(2)}})
 
 
 def test_a_tree_of_a_hundred_levels_is_saved(manager_at):
@@ -134,7 +134,7 @@ def test_a_tree_of_a_hundred_levels_is_saved(manager_at):
 )
 def test_a_name_of_an_item_that_could_not_be_loaded_again_is_refused(manager_at, name):
     manager = manager_at()
-    refused(ValueError, save_items, manager, 1, {name: TREE})
+    catch_error(ValueError, save_items, manager, 1, {name: TREE})
     assert os.listdir(manager.directory) == []
 
 
@@ -147,34 +147,34 @@ def test_other_names_of_items_are_right(manager_at, name):
 @pytest.mark.parametrize("items", [None, 3, ["tree"], "tree"])
 def test_items_without_names_are_refused(manager_at, items):
     manager = save_tree(manager_at(), 1, TREE)
-    refused(ValueError, save_items, manager, 2, items)
-    refused(ValueError, load_items, manager, items)
+    catch_error(ValueError, save_items, manager, 2, items)
+    catch_error(ValueError, load_items, manager, items)
 
 
 @pytest.mark.parametrize("no_model", [None, 3, 1.5, "model", np.ones(2), jnp.ones(2)], ids=repr)
 def test_what_is_no_model_is_refused(manager_at, no_model):
     manager = save_checkpoint(manager_at(), model(), 1)
     for save in (save_checkpoint, save_sharded_checkpoint):
-        refused(CheckpointError, save, manager, no_model, 2)
+        catch_error(CheckpointError, save, manager, no_model, 2)
     for load in (load_checkpoint, load_sharded_checkpoint):
-        refused(CheckpointError, load, manager, no_model)
-    refused(CheckpointError, recover_from_corruption, str(manager.directory), no_model)
-    refused(CheckpointError, validate_checkpoint, manager, no_model, 1, jnp.ones((1, 2)))
+        catch_error(CheckpointError, load, manager, no_model)
+    catch_error(CheckpointError, recover_from_corruption, str(manager.directory), no_model)
+    catch_error(CheckpointError, validate_checkpoint, manager, no_model, 1, jnp.ones((1, 2)))
     assert manager.all_steps() == [1]
 
 
 def test_other_arguments_are_refused(tmp_path, manager_at):
     manager = save_checkpoint(manager_at(), model(), 1)
     for onto in (3, "cpu"):
-        refused(ValueError, load_sharded_checkpoint, manager, model(), onto=onto)
+        catch_error(ValueError, load_sharded_checkpoint, manager, model(), onto=onto)
     for count in (0, 1.5, "1", True, 10**6):
-        refused(ValueError, shard_mesh, count)
-        refused(ValueError, save_sharded_checkpoint, manager, model(), 2, count)
+        catch_error(ValueError, shard_mesh, count)
+        catch_error(ValueError, save_sharded_checkpoint, manager, model(), 2, count)
     for tolerance in ("a", None, -1, float("nan")):
-        refused(ValueError, validate_checkpoint, manager, model(), 1, jnp.ones((1, 2)), tolerance)
-    refused(ValueError, setup_training_from_checkpoint, tmp_path / "run", lambda: model())
-    refused(CheckpointError, setup_training_from_checkpoint, tmp_path / "run", lambda: TrainingState(model(), None))
-    refused(CheckpointNotFoundError, load_numpy, manager, item="nothing")
+        catch_error(ValueError, validate_checkpoint, manager, model(), 1, jnp.ones((1, 2)), tolerance)
+    catch_error(ValueError, setup_training_from_checkpoint, tmp_path / "run", lambda: model())
+    catch_error(CheckpointError, setup_training_from_checkpoint, tmp_path / "run", lambda: TrainingState(model(), None))
+    catch_error(CheckpointNotFoundError, load_numpy, manager, item="nothing")
 
 
 def test_a_step_of_another_version_is_no_damage(tmp_path):
@@ -184,5 +184,5 @@ def test_a_step_of_another_version_is_no_damage(tmp_path):
     file = tmp_path / "0" / "digests" / "process_0.txt"
     body = json.dumps({**json.loads(file.read_text().partition("\n")[2]), "version": 10**6})
     file.write_text(f"xxh3_128 {xxhash.xxh3_128_hexdigest(body.encode())}\n{body}")
-    refused(CheckpointError, setup_training_from_checkpoint, tmp_path, start)
+    catch_error(CheckpointError, setup_training_from_checkpoint, tmp_path, start)
     assert not (tmp_path / "damaged").exists()

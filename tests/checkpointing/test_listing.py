@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from artifex_bench.checkpointing import (
@@ -21,11 +20,12 @@ from artifex_bench.checkpointing import (
     CheckpointPermissionError,
     Retention,
     load_tree,
-    names,
     recover_from_corruption,
     save_tree,
     set_aside,
+    steps,
 )
+from tests.checkpointing.conftest import catch_error
 
 TREE = {"w": np.arange(6.0), "deep": {"b": jnp.ones(3)}}
 
@@ -69,8 +69,8 @@ def test_a_read_only_manager_sees_what_another_manager_saves_and_deletes(manager
         save_tree(writer, step, {**TREE, "w": np.full(6, float(step))}, metrics={"loss": abs(step - 3)})
     assert reader.all_steps() == [3, 4] and reader.latest_step() == 4 and reader.best_step() == 3
     assert load_tree(reader, TREE)[0]["w"].tolist() == [4] * 6 and load_tree(reader, TREE, 3)[1] == 3
-    with pytest.raises(CheckpointNotFoundError, match=r"no step 1 in .*: there are 3, 4"):
-        load_tree(reader, TREE, 1)
+    error = catch_error(CheckpointNotFoundError, load_tree, reader, TREE, 1)
+    assert (error.step, error.available_steps) == (1, (3, 4))
 
 
 def test_a_read_only_manager_changes_nothing(manager_at):
@@ -79,8 +79,7 @@ def test_a_read_only_manager_changes_nothing(manager_at):
     save_tree(writer, 2, TREE)
     before = sorted(Path(reader.directory).rglob("*"))
     for change in (reader.delete, lambda step: set_aside(reader, step), lambda step: save_tree(reader, step + 5, TREE)):
-        with pytest.raises(CheckpointPermissionError, match="read-only"):
-            change(1)
+        assert catch_error(CheckpointPermissionError, change, 1).step in (1, 6)
     assert sorted(Path(reader.directory).rglob("*")) == before
 
 
@@ -109,7 +108,7 @@ class Turnover:
 def test_an_empty_listing_is_not_believed_at_once(tmp_path, manager_at, monkeypatch):
     reader = manager_at(tmp_path, read_only=True)
     (tmp_path / "1").mkdir()
-    monkeypatch.setattr(names.os, "scandir", turnover := Turnover(tmp_path))
+    monkeypatch.setattr(steps.os, "scandir", turnover := Turnover(tmp_path))
     assert reader.all_steps() == [2] and turnover.listings == 4
 
 
@@ -124,8 +123,8 @@ def test_steps_are_set_aside_beside_each_other(manager_at):
     save_tree(manager, 2, TREE)
     shutil.rmtree(Path(manager.directory) / "damaged")
     (Path(manager.directory) / "damaged").write_text("a file")
-    with pytest.raises(CheckpointError, match="step 2 is not set aside"):
-        set_aside(manager, 2)
+    assert "damaged" in str(catch_error(CheckpointError, set_aside, manager, 2))
+    assert manager.all_steps() == [2]
 
 
 def test_folders_whose_numbers_no_step_can_have_are_no_steps(manager_at):

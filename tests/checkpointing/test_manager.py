@@ -1,4 +1,4 @@
-"""What the manager promises: what is reported is on disk, what failed is told, what should stay stays."""
+"""What the manager promises: listed steps are on disk, failures are raised, and steps to keep stay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from artifex_bench.checkpointing import (
     CheckpointNotFoundError,
     Retention,
     StepExistsError,
-    handlers,
     load_tree,
+    orbax_handlers,
     save_tree,
     setup_checkpoint_manager,
 )
-from tests.checkpointing.conftest import assert_same
+from tests.checkpointing.conftest import assert_same, catch_error
 
 TREE = {"w": np.arange(6.0, dtype=np.float32)}
 
@@ -35,45 +35,41 @@ def test_the_directory_is_made_and_given_back_absolute(tmp_path, monkeypatch, ma
         assert load_tree(manager, TREE) == (None, None)
 
 
-def test_a_missing_directory_is_told(tmp_path):
-    with pytest.raises(CheckpointNotFoundError, match="no_such does not exist: check the path"):
-        setup_checkpoint_manager(tmp_path / "no_such", create=False)
-    with pytest.raises(CheckpointNotFoundError, match="does not exist"):
-        setup_checkpoint_manager(tmp_path / "no_such", read_only=True)
+def test_a_missing_directory_raises(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointNotFoundError, match="is no directory"):
-        setup_checkpoint_manager(tmp_path / "file")
+    for name, options in (("missing", {"create": False}), ("missing", {"read_only": True}), ("file", {})):
+        error = catch_error(CheckpointNotFoundError, setup_checkpoint_manager, tmp_path / name, **options)
+        assert error.step is None and str(tmp_path / name) in str(error)
 
 
-def test_a_missing_step_names_those_that_are_there(manager_at):
+def test_a_missing_step_names_the_available_ones(manager_at):
     manager = save_tree(save_tree(manager_at(), 2, TREE), 4, TREE)
-    with pytest.raises(CheckpointNotFoundError, match=r"no step 3 in .*: there are 2, 4"):
-        load_tree(manager, TREE, 3)
-    with pytest.raises(CheckpointNotFoundError, match="no step 3"):
-        manager.delete(3)
+    for call in (lambda: load_tree(manager, TREE, 3), lambda: manager.delete(3), lambda: manager.metadata(3)):
+        error = catch_error(CheckpointNotFoundError, call)
+        assert (error.step, error.available_steps) == (3, (2, 4))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_an_existing_or_older_step_is_an_error_and_changes_nothing(manager_at, asynchronous):
     manager = save_tree(manager_at(asynchronous=asynchronous), 5, TREE)
-    for step, reason in ((5, "already exists"), (3, "is older than the newest, 5")):
-        with pytest.raises(StepExistsError, match=f"step {step} {reason}"):
-            save_tree(manager, step, {"w": np.zeros(6, np.float32)})
+    for step in (5, 3):
+        error = catch_error(StepExistsError, save_tree, manager, step, {"w": np.zeros(6, np.float32)})
+        assert (error.step, error.newest) == (step, 5)
     assert manager.all_steps() == [5]
     assert_same(load_tree(manager, TREE)[0], TREE)
 
 
 @pytest.mark.parametrize("step", [-1, 1.0, True, "1"])
 def test_a_step_is_a_whole_number(manager_at, step):
-    with pytest.raises(ValueError, match="must be a whole number"):
+    with pytest.raises(ValueError, match=f"step {step!r}"):
         save_tree(manager_at(), step, TREE)
 
 
 @pytest.fixture
 def held_back(monkeypatch):
     """While this event is clear, the digests are not written, and so no step is committed."""
-    gate, write = threading.Event(), handlers._write
-    monkeypatch.setattr(handlers, "_write", lambda *a: (gate.wait(30), write(*a)))
+    gate, write = threading.Event(), orbax_handlers._write_digests
+    monkeypatch.setattr(orbax_handlers, "_write_digests", lambda *a: (gate.wait(30), write(*a)))
     yield gate
     gate.set()
 
@@ -133,29 +129,28 @@ def test_metrics_are_kept_without_a_retention_that_reads_them(manager_at):
     manager = save_tree(manager_at(), 1, TREE, metrics={"loss": 0.5})
     save_tree(manager, 2, TREE)
     assert manager.metrics(1) == {"loss": 0.5} and manager.metrics(2) is None
-    with pytest.raises(CheckpointError, match="best_step needs Retention"):
+    with pytest.raises(CheckpointError, match="Retention"):
         manager.best_step()
 
 
-def test_metrics_that_are_missing_or_no_numbers_are_told(manager_at):
+@pytest.mark.parametrize("metrics", [None, {}, {"accuracy": 1}, {"loss": [1, 2]}, {"loss": np.ones((2, 2))}], ids=repr)
+def test_metrics_that_are_missing_or_not_numbers_are_rejected(manager_at, metrics):
     manager = manager_at(retention=Retention(best=1, metric="loss"))
-    with pytest.raises(ValueError, match="keeps the best by 'loss': pass metrics"):
-        save_tree(manager, 1, TREE, metrics={"accuracy": 1})
-    with pytest.raises(ValueError, match="each must be one number"):
-        save_tree(manager, 1, TREE, metrics={"loss": [1, 2]})
+    assert "'loss'" in str(catch_error(ValueError, save_tree, manager, 1, TREE, metrics=metrics))
     assert manager.all_steps() == []
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "wrong"),
     [
-        ({"last": 0}, "last 0: must be a whole number"),
-        ({"best": 2}, "best=2 needs metric"),
-        ({"best": 1, "metric": "loss", "mode": "least"}, "mode 'least'"),
+        ({"last": 0}, "last"),
+        ({"every": True}, "every"),
+        ({"best": 2}, "metric"),
+        ({"best": 1, "metric": "loss", "mode": "least"}, "mode"),
     ],
 )
-def test_a_retention_that_cannot_be(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_retention_that_cannot_be(options, wrong):
+    with pytest.raises(ValueError, match=wrong):
         Retention(**options)
 
 

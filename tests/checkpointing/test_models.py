@@ -33,8 +33,8 @@ from artifex_bench.checkpointing import (
     setup_training_from_checkpoint,
     validate_checkpoint,
 )
-from artifex_bench.checkpointing.models import pure_state
-from tests.checkpointing.conftest import Net, assert_same
+from artifex_bench.checkpointing.nnx_models import extract_pure_state
+from tests.checkpointing.conftest import Net, assert_same, catch_error
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,12 +54,12 @@ def spoil(manager, step, name="model/norm.scale"):
 def test_a_model_comes_back_new_and_the_template_stays(manager_at):
     model, template = net(0), net(1)
     model.dropout(jnp.ones(4))  # the PRNG stream has moved
-    before = pure_state(template)
+    before = extract_pure_state(template)
     manager = save_checkpoint(manager_at(), model, step=3)
     restored, step = load_checkpoint(manager, target_model_template=template, step=None)
     assert step == 3 and restored is not template
-    assert_same(pure_state(restored), pure_state(model))
-    assert_same(pure_state(template), before)
+    assert_same(extract_pure_state(restored), extract_pure_state(model))
+    assert_same(extract_pure_state(template), before)
     x = jnp.arange(8.0).reshape(2, 4)
     assert jnp.array_equal(restored(x), model(x))
 
@@ -69,23 +69,24 @@ def test_there_may_be_none(manager_at, tmp_path):
     assert load_checkpoint(manager, net()) == (None, None)
     assert load_checkpoint_with_optimizer(manager, net(), net()) == (None, None, None)
     assert recover_from_corruption(tmp_path / "checkpoints", net()) == (None, None)
-    with pytest.raises(CheckpointNotFoundError, match="does not exist"):
-        recover_from_corruption(tmp_path / "none", net())
+    assert str(tmp_path / "none") in str(
+        catch_error(CheckpointNotFoundError, recover_from_corruption, tmp_path / "none", net())
+    )
 
 
 def test_an_abstract_template_is_enough(manager_at):
     manager = save_checkpoint(manager_at(), net(0), 1)
     restored, _ = load_checkpoint(manager, nnx.eval_shape(lambda: net(1)))
-    assert_same(pure_state(restored), pure_state(net(0)))
+    assert_same(extract_pure_state(restored), extract_pure_state(net(0)))
 
 
-def test_another_model_is_told_by_path_and_nothing_changes(manager_at):
+def test_another_model_is_a_mismatch_with_its_path_and_nothing_changes(manager_at):
     manager = save_checkpoint(manager_at(), net(0), 1)
     template = net(0, width=5)
-    before = pure_state(template)
-    with pytest.raises(TemplateMismatchError, match=r"model/layers/0/bias: the template expects float32\[5\]"):
-        load_checkpoint(manager, template)
-    assert_same(pure_state(template), before)
+    before = extract_pure_state(template)
+    error = catch_error(TemplateMismatchError, load_checkpoint, manager, template)
+    assert (error.path, error.expected, error.found) == ("model/layers/0/bias", "float32[5]", "float32[4]")
+    assert_same(extract_pure_state(template), before)
 
 
 def test_a_model_with_its_optimizer(manager_at):
@@ -100,32 +101,34 @@ def test_a_model_with_its_optimizer(manager_at):
     blank = nnx.Optimizer(template, optax.adam(1e-2), wrt=nnx.Param)
     restored, restored_optimizer, step = load_checkpoint_with_optimizer(manager, template, blank)
     assert step == 1
-    assert_same(pure_state(restored_optimizer), pure_state(optimizer))
+    assert_same(extract_pure_state(restored_optimizer), extract_pure_state(optimizer))
     for pair in ((model, optimizer), (restored, restored_optimizer)):
         train(*pair)
-    assert_same(pure_state(restored), pure_state(model))
+    assert_same(extract_pure_state(restored), extract_pure_state(model))
     alone, _ = load_checkpoint(manager, template, 1)  # the model without its optimizer
     assert alone is not None
-    with pytest.raises(CheckpointNotFoundError, match="has no 'optimizer'"):
-        load_checkpoint_with_optimizer(save_checkpoint(manager, model, 2), template, blank)
+    save_checkpoint(manager, model, 2)
+    error = catch_error(CheckpointNotFoundError, load_checkpoint_with_optimizer, manager, template, blank)
+    assert (error.step, error.missing_items, error.available_items) == (2, ("optimizer",), ("model",))
 
 
 @pytest.mark.parametrize("saved", ["default", "model", "pure"])
 def test_checkpoints_of_plain_orbax_load_unverified(tmp_path, manager_at, saved):
     model = net(0)
-    state = pure_state(model) if saved == "pure" else nnx.state(model)
+    state = extract_pure_state(model) if saved == "pure" else nnx.state(model)
     with ocp.CheckpointManager(tmp_path / "plain") as plain:
         args = ocp.args.StandardSave(state)
         plain.save(4, args=args if saved == "default" else ocp.args.Composite(model=args))
     manager = manager_at(tmp_path / "plain")
-    with pytest.warns(UnverifiedCheckpointWarning, match=r"step 4 in .* has no digests"):
+    with pytest.warns(UnverifiedCheckpointWarning, match="step 4"):
         restored, step = load_checkpoint(manager, net(1))
     assert step == 4
-    assert_same(pure_state(restored), pure_state(model))
-    with pytest.warns(UnverifiedCheckpointWarning), pytest.raises(TemplateMismatchError, match="model/layers/0/bias"):
+    assert_same(extract_pure_state(restored), extract_pure_state(model))
+    with pytest.warns(UnverifiedCheckpointWarning), pytest.raises(TemplateMismatchError) as caught:
         load_checkpoint(manager, net(1, width=6))
-    with pytest.raises(UnverifiedCheckpointError):  # None would say that there is no checkpoint
-        recover_from_corruption(tmp_path / "plain", net(1))
+    assert caught.value.path.removesuffix("/value") == "model/layers/0/bias"  # a State stores {"value": array}
+    # None would mean that there is no checkpoint.
+    assert catch_error(UnverifiedCheckpointError, recover_from_corruption, tmp_path / "plain", net(1)).step == 4
     with pytest.warns(UnverifiedCheckpointWarning):
         assert recover_from_corruption(tmp_path / "plain", net(1), allow_unverified=True)[1] == 4
 
@@ -133,10 +136,10 @@ def test_checkpoints_of_plain_orbax_load_unverified(tmp_path, manager_at, saved)
 def test_validation(manager_at):
     model = net(0)
     manager = save_checkpoint(save_checkpoint(manager_at(), model, 1), model, 2)
-    before = pure_state(model)
+    before = extract_pure_state(model)
     x = jnp.ones((2, 4))
     assert validate_checkpoint(manager, model, 1, x) is True
-    assert_same(pure_state(model), before)
+    assert_same(extract_pure_state(model), before)
     model.layers[0].bias[...] += 0.01
     assert validate_checkpoint(manager, model, step=1, validation_data=x) is False
     assert validate_checkpoint(manager, model, 1, x, tolerance=1.0) is True
@@ -144,7 +147,7 @@ def test_validation(manager_at):
     assert validate_checkpoint(manager, model, 1, x, tolerance=1.0) is False
     with pytest.raises(CheckpointNotFoundError):
         validate_checkpoint(manager, model, 7, x)
-    with pytest.raises(ValueError, match="tolerance -1"):
+    with pytest.raises(ValueError, match="tolerance"):
         validate_checkpoint(manager, model, 1, x, tolerance=-1)
 
 
@@ -168,7 +171,7 @@ def test_recovery_skips_what_does_not_verify_and_says_why(manager_at, caplog):
     with caplog.at_level(logging.WARNING):
         model, step = recover_from_corruption(str(manager.directory), net(0), on_skip=skipped.append)
     assert step == 1
-    assert_same(pure_state(model), pure_state(net(1)))
+    assert_same(extract_pure_state(model), extract_pure_state(net(1)))
     assert [(s.step, s.error.path) for s in skipped] == [(3, "model/norm/scale"), (2, "model/layers/0/bias")]
     assert all(s.reason in caplog.text for s in skipped)
     with pytest.raises(TemplateMismatchError):  # another model is no damage

@@ -26,7 +26,7 @@ from artifex_bench.checkpointing import (
     setup_training_from_checkpoint,
     validate_checkpoint,
 )
-from tests.checkpointing.conftest import assert_same, refused
+from tests.checkpointing.conftest import assert_same, catch_error
 from tests.checkpointing.test_resume import model, start
 
 TREE = {"w": np.arange(3.0)}
@@ -65,7 +65,7 @@ def test_what_is_no_local_path_is_refused_and_nothing_is_made(tmp_path, monkeypa
         lambda p: recover_from_corruption(p, model()),
         lambda p: setup_training_from_checkpoint(p, start),
     ):
-        refused(UnsupportedPathError, call, path)
+        catch_error(UnsupportedPathError, call, path)
     assert os.listdir(tmp_path) == []
     assert issubclass(UnsupportedPathError, CheckpointError) and issubclass(UnsupportedPathError, ValueError)
 
@@ -73,7 +73,7 @@ def test_what_is_no_local_path_is_refused_and_nothing_is_made(tmp_path, monkeypa
 def test_a_working_directory_with_a_backslash_is_refused(tmp_path, monkeypatch):
     (tmp_path / "back\\slash").mkdir()
     monkeypatch.chdir(tmp_path / "back\\slash")
-    refused(UnsupportedPathError, setup_checkpoint_manager, "run")
+    catch_error(UnsupportedPathError, setup_checkpoint_manager, "run")
 
 
 def test_the_home_directory_is_expanded(tmp_path, monkeypatch):
@@ -97,13 +97,13 @@ def test_paths_that_the_file_system_refuses(tmp_path):
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
     for path in ("file", "file/below", "loop", "broken", "x" * 300, "x/" * 3000):
         for read_only in (False, True):
-            refused(CheckpointError, setup_checkpoint_manager, tmp_path / path, read_only=read_only)
+            catch_error(CheckpointError, setup_checkpoint_manager, tmp_path / path, read_only=read_only)
     assert sorted(os.listdir(tmp_path)) == ["broken", "file", "loop"]
 
 
 def test_options_are_checked_before_a_directory_is_made(tmp_path):
     for options in ({"format": "zip"}, {"retention": 3}):
-        refused(ValueError, setup_checkpoint_manager, tmp_path / "new", **options)
+        catch_error(ValueError, setup_checkpoint_manager, tmp_path / "new", **options)
     assert os.listdir(tmp_path) == []
 
 
@@ -138,5 +138,5 @@ def test_what_is_no_step_is_refused(manager_at, step):
         lambda s: set_aside(manager, s),
         manager.delete,
     ):
-        refused(ValueError, call, step)
+        catch_error(ValueError, call, step)
     assert manager.all_steps() == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from artifex_bench.checkpointing import DirectoryInUseError, save_tree
+from tests.checkpointing.conftest import catch_error
 from tests.checkpointing.test_writers import holds, tree
 
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -24,9 +26,9 @@ def python(code: str, *arguments: str) -> subprocess.Popen:
 SAVER = """
 import sys, time
 import numpy as np
-from artifex_bench.checkpointing import handlers, save_tree, setup_checkpoint_manager
-write = handlers._write
-handlers._write = lambda *a: (write(*a), time.sleep(float(sys.argv[2])))
+from artifex_bench.checkpointing import orbax_handlers, save_tree, setup_checkpoint_manager
+write = orbax_handlers._write_digests
+orbax_handlers._write_digests = lambda *a: (write(*a), time.sleep(float(sys.argv[2])))
 manager, _ = setup_checkpoint_manager(sys.argv[1], asynchronous=True)
 for step in (1, 2):
     save_tree(manager, step, {f"w{i}": np.full(1000, float(step + i)) for i in range(4)})
@@ -44,19 +46,19 @@ def test_two_processes_do_not_write_to_one_directory(tmp_path, manager_at, caplo
         unfinished = list(tmp_path.glob("2.orbax-checkpoint-tmp*"))
         assert unfinished
         manager = manager_at(tmp_path)
-        with pytest.raises(DirectoryInUseError, match=f"process {other.pid} on "):
-            save_tree(manager, 2, tree(2))
+        error = catch_error(DirectoryInUseError, save_tree, manager, 2, tree(2))
+        assert (error.directory, error.process, error.host) == (str(tmp_path), other.pid, socket.gethostname())
         assert list(tmp_path.glob("2.orbax-checkpoint-tmp*")) == unfinished
         other.send_signal(signal.SIGKILL)
     manager_at(tmp_path, read_only=True)
     assert list(tmp_path.glob("2.orbax-checkpoint-tmp*")) == unfinished
     (tmp_path / "7.orbax-checkpoint-tmp").mkdir()
-    # The kernel let go of the lock, and what nobody writes any more is removed, which is told.
+    # The kernel released the lock, and what nobody writes any more is deleted and logged.
     assert save_tree(manager, 3, tree(3)).all_steps() == [1, 3]
     assert holds(manager, 1) and holds(manager, 3)
     assert not list(tmp_path.glob("*orbax-checkpoint-tmp*"))
-    told = {r.args[0].name for r in caplog.records if r.name.startswith("artifex_bench")}
-    assert told == {"7.orbax-checkpoint-tmp", *(path.name for path in unfinished)}
+    logged = {r.args[0].name for r in caplog.records if r.name.startswith("artifex_bench")}
+    assert logged == {"7.orbax-checkpoint-tmp", *(path.name for path in unfinished)}
 
 
 FORKED = """
@@ -65,9 +67,9 @@ warnings.simplefilter("ignore")  # Python and JAX warn of forks
 import jax
 import numpy as np
 from artifex_bench.checkpointing import *
-from artifex_bench.checkpointing import handlers
-write = handlers._write
-handlers._write = lambda *a: (time.sleep(0.5), write(*a))
+from artifex_bench.checkpointing import orbax_handlers
+write = orbax_handlers._write_digests
+orbax_handlers._write_digests = lambda *a: (time.sleep(0.5), write(*a))
 
 def refused(call):
     try:
@@ -161,9 +163,9 @@ def test_a_deletion_that_is_killed_leaves_no_step_in_parts(tmp_path, manager_at)
     code = """
 import shutil, os, sys
 from pathlib import Path
-from artifex_bench.checkpointing import disposal
+from artifex_bench.checkpointing import deletion
 shutil.rmtree = lambda path: (Path(path, "tree", "_METADATA").unlink(), os.kill(os.getpid(), 9))
-disposal.remove_step(Path(sys.argv[1]))
+deletion.delete_step(Path(sys.argv[1]))
 """
     manager = save_tree(save_tree(manager_at(), 1, tree(1)), 2, tree(2))
     manager.close()

@@ -1,7 +1,8 @@
-"""Which steps stay: whatever is damaged, nothing that should stay is deleted, and nothing changed is told as true."""
+"""Which steps stay: whatever is damaged, no step to keep is deleted, and no changed value is returned as true."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -23,9 +24,9 @@ from artifex_bench.checkpointing import (
     load_tree,
     save_tree,
 )
-from artifex_bench.checkpointing.retention import expired
-from artifex_bench.checkpointing.step_info import StepInfo, read_info
-from tests.checkpointing.conftest import refused
+from artifex_bench.checkpointing.retention import find_expired_steps
+from artifex_bench.checkpointing.step_info import StepInfo, read_step_info
+from tests.checkpointing.conftest import catch_error
 
 TREE = {"w": np.arange(3.0)}
 BEST = Retention(last=1, best=1, metric="loss")
@@ -73,26 +74,26 @@ def first(manager_at):
 @pytest.mark.parametrize("file", [METADATA, METRICS, MANIFEST])
 def test_no_flipped_bit_loses_a_pin_or_changes_a_metric(first, manager_at, file):
     reader = manager_at(read_only=True, retention=BEST)
-    second = read_info(first.with_name("2"), 2)
+    second = read_step_info(first.with_name("2"), 2)
     for at in flips(first / file, stride=5 if file == MANIFEST else 1):  # its digest is of all its bytes
-        info = read_info(first, 1)
+        info = read_step_info(first, 1)
         assert info == (SAVED if file != MANIFEST else None), at
         for retention in (Retention(last=1), BEST):
-            gone = expired(retention, [1, 2, 3], {1: info, 2: second, 3: StepInfo()}.get)
+            gone = find_expired_steps(retention, [1, 2, 3], {1: info, 2: second, 3: StepInfo()}.get)
             assert gone == ([2] if retention != BEST or info else []), at
         if at % 97 == 0:  # slower
             assert reader.all_steps() == [1, 2] and reader.is_pinned(1)
             assert reader.metrics(1) == (info.metrics if info else None)
             assert reader.best_step() == (1 if info else 2), at
-    assert read_info(first, 1) == SAVED
+    assert read_step_info(first, 1) == SAVED
 
 
 @pytest.mark.parametrize("file", [METADATA, METRICS])
 def test_no_flipped_bit_loses_a_pin_of_an_earlier_release(first, file):
     of_an_earlier_release(first)
-    assert read_info(first, 1) == StepInfo(pinned=True, metrics={"loss": 1.5})
+    assert read_step_info(first, 1) == StepInfo(pinned=True, metrics={"loss": 1.5})
     for at in flips(first / file):
-        assert expired(Retention(last=1), [1, 2], {1: read_info(first, 1)}.get) == [], at
+        assert find_expired_steps(Retention(last=1), [1, 2], {1: read_step_info(first, 1)}.get) == [], at
 
 
 @pytest.mark.parametrize("release", ["this", "earlier"])
@@ -159,11 +160,11 @@ RETENTIONS = st.builds(
 @given(retention=RETENTIONS, infos=st.dictionaries(st.integers(0, 20), INFOS, min_size=1), data=st.data())
 def test_what_is_damaged_stays_and_takes_nothing_with_it(retention, infos, data):
     steps = sorted(infos)
-    gone = set(expired(retention, steps, infos.get))
+    gone = set(find_expired_steps(retention, steps, infos.get))
     assert steps[-1] not in gone
     assert all(info is not None and not info.pinned for step, info in infos.items() if step in gone)
     damaged = data.draw(st.sets(st.sampled_from(steps)))
-    after = set(expired(retention, steps, {**infos, **dict.fromkeys(damaged)}.get))
+    after = set(find_expired_steps(retention, steps, {**infos, **dict.fromkeys(damaged)}.get))
     assert after <= gone - damaged
 
 
@@ -197,8 +198,8 @@ def test_a_step_is_saved_though_an_older_one_cannot_be_deleted(manager_at, undel
         manager.wait_until_finished()
         assert manager.all_steps() == [1, step]
     assert load_tree(manager, TREE)[1] == 4 and load_tree(manager, TREE, 1)[1] == 1
-    told = [r for r in caplog.records if r.name.startswith("artifex_bench")]
-    assert [record.args[0] for record in told] == [1] and "busy" in told[0].getMessage()
+    logged = [r for r in caplog.records if r.name.startswith("artifex_bench")]
+    assert [record.args[0] for record in logged] == [1] and logged[0].args[1].errno == errno.EBUSY
     undeletable.undo()
     save_tree(manager, 5, TREE)
     manager.close()  # and nothing is raised
@@ -218,12 +219,13 @@ def test_what_is_left_of_a_step_that_is_half_deleted_is_no_step(manager_at, unde
     assert not list(Path(manager.directory).glob("*orbax-checkpoint-tmp*"))
 
 
-@pytest.mark.parametrize(("part", "message"), [("", "step 1 is not deleted"), ("tree", "step 1 is deleted, but some")])
-def test_a_deletion_that_fails_says_whether_the_step_is_still_there(manager_at, undeletable, part, message):
+@pytest.mark.parametrize("part", ["", "tree"])
+def test_a_deletion_that_fails_says_whether_the_step_still_exists(manager_at, undeletable, part):
     manager = save_tree(save_tree(manager_at(), 1, TREE), 2, TREE)
     undeletable(manager.step_directory(1) / part)
-    assert refused(CheckpointError, manager.delete, 1).startswith(message)
+    error = catch_error(CheckpointError, manager.delete, 1)
     assert manager.all_steps() == ([2] if part else [1, 2])
+    assert ("not deleted" in str(error)) == (1 in manager.all_steps())
 
 
 def test_a_step_that_is_a_link_leaves_with_what_it_leads_to_untouched(manager_at, tmp_path, caplog):

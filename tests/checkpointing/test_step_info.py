@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from artifex_bench.checkpointing import CorruptCheckpointError, Retention, save_tree
-from tests.checkpointing.conftest import refused
+from tests.checkpointing.conftest import catch_error
 from tests.checkpointing.test_retention import METADATA, METRICS, TREE, change_manifest, flips
 
 PLAIN = ocp.args.Composite(tree=ocp.args.PyTreeSave({"w": np.ones(3)}))
@@ -60,8 +60,8 @@ NO_METADATA = [[1], "text", {1: 2}, {"x": np.float32(1)}, {"x": {1}}, {"x": "\ud
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_metadata_that_json_does_not_hold_is_refused_and_nothing_is_written(manager_at, custom, asynchronous):
     manager = manager_at(asynchronous=asynchronous)
-    assert "custom_metadata" in refused(ValueError, manager.save, 1, args=PLAIN, custom_metadata=custom)
-    assert "metrics" in refused(ValueError, manager.save, 1, args=PLAIN, metrics=[1])
+    assert "custom_metadata" in str(catch_error(ValueError, manager.save, 1, args=PLAIN, custom_metadata=custom))
+    assert "metrics" in str(catch_error(ValueError, manager.save, 1, args=PLAIN, metrics=[1]))
     assert list(Path(manager.directory).iterdir()) == []
 
 

@@ -27,7 +27,7 @@ from artifex_bench.checkpointing import (
     setup_checkpoint_manager,
 )
 from artifex_bench.checkpointing.formats import MANY_ARRAYS, choose_format
-from tests.checkpointing.conftest import assert_same
+from tests.checkpointing.conftest import assert_same, catch_error
 
 DTYPES = [
     "float32",
@@ -138,8 +138,8 @@ def test_a_part_is_loaded_alone(manager_at):
     manager = save_tree(manager_at(), 1, tree)
     part = {"encoder": {"w": jnp.zeros(4)}}
     assert_same(load_tree(manager, part, partial=True)[0], {"encoder": {"w": tree["encoder"]["w"]}})
-    with pytest.raises(TemplateMismatchError, match="tree/decoder/w: the template expects nothing there"):
-        load_tree(manager, part)
+    error = catch_error(TemplateMismatchError, load_tree, manager, part)
+    assert (error.path, error.expected, error.found) == ("tree/decoder/w", "nothing there", "float32[3]")
 
 
 def test_a_part_does_not_need_the_rest_undamaged(manager_at):
@@ -184,8 +184,7 @@ def test_a_mismatch_names_the_first_path_expected_and_found(manager_at, template
 )
 def test_what_cannot_be_stored_is_named_and_nothing_is_written(manager_at, leaf):
     manager = manager_at()
-    with pytest.raises(UnsupportedLeafError, match="layer/odd"):
-        save_tree(manager, 1, {"layer": {"odd": leaf}})
+    assert catch_error(UnsupportedLeafError, save_tree, manager, 1, {"layer": {"odd": leaf}}).path == "layer/odd"
     assert manager.all_steps() == []
 
 
@@ -201,5 +200,6 @@ def test_a_long_name_is_saved(manager_at):
 
 
 def test_an_unknown_format_names_the_valid_ones(tmp_path):
-    with pytest.raises(ValueError, match="unknown format 'zip': valid are auto, zarr2"):
-        setup_checkpoint_manager(tmp_path, format="zip")
+    for unknown in ("zip", "zarr-2"):
+        message = str(catch_error(ValueError, setup_checkpoint_manager, tmp_path, format=unknown))
+        assert all(name in message for name in (unknown, "auto", *FORMATS))

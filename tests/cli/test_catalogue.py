@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from artifex_bench import models, suites, targets
+from artifex_bench import models, targets
 from artifex_bench.cli import catalogue
-from artifex_bench.core import case as cases
-from artifex_bench.execution.executors import EXECUTORS
 from artifex_bench.remat.measure.probes import PROBES
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, names, parse
 from artifex_bench.sweep import spec
+from tests.build import SUITES
 
-SECTIONS = catalogue.sections()
-EVERY_PRESET = [(name, preset) for name in suites.SUITES for preset in suites.load(name).PRESETS]
+SECTIONS = catalogue.make_catalogue()
+EVERY_PRESET = [(name, preset) for name in SUITES for preset in SUITES[name].presets]
 
 
 def test_every_table_is_shown():
     for table, section in (
         (models.MODELS, "models"),
         (STRATEGIES, "strategies"),
-        (suites.SUITES, "suites"),
+        (SUITES, "suites"),
         (targets.descriptions(), "targets"),
         (PROBES, "probes"),
-        (EXECUTORS, "backends"),
     ):
         assert set(table) <= set(SECTIONS[section])
     assert {name.partition(":")[0] for name in SECTIONS["policies"]} == set(POLICIES)
@@ -43,17 +41,17 @@ def test_suites_show_their_presets():
 
 @pytest.mark.parametrize(("suite", "preset"), EVERY_PRESET)
 def test_every_preset_is_cases_that_can_be_led_by_their_reference(suite, preset):
-    module = suites.load(suite)
-    found = spec.preset_cases(module, preset, {})
-    assert set(found) == {*found, *map(cases.reference, found)}
-    assert all(parse(case.strategy, case.depth) for case in found if module.KIND == "remat")
-    assert module.SETTINGS[preset]["rounds"] >= 1
-    assert module.DEFAULT in module.PRESETS
+    module = SUITES[suite]
+    found = spec.expand_preset(suite, preset, {})
+    assert set(found) == {*found, *(case.baseline for case in found)}
+    assert all(parse(case.strategy, case.depth) for case in found if found[0].kind == "remat")
+    assert module.settings[preset]["rounds"] >= 1
+    assert module.default in module.presets
 
 
 def test_the_quick_preset_is_as_large_as_it_must_be():
     """At least 5 strategies x 2 depths x 2 batch sizes of the transformer, and the mlp."""
-    found = spec.preset_cases(suites.load("remat"), "quick", {})
+    found = spec.expand_preset("remat", "quick", {})
     transformers = [case for case in found if case.model == "transformer"]
     for axis, least in (("strategy", 5), ("depth", 2), ("batch", 2)):
         assert len({getattr(case, axis) for case in transformers}) >= least

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import threading
@@ -16,8 +15,8 @@ from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
 from artifex_bench.sweep import spec
 from artifex_bench.sweep.batch_search import Search
-from artifex_bench.sweep.scheduler import search
-from tests.build import case, record, taken
+from artifex_bench.sweep.scheduler import run_search
+from tests.build import case, record, replaced, taken
 from tests.cli.test_cli import call, refused
 from tests.targets.test_aot import installed
 from tests.test_end_to_end import bench
@@ -41,7 +40,7 @@ def compiled(job, log):
 
 @pytest.fixture
 def folder(tmp_path):
-    store.create(tmp_path / "run", run_spec.to_json(REQUEST))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(REQUEST))
     return tmp_path / "run"
 
 
@@ -71,10 +70,10 @@ def ignore(record):
 
 def test_each_search_ends_at_its_own_edge_and_its_records_are_kept(folder):
     shown = []
-    found = search(REQUEST, folder, compiled, shown.append)
+    found = run_search(REQUEST, folder, compiled, shown.append)
     assert edges(found) == EDGES
-    assert store.load(folder) == found == shown
-    assert search(REQUEST, folder, pytest.fail, ignore) == found
+    assert store.load_records(folder) == found == shown
+    assert run_search(REQUEST, folder, pytest.fail, ignore) == found
 
 
 def test_searches_go_on_side_by_side(folder):
@@ -88,8 +87,8 @@ def test_searches_go_on_side_by_side(folder):
             meeting.wait()
         return compiled(job, log)
 
-    two = dataclasses.replace(REQUEST, cases=STARTS[:2])
-    assert len({record.case.strategy for record in search(two, folder, measure, ignore)}) == 2
+    two = replaced(REQUEST, cases=STARTS[:2])
+    assert len({record.case.strategy for record in run_search(two, folder, measure, ignore)}) == 2
 
 
 def test_searches_on_the_attached_device_take_turns(folder):
@@ -102,9 +101,9 @@ def test_searches_on_the_attached_device_take_turns(folder):
         finally:
             busy.release()
 
-    attached = tuple(dataclasses.replace(start, target="local") for start in STARTS)
-    request = dataclasses.replace(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
-    found = search(request, folder, measure, ignore)
+    attached = tuple(replaced(start, target="local") for start in STARTS)
+    request = replaced(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
+    found = run_search(request, folder, measure, ignore)
     assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
     assert {record.value("capacity_bytes") for record in found} == {8 * GIB}
 
@@ -120,17 +119,17 @@ def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
         return compiled(job, log)
 
     with pytest.raises(KeyboardInterrupt):
-        search(REQUEST, folder, measure, ignore)
-    kept = store.load(folder)
-    found = search(REQUEST, folder, measure, ignore)
+        run_search(REQUEST, folder, measure, ignore)
+    kept = store.load_records(folder)
+    found = run_search(REQUEST, folder, measure, ignore)
     assert found[: len(kept)] == kept
     assert edges(found) == EDGES
     assert len({record.key for record in found}) == len(found)
 
 
 def test_a_request_goes_to_json_and_back():
-    for request in (REQUEST, dataclasses.replace(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
-        assert run_spec.from_json(json.loads(json.dumps(run_spec.to_json(request)))) == request
+    for request in (REQUEST, replaced(REQUEST, search=Search(GIB, 8, 512)), RunSpec("remat", STARTS)):
+        assert run_spec.run_spec_from_json(json.loads(json.dumps(run_spec.run_spec_to_json(request)))) == request
 
 
 WRONG = [
@@ -180,7 +179,7 @@ def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
 
 
 def test_strategies_are_none_and_all_where_none_is_named(tmp_path):
-    options = dict.fromkeys((*spec.AXES, *spec.HOW, "name")) | {"compiler_default": False, "out": tmp_path}
+    options = {"out": tmp_path}
     _, request = spec.max_batch_run({**options, "memory_budget": GIB, "multiple_of": 8, "limit": 64})
     assert [(case.strategy, case.batch) for case in request.cases] == [("none", 8), ("all", 8)]
 

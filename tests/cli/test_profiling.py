@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from artifex_bench.cli import main, profiling
+from artifex_bench.cli import main
+from artifex_bench.cli.profile import case_folder
 from artifex_bench.core import store
 from artifex_bench.execution.executors import EXECUTORS, Executor
 from artifex_bench.report import plots
@@ -50,8 +51,8 @@ def fake(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--depth", "4,8"), "depth [4, 8]: a profile is of one case: give one value, or two of --strategy"),
-        (("--strategy", "none,all,every-2"), "a profile is of one strategy, or of two side by side"),
+        (("--depth", "4,8"), "depth [4, 8]: a profile has one case: give one value, or two of --strategy"),
+        (("--strategy", "none,all,every-2"), "a profile shows one strategy, or two side by side"),
         (("--strategy", "some"), "unknown strategy 'some': valid are none, all"),
         (("--model", "gpt"), "unknown model 'gpt': valid are mlp, transformer, vae"),
         (("--model", "no_such_module:Model"), "cannot import 'no_such_module'"),
@@ -78,7 +79,7 @@ def test_two_strategies_are_told_side_by_side(fake, tmp_path):
     assert [job.cache for job in jobs] == [None, None]  # what comes from a cache tells no assignment
     assert re.search(r"^ *\+300 B +300 B +0 B +layers/mlp +tanh", done.stdout, re.MULTILINE)
     assert {path.name for path in folder.iterdir()} >= {"none", "segments-2_dots_saveable", "removed.csv", "live.png"}
-    assert len(store.load(folder)) == 2
+    assert len(store.load_records(folder)) == 2
 
 
 def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
@@ -121,7 +122,7 @@ def real(tmp_path_factory):
 
 def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
     folder, told = real
-    records = {one.case.strategy: one for one in store.load(folder)}
+    records = {one.case.strategy: one for one in store.load_records(folder)}
     assert set(records) == {"none", "all"}
     for strategy, one in records.items():
         buffers, residuals = (pd.read_csv(folder / strategy / name) for name in ("buffers.csv", "residuals.csv"))
@@ -178,4 +179,4 @@ def test_a_profile_is_a_run_that_can_be_reported(real):
 
 def test_folders_of_cases_hold_no_slashes(tmp_path):
     one = profiled("save_from_both_policies:dots_saveable++save_only_these_names:probs")
-    assert profiling.case_folder(tmp_path, one).parent == tmp_path
+    assert case_folder(tmp_path, one).parent == tmp_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -15,6 +14,7 @@ from artifex_bench.core import case as cases
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.convert import choices
 from tests import strategies as made
+from tests.build import replaced
 
 AXES = cases.axes(RematCase)
 SETTINGS = {
@@ -76,11 +76,11 @@ def test_seeds_fit_32_bits(seed):
 @pytest.mark.parametrize(
     ("axis", "valid"),
     [
-        ("dtype", "float32, bfloat16"),
+        ("dtype", "bfloat16, float32"),
         ("layers", "scan, unroll"),
-        ("step", "train, gradient"),
+        ("step", "gradient, train"),
         ("optimizer", "adam, adamw, sgd"),
-        ("compiler", "faithful, default"),
+        ("compiler", "default, faithful"),
         ("remat3", "off, on"),
     ],
 )
@@ -105,24 +105,24 @@ def test_distinct_cases_have_distinct_ids(one, other):
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
     other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8", "remat3": "on"}
-    changed = {axis: dataclasses.replace(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
+    changed = {axis: replaced(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
     assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 
 
 @given(made.cases, st.randoms(use_true_random=False))
 def test_ids_do_not_depend_on_the_order_of_fields(case, random):
-    fields = list(cases.to_json(case).items())
+    fields = list(cases.case_to_json(case).items())
     random.shuffle(fields)
-    assert cases.case_id(cases.from_json(dict(fields))) == cases.case_id(case)
+    assert cases.case_id(cases.case_from_json(dict(fields))) == cases.case_id(case)
 
 
 @given(made.cases)
 def test_a_field_left_at_its_default_does_not_change_the_id(case):
     """A record written before an axis existed keeps its id: the axis is absent, or at its default."""
-    data = cases.to_json(case)
+    data = cases.case_to_json(case)
     spare = {"kind": data["kind"], **cases.changed_fields(case)}
-    assert cases.from_json(spare) == case
-    assert cases.case_id(cases.from_json(spare)) == cases.case_id(case)
+    assert cases.case_from_json(spare) == case
+    assert cases.case_id(cases.case_from_json(spare)) == cases.case_id(case)
     assert all(getattr(case, axis) != getattr(RematCase(), axis) for axis in cases.changed_fields(case))
 
 
@@ -144,7 +144,7 @@ def test_a_mesh_is_kept_in_one_form(written, kept, devices):
     assert math.prod(cases.mesh_axes(case.mesh).values()) == devices
 
 
-@pytest.mark.parametrize("mesh", ["", "data", "data=", "data=0", "data=-1", "data=2.", "rows=2", "data=2,data=2", 8])
+@pytest.mark.parametrize("mesh", ["", "data", "data=", "data=0", "data=-1", "data=2.", "rows=2", "data=2,data=2"])
 def test_other_meshes_are_refused_with_the_valid_axes(mesh):
     with pytest.raises(CaseError) as raised:
         RematCase(mesh=mesh)
@@ -156,9 +156,9 @@ def test_other_meshes_are_refused_with_the_valid_axes(mesh):
 
 def test_a_mesh_is_told_where_there_is_one():
     assert cases.label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
-    assert cases.reference(RematCase(strategy="all", mesh="fsdp=2")) == RematCase(mesh="fsdp=2")
-    old = {name: value for name, value in cases.to_json(RematCase()).items() if name != "mesh"}
-    assert cases.from_json(old) == RematCase()
+    assert RematCase(strategy="all", mesh="fsdp=2").baseline == RematCase(mesh="fsdp=2")
+    old = {name: value for name, value in cases.case_to_json(RematCase()).items() if name != "mesh"}
+    assert cases.case_from_json(old) == RematCase()
 
 
 def test_ids_stay_what_they_were():
@@ -168,24 +168,24 @@ def test_ids_stay_what_they_were():
 
 
 def test_what_is_attached_runs_and_all_else_is_compiled():
-    assert cases.runs(RematCase()) and cases.runs(cases.CheckpointCase())
-    assert not cases.runs(RematCase(target="tpu:v5e"))
-    assert cases.reference(RematCase(target="tpu:v5e", strategy="all")) == RematCase(target="tpu:v5e")
+    assert RematCase().is_local and cases.CheckpointCase().is_local
+    assert not RematCase(target="tpu:v5e").is_local
+    assert RematCase(target="tpu:v5e", strategy="all").baseline == RematCase(target="tpu:v5e")
 
 
 @given(made.cases)
 def test_json_round_trip(case):
-    assert cases.from_json(json.loads(json.dumps(cases.to_json(case)))) == case
+    assert cases.case_from_json(json.loads(json.dumps(cases.case_to_json(case)))) == case
 
 
 def test_json_of_another_kind_or_with_unknown_fields_is_refused():
-    good = cases.to_json(RematCase())
+    good = cases.case_to_json(RematCase())
     with pytest.raises(CaseError, match="unknown kind of case 'fft': valid are remat"):
-        cases.from_json({**good, "kind": "fft"})
+        cases.case_from_json({**good, "kind": "fft"})
     with pytest.raises(CaseError, match="unknown kind of case None"):
-        cases.from_json({})
+        cases.case_from_json({})
     with pytest.raises(CaseError, match="unknown field of a case 'colour'"):
-        cases.from_json({**good, "colour": "red"})
+        cases.case_from_json({**good, "colour": "red"})
 
 
 def test_labels_say_sizes_always_and_other_defaults_never():
@@ -196,12 +196,12 @@ def test_labels_say_sizes_always_and_other_defaults_never():
 
 @given(st.lists(made.cases, max_size=6))
 def test_every_case_is_led_by_its_reference(several):
-    found = cases.with_references(several)
+    found = cases.with_baselines(several)
     assert len(found) == len(set(found))
-    assert set(found) == {*several, *map(cases.reference, several)}
+    assert set(found) == {*several, *(one.baseline for one in several)}
     for case in several:
-        assert cases.reference(case).strategy == "none"
-        assert found.index(cases.reference(case)) <= found.index(case)
+        assert case.baseline.strategy == "none"
+        assert found.index(case.baseline) <= found.index(case)
 
 
 @pytest.mark.parametrize(

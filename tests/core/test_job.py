@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from artifex_bench.core import job as jobs
-from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, parts
-from tests.build import case
+from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, job_from_json, job_to_json, split_job
+from tests.build import case, replaced
 
 
 def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():
     job = Job(case("budget-0.5"), cache="folder")
-    assert parts(job) == (replace(job, part=SEARCH), replace(job, part=REST))
-    assert [jobs.from_json(jobs.to_json(part)) for part in parts(job)] == list(parts(job))
+    assert split_job(job) == (replaced(job, part=SEARCH), replaced(job, part=REST))
+    assert [job_from_json(job_to_json(part)) for part in split_job(job)] == list(split_job(job))
 
 
 @pytest.mark.parametrize(
@@ -23,10 +20,10 @@ def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():
     ids=lambda change: next(iter(change)),
 )
 def test_another_visit_is_made_in_one(change):
-    job = replace(Job(case("budget-0.5"), cache="folder"), **change)
-    assert parts(job) == (job,) and job.part == WHOLE
+    job = replaced(Job(case("budget-0.5"), cache="folder"), **change)
+    assert split_job(job) == (job,) and job.part == WHOLE
 
 
 def test_nothing_runs_for_a_device_that_is_not_there():
-    job = Job(replace(case("budget-0.5"), target="tpu:v5e"), cache="folder")
-    assert parts(job) == (job,)
+    job = Job(replaced(case("budget-0.5"), target="tpu:v5e"), cache="folder")
+    assert split_job(job) == (job,)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifex_bench.core import record as records
 from artifex_bench.core import run_spec, store
+from artifex_bench.core.record import record_to_json
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.store import MANIFEST, RECORDS, StoreError
 from artifex_bench.sweep import scheduler
@@ -25,13 +25,13 @@ REQUEST = RunSpec("remat", (case("none"), case("all")), rounds=2)
 
 @pytest.fixture
 def folder(tmp_path):
-    store.create(tmp_path / "run", run_spec.to_json(REQUEST))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(REQUEST))
     return tmp_path / "run"
 
 
 def fill(folder, *found):
     for one in found:
-        store.append(folder, one)
+        store.append_record(folder, one)
     return list(found)
 
 
@@ -45,101 +45,101 @@ def refused(action, *arguments):
 
 
 def test_a_new_run_holds_what_was_asked_for_and_no_records(folder):
-    assert run_spec.from_json(store.manifest(folder)) == REQUEST
-    assert store.load(folder) == []
+    assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
+    assert store.load_records(folder) == []
     assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS}
 
 
 def test_folders_on_the_way_are_made(tmp_path):
-    store.create(tmp_path / "a" / "b" / "run", {})
-    assert store.manifest(tmp_path / "a" / "b" / "run") == {}
+    store.create_run(tmp_path / "a" / "b" / "run", {})
+    assert store.read_manifest(tmp_path / "a" / "b" / "run") == {}
 
 
 def test_a_run_is_never_overwritten(folder):
     found = fill(folder, record())
-    said = refused(store.create, folder, {"suite": "other"})
+    said = refused(store.create_run, folder, {"suite": "other"})
     assert said == f"{folder} already holds a run: go on with --resume {folder}, or choose another --name"
-    assert run_spec.from_json(store.manifest(folder)) == REQUEST
-    assert store.load(folder) == found
+    assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
+    assert store.load_records(folder) == found
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
     assert (
-        refused(store.create, tmp_path / "run", {})
+        refused(store.create_run, tmp_path / "run", {})
         == f"cannot write {tmp_path / 'run'}: File exists; choose another --out"
     )
 
 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path):
-    assert "File name too long" in refused(store.create, tmp_path / ("n" * 300), {})
+    assert "File name too long" in refused(store.create_run, tmp_path / ("n" * 300), {})
 
 
 def test_records_come_back_as_they_went_in_order(folder):
     found = fill(folder, record("none"), record("all", "oom"), record("none", round=1))
-    assert store.load(folder) == found
+    assert store.load_records(folder) == found
 
 
 @given(st.lists(made.records, max_size=3, unique_by=lambda record: record.key))
 @settings(max_examples=15)  # each writes to disk and waits for it
 def test_any_records_come_back(tmp_path_factory, found):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    store.create(folder, {})
+    store.create_run(folder, {})
     fill(folder, *found)
-    assert store.load(folder) == found
-    assert store.repair(folder) == 0
+    assert store.load_records(folder) == found
+    assert store.cut_torn_line(folder) == 0
     assert (folder / RECORDS).read_bytes().count(b"\n") == len(found)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    for action in (store.manifest, store.load):
+    for action in (store.read_manifest, store.load_records):
         assert refused(action, tmp_path) == f"{tmp_path} holds no run: it has no run.json"
-    assert "holds no run" in refused(store.load, tmp_path / "nowhere")
+    assert "holds no run" in refused(store.load_records, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[" * 100])
 def test_a_damaged_manifest_is_named(folder, damage):
     (folder / MANIFEST).write_bytes(damage)
-    assert refused(store.manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
+    assert refused(store.read_manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
 
 
 @pytest.mark.parametrize("damage", ["[]", "5", "null"])
 def test_a_manifest_that_is_something_else_is_named(folder, damage):
     (folder / MANIFEST).write_text(damage)
-    assert refused(store.manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
+    assert refused(store.read_manifest, folder).startswith(f"cannot read {folder / MANIFEST}: ")
 
 
 @given(st.data())
 @settings(max_examples=15)  # each writes to disk and waits for it
 def test_a_torn_last_line_is_left_out_and_repaired_wherever_it_was_torn(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    store.create(folder, {})
+    store.create_run(folder, {})
     whole = fill(folder, record("none"), record("all"))
     kept = (folder / RECORDS).stat().st_size
     fill(folder, record("none", round=1))
     size = (folder / RECORDS).stat().st_size
     cut = data.draw(st.integers(kept, size - 2))
     os.truncate(folder / RECORDS, cut)
-    assert store.load(folder) == whole
-    assert store.repair(folder) == cut - kept
+    assert store.load_records(folder) == whole
+    assert store.cut_torn_line(folder) == cut - kept
     assert (folder / RECORDS).stat().st_size == kept
-    assert store.load(folder) + fill(folder, record("all", round=1)) == store.load(folder)
+    assert store.load_records(folder) + fill(folder, record("all", round=1)) == store.load_records(folder)
 
 
 def test_a_last_line_without_its_line_break_is_a_record(folder):
     """Editors may leave it so, where a damaged line was deleted as the message says."""
     found = fill(folder, record("none"), record("all"))
     os.truncate(folder / RECORDS, (folder / RECORDS).stat().st_size - 1)
-    assert store.load(folder) == found
-    assert store.repair(folder) == 0
-    assert store.load(folder) == found
-    assert [*found, *fill(folder, record("none", round=1))] == store.load(folder)
+    assert store.load_records(folder) == found
+    assert store.cut_torn_line(folder) == 0
+    assert store.load_records(folder) == found
+    assert [*found, *fill(folder, record("none", round=1))] == store.load_records(folder)
 
 
 def test_a_file_that_is_one_torn_line_is_emptied(folder):
     (folder / RECORDS).write_bytes(b'{"case": {"kind": "re')
-    assert store.load(folder) == []
-    assert store.repair(folder) == 21
+    assert store.load_records(folder) == []
+    assert store.cut_torn_line(folder) == 21
     assert (folder / RECORDS).read_bytes() == b""
 
 
@@ -151,18 +151,19 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_cut(folder, damage
     lines = (folder / RECORDS).read_bytes().splitlines()
     lines[1] = damage
     (folder / RECORDS).write_bytes(b"\n".join(lines) + b"\n")
-    assert refused(store.load, folder).startswith(f"{folder / RECORDS} line 2: ")
-    assert store.repair(folder) == 0
+    assert refused(store.load_records, folder).startswith(f"{folder / RECORDS} line 2: ")
+    assert store.cut_torn_line(folder) == 0
     with pytest.raises(StoreError, match="line 2"):
-        scheduler.sweep(REQUEST, folder, backend([]), ignore)
+        scheduler.run_sweep(REQUEST, folder, backend([]), ignore)
     assert (folder / RECORDS).read_bytes().splitlines() == lines
 
 
 def test_records_of_another_schema_are_named(folder):
-    data = {**records.to_json(record()), "schema": 99}
+    data = {**record_to_json(record()), "schema": 99}
     (folder / RECORDS).write_text(json.dumps(data) + "\n")
     assert (
-        refused(store.load, folder) == f"{folder / RECORDS} line 1: record has schema 99: this version reads schema 1"
+        refused(store.load_records, folder)
+        == f"{folder / RECORDS} line 1: record has schema 99: this version reads schema 1"
     )
 
 
@@ -195,10 +196,10 @@ def test_a_record_that_does_not_fit_leaves_nothing_behind(folder, monkeypatch, r
     before = (folder / RECORDS).read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "open", lambda path, *_, **__: Full(path, room))
-        said = refused(store.append, folder, record("all"))
+        said = refused(store.append_record, folder, record("all"))
     assert said == f"cannot write {folder / RECORDS}: No space left on device; the records before it are safe"
     assert (folder / RECORDS).read_bytes() == before
-    assert found + fill(folder, record("all")) == store.load(folder)
+    assert found + fill(folder, record("all")) == store.load_records(folder)
 
 
 def test_a_write_that_takes_only_part_is_gone_on_with(folder, monkeypatch):
@@ -208,35 +209,35 @@ def test_a_write_that_takes_only_part_is_gone_on_with(folder, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "open", lambda path, *_, **__: Slow(path, 10**9))
-        store.append(folder, record("all"))
-    assert store.load(folder) == [record("all")]
+        store.append_record(folder, record("all"))
+    assert store.load_records(folder) == [record("all")]
 
 
 def test_what_has_no_json_is_not_written(folder):
     found = fill(folder, record("none"))
     with pytest.raises(ValueError, match="JSON"):
-        store.append(folder, record("all", wall_seconds=float("nan")))
-    assert store.load(folder) == found
+        store.append_record(folder, record("all", wall_seconds=float("nan")))
+    assert store.load_records(folder) == found
 
 
 def test_one_writer_at_a_time(folder):
-    with store.locked(folder):
-        said = refused(lambda: store.locked(folder).__enter__())
+    with store.lock_run(folder):
+        said = refused(lambda: store.lock_run(folder).__enter__())
         assert said == f"{folder} is in use by another run: wait for it, or choose another --name"
-    with store.locked(folder):
-        assert store.load(folder) == []
+    with store.lock_run(folder):
+        assert store.load_records(folder) == []
 
 
 def test_a_writer_that_was_killed_holds_nothing(folder):
     code = "import os, pathlib, sys; from artifex_bench.core.store import locked\n"
     code += "with locked(pathlib.Path(sys.argv[1])): os._exit(9)"
     subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
-    with store.locked(folder):
-        assert store.load(folder) == []
+    with store.lock_run(folder):
+        assert store.load_records(folder) == []
 
 
 def test_the_lock_of_a_folder_that_is_gone(tmp_path):
-    said = refused(lambda: store.locked(tmp_path / "gone").__enter__())
+    said = refused(lambda: store.lock_run(tmp_path / "gone").__enter__())
     assert said == f"cannot write {tmp_path / 'gone'}: No such file or directory"
 
 
@@ -244,7 +245,7 @@ def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
     long = "+".join(["query"] * 200)
     names = ["all", "all/dots_saveable", "all:dots_saveable", f"save_only_these_names:{long}", "é" * 200, "../../up"]
     keys = [record(name, round=number).key for name in names for number in (0, 1)]
-    paths = [store.log_path(folder, key) for key in keys]
+    paths = [store.create_log(folder, key) for key in keys]
     for path in paths:
         path.write_text("")
         assert path.parent == folder / "logs"
@@ -253,7 +254,7 @@ def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
 
 def test_a_log_that_cannot_be_made_is_a_store_error(folder):
     (folder / "logs").write_text("a file in the way")
-    said = refused(store.log_path, folder, record().key)
+    said = refused(store.create_log, folder, record().key)
     assert said.startswith(f"cannot write {folder / 'logs'}/transformer.none.")
     assert said.endswith("round0.log: File exists; the records are safe")
 
@@ -264,7 +265,7 @@ NESTED = '{"a":' * 100_000
 @pytest.mark.parametrize("name", [MANIFEST, RECORDS])
 def test_what_is_nested_without_end_is_one_line(folder, name):
     (folder / name).write_text(NESTED + "\n")
-    said = refused(store.load, folder)
+    said = refused(store.load_records, folder)
     assert said.startswith(
         f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
     )
@@ -274,7 +275,7 @@ def test_what_is_nested_without_end_is_one_line(folder, name):
 def test_a_folder_in_the_place_of_the_records_is_named(folder):
     (folder / RECORDS).unlink()
     (folder / RECORDS).mkdir()
-    for action in (store.load, store.repair):
+    for action in (store.load_records, store.cut_torn_line):
         assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from artifex_bench.core import job as jobs
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, job_from_json
 from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
 from tests.build import case
@@ -89,7 +88,7 @@ def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
     found = measure("send(environment={'job': job}); number(); print('hello', file=sys.stderr); done()")
     assert (found.case, found.round, found.status, found.reason) == (case("all"), 3, "ok", "")
     assert found.measurements == (NUMBER,)
-    assert jobs.from_json(found.environment["job"]) == Job(case("all"), 3, timeout=30.0)
+    assert job_from_json(found.environment["job"]) == Job(case("all"), 3, timeout=30.0)
     assert found.wall_seconds > 0
     assert found.started_at.endswith("+00:00")
     assert (tmp_path / "log").read_text() == "hello\n"

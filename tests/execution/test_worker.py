@@ -8,9 +8,9 @@ import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
-from artifex_bench.core.job import Job
+from artifex_bench.core.job import Job, SkipJob
 from artifex_bench.core.record import Measurement
-from artifex_bench.core.skip import Skip
+from artifex_bench.core.registry import KINDS, load_attribute, load_kind
 from artifex_bench.execution import worker
 from artifex_bench.remat.measure import stages
 from tests.programs import case
@@ -47,7 +47,7 @@ def outcome(monkeypatch):
     ("error", "status", "reason"),
     [
         (None, "ok", ""),
-        (Skip("no host memory here"), "skipped", "no host memory here"),
+        (SkipJob("no host memory here"), "skipped", "no host memory here"),
         (MemoryError(), "oom", "MemoryError"),
         (EXHAUSTED, "oom", "allocating 8 bytes"),
         (raised_from(RuntimeError("the step"), EXHAUSTED), "oom", "the step"),
@@ -88,10 +88,5 @@ def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
     assert last["flags"] == {**first["flags"], "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
-def test_every_kind_of_case_has_a_module_that_measures_it():
-    from importlib import import_module
-
-    from artifex_bench.core.case import KINDS
-
-    assert set(worker.KINDS) == set(KINDS)
-    assert all(callable(import_module(name).measure) for name in worker.KINDS.values())
+def test_every_kind_of_case_has_a_function_that_measures_it():
+    assert all(callable(load_attribute(load_kind(name).measure)) for name in KINDS)

@@ -12,7 +12,7 @@ from artifex_bench.core import case as cases
 from artifex_bench.core import stats
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.store import StoreError
-from artifex_bench.report.tables import markdown
+from artifex_bench.report.tables import make_markdown
 from suites.views import fixed
 from tests.build import case
 from tests.damage import changed
@@ -38,7 +38,7 @@ SAVED = {
     "benchmarks": [
         {
             "extra_info": {
-                "case": cases.to_json(case("all")),
+                "case": cases.case_to_json(case("all")),
                 "steps_of_processes": [2, 1],
                 "compiled_peak_bytes": 5000,
                 "measured_peak_bytes": 4000,
@@ -78,7 +78,7 @@ def read_or_refused(load, path, named=False):
     for column in ("step_seconds", "compiled_peak_bytes", "measured_peak_bytes", "rounds", "samples"):
         assert all(0 <= value <= 1e30 for value in table[column].dropna()), column
     if named:  # something may be called otherwise
-        markdown(table)
+        make_markdown(table)
     return True
 
 

@@ -75,22 +75,22 @@ def sweep(request):
 
 @pytest.fixture(scope="module")
 def records():
-    return sweep(RunSpec("remat", spec.preset_cases(remat, "asv", {}), **remat.SETTINGS["asv"]))
+    return sweep(RunSpec("remat", spec.expand_preset("remat", "asv", {}), **remat.SETTINGS["asv"]))
 
 
 @pytest.fixture(scope="module")
 def cache(records):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "measure", lambda _: records)
+        patch.setattr(benchmark, "measure_run", lambda _: records)
         return views.measured("remat", "asv")
 
 
 @pytest.fixture(scope="module")
 def run(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
-    store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records)))))
+    store.create_run(folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records)))))
     for found in records:
-        store.append(folder, found)
+        store.append_record(folder, found)
     return load_run(folder)
 
 
@@ -132,7 +132,7 @@ def one_point(view, name, cache, key):
     return 0.0, timer.repeat(repeat=bench.repeat, number=1)
 
 
-def by_case(table):
+def group_by_case(table):
     return table.set_index("case")
 
 
@@ -152,7 +152,7 @@ def medians(records):
 def test_asv_gives_what_the_run_gives(cache, run, records, tmp_path):
     found = load_asv(asv_run(tmp_path, cache, record_samples=True))
     assert list(found.columns) == list(run.columns)
-    mine, theirs = by_case(run), by_case(found)
+    mine, theirs = group_by_case(run), group_by_case(found)
     assert set(mine.index) == set(theirs.index)
     ok = mine.index[mine.status == "ok"]
     same(mine.loc[ok], theirs.loc[ok], KNOWN_TO_ASV)
@@ -169,14 +169,14 @@ def test_asv_gives_what_the_run_gives(cache, run, records, tmp_path):
 
 
 def test_what_did_not_end_well_is_a_skip_to_asv(cache, run, tmp_path):
-    fell = by_case(load_asv(asv_run(tmp_path, cache))).loc[list(run[run.status != "ok"]["case"])]
+    fell = group_by_case(load_asv(asv_run(tmp_path, cache))).loc[list(run[run.status != "ok"]["case"])]
     assert list(fell.status) == ["skipped"] * len(fell) != []
     assert set(fell.reason) == {"asv keeps no reason"}
     assert fell[["step_seconds", "compiled_peak_bytes", "rounds", "verdict"]].isna().all(axis=None)
 
 
 def test_asv_without_samples_has_medians_and_no_intervals(cache, records, tmp_path):
-    found = by_case(load_asv(asv_run(tmp_path, cache)))
+    found = group_by_case(load_asv(asv_run(tmp_path, cache)))
     for name, each in medians(records).items():
         assert found.loc[name].step_seconds == pytest.approx(np.median(each))
         assert found.loc[name].rounds == len(each)
@@ -289,7 +289,7 @@ def saved(cache, tmp_path_factory):
 def test_pytest_benchmark_gives_what_the_run_gives(saved, run):
     found = load_pytest_benchmark(saved)
     assert list(found.columns) == list(run.columns)
-    mine, theirs = by_case(run[run.status == "ok"]), by_case(found)
+    mine, theirs = group_by_case(run[run.status == "ok"]), group_by_case(found)
     assert set(mine.index) == set(theirs.index)
     same(mine, theirs.loc[mine.index], [name for name in theirs if name not in UNKNOWN_TO_PYTEST])
     assert theirs[UNKNOWN_TO_PYTEST].isna().all(axis=None)
@@ -300,7 +300,10 @@ def test_pytest_benchmark_without_raw_data_has_medians_and_no_intervals(saved, r
     for one in whole["benchmarks"]:
         del one["stats"]["data"]  # as --benchmark-autosave leaves it
     (tmp_path / "saved.json").write_text(json.dumps(whole))
-    mine, theirs = by_case(run[run.status == "ok"]), by_case(load_pytest_benchmark(str(tmp_path / "saved.json")))
+    mine, theirs = (
+        group_by_case(run[run.status == "ok"]),
+        group_by_case(load_pytest_benchmark(str(tmp_path / "saved.json"))),
+    )
     same(mine, theirs.loc[mine.index], ("step_seconds", "time_ratio", "rounds", "samples", "verdict"))
     assert theirs[["step_seconds_low", "time_ratio_high"]].isna().all(axis=None)
 

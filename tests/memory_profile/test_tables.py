@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifex_bench.core import record as records
-from artifex_bench.core.record import Measurement
+from artifex_bench.core.record import Measurement, record_from_json, record_to_json
 from artifex_bench.memory_profile import measure as measured_profile
 from artifex_bench.memory_profile import tables
 from artifex_bench.report import plots
@@ -177,11 +177,11 @@ def test_what_was_not_taken_is_not_written(tmp_path):
 
 def test_a_record_of_a_profile_with_one_value_changed_is_refused_or_told():
     whole = profiled(rows=ROWS[:3])
-    for path, _, damaged in changed(json.loads(json.dumps(records.to_json(whole)))):
+    for path, _, damaged in changed(json.loads(json.dumps(record_to_json(whole)))):
         if path[0] != "measurements" or path[1:2] in ((0,), (1,)):
             continue  # of which a profile has no more than any record
         try:
-            found = records.from_json(damaged)
+            found = record_from_json(damaged)
         except records.RecordError:
             continue
         list(tables.tables(found))
@@ -194,11 +194,11 @@ def test_a_record_of_a_profile_with_one_value_changed_is_refused_or_told():
         ("live_bytes", {"moment": 3}, r"detail\.moment 3: must be from 0 to 2"),
         ("live_bytes", {"moment": -1}, r"detail\.moment -1: must be from 0 to 2"),
         ("live_bytes", {"phases": ["forward"]}, r"detail\.phases: has 1 entries: must have 3"),
-        ("peak_buffers", {"rows": [{**row(9), "=a": [1]}]}, r"rows\[0\]: unknown field '=a': valid are bytes, scope"),
+        ("peak_buffers", {"rows": [{**row(9), "=a": [1]}]}, r"rows\[0\].=a: unknown field"),
     ],
 )
 def test_details_that_do_not_fit_each_other_are_refused(probe, change, message):
-    data = json.loads(json.dumps(records.to_json(profiled())))
+    data = json.loads(json.dumps(record_to_json(profiled())))
     next(one for one in data["measurements"] if one["probe"] == probe)["detail"] |= change
     with pytest.raises(records.RecordError, match=message):
-        records.from_json(data)
+        record_from_json(data)

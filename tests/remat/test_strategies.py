@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -13,7 +12,7 @@ from artifex_bench import models
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.remat.planner.size import Budget
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Plan, Policy, check, fit, names, parse
-from tests.build import case
+from tests.build import case, replaced
 
 ARGUMENTS = {
     "none": "",
@@ -241,6 +240,6 @@ def test_parts_and_tags_of_a_model_of_the_users_own_are_not_known_before_it_is_b
 
 def test_axes_that_a_model_does_not_have_are_dropped():
     wide = RematCase(model="mlp", sequence=64, heads=8)
-    assert fit(wide) == dataclasses.replace(wide, sequence=None, heads=None)
+    assert fit(wide) == replaced(wide, sequence=None, heads=None)
     assert fit(RematCase(sequence=64)) == RematCase(sequence=64)
     assert fit(RematCase(model="a:b", sequence=64)).sequence == 64

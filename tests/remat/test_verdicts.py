@@ -6,9 +6,10 @@ import jax
 import pytest
 from packaging.version import Version
 
+from artifex_bench.core.record import VerdictName
 from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION
 from artifex_bench.remat.measure.jaxprs import flops
-from artifex_bench.remat.verdict import judge
+from artifex_bench.remat.verdict import judge_record
 from tests import programs
 from tests.programs import case
 
@@ -17,24 +18,26 @@ SIZE = {"depth": 4, "width": 32, "batch": 256, "step": "gradient"}
 
 def verdict(strategy, **fields):
     one, plain = (programs.record(case("mlp", s, **SIZE, **fields)) for s in (strategy, "none"))
-    return judge(one, plain).verdict.name
+    return judge_record(one, plain).verdict.name
 
 
 @pytest.mark.parametrize(
     ("strategy", "layers"), [("all", "scan"), ("all", "unroll"), ("segments-2", "unroll"), ("every-2", "unroll")]
 )
 def test_effective_where_the_compiled_program_needs_less(strategy, layers):
-    assert verdict(strategy, layers=layers) == "effective"
+    assert verdict(strategy, layers=layers) == VerdictName.EFFECTIVE
 
 
 MERGES = Version(jax.__version__) < CPU_KEEPS_RECOMPUTATION
 
 
-def test_undone_where_plain_jit_merges_the_recomputation_away():
-    assert verdict("all", layers="unroll", compiler="default") == ("undone" if MERGES else "effective")
+def test_eliminated_where_plain_jit_merges_the_recomputation_away():
+    assert verdict("all", layers="unroll", compiler="default") == (
+        VerdictName.ELIMINATED if MERGES else VerdictName.EFFECTIVE
+    )
 
 
-def test_faithful_compilation_keeps_what_the_default_undoes():
+def test_faithful_compilation_keeps_what_the_default_eliminates():
     def kept(compiler):
         one, plain = (case("mlp", s, **SIZE, layers="unroll", compiler=compiler) for s in ("all", "none"))
         planned = flops(programs.traced(one).gradient) - flops(programs.traced(plain).gradient)
@@ -46,9 +49,9 @@ def test_faithful_compilation_keeps_what_the_default_undoes():
 
 @pytest.mark.parametrize("layers", ["scan", "unroll"])
 def test_no_op_where_everything_is_saved(layers):
-    assert verdict("everything_saveable", layers=layers) == "no-op"
+    assert verdict("everything_saveable", layers=layers) == VerdictName.NO_OP
 
 
-def test_paid_for_nothing_where_one_segment_holds_the_whole_stack():
+def test_no_saving_where_one_segment_holds_the_whole_stack():
     """Its backward pass begins by computing the whole forward pass again, and then holds all that `none` holds."""
-    assert verdict("segments-4", layers="unroll") == "paid for nothing"
+    assert verdict("segments-4", layers="unroll") == VerdictName.NO_SAVING

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from artifex_bench.advice.remat import Advice, advise
 from artifex_bench.core.record import Record, Verdict
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import page
-from artifex_bench.report.frame import frame
 from tests.browser import opened
 from tests.build import case, measured, record
 
@@ -52,7 +52,7 @@ def job(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
 
 def written(records: Sequence[Record], path: Path, advice: Sequence[Advice] | None = None) -> Path:
     """The page of these records, of a run called "fabricated"."""
-    told = advise(frame(records), time_budget=1.1) if advice is None else advice
+    told = advise(make_frame(records), time_budget=1.1) if advice is None else advice
     return page.write(records, told, "fabricated", path)
 
 

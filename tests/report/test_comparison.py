@@ -17,7 +17,7 @@ from artifex_bench.core.case import CaseError, FaultCase, label
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import QUANTITIES, compare, counts, differences, notes
-from tests.build import case, measured, record, taken
+from tests.build import case, measured, record, replaced, taken
 
 HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
 
@@ -146,9 +146,9 @@ def test_what_was_not_compared_is_told(folders, tmp_path):
     assert told[1].startswith("not compared, only in base: ") and label(case("all")) in told[1]
     assert told[2].startswith("not compared, only in new: ") and label(case("every-2")) in told[2]
     part = tmp_path / "part"
-    store.create(part, run_spec.to_json(RunSpec("remat", (case("none"), case("all")), rounds=3)))
+    store.create_run(part, run_spec.run_spec_to_json(RunSpec("remat", (case("none"), case("all")), rounds=3)))
     for found in run(1, strategies=("none",)):
-        store.append(part, found)
+        store.append_record(part, found)
     shown = call(base, str(part))
     assert f"{part} is unfinished: 3 jobs" in shown.stderr
     assert "not compared, only in base" in shown.output
@@ -211,9 +211,11 @@ def test_runs_without_a_case_in_common_are_refused():
 def folders(tmp_path):
     def write(name, records):
         folder = tmp_path / name
-        store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records)))))
+        store.create_run(
+            folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records))))
+        )
         for found in records:
-            store.append(folder, found)
+            store.append_record(folder, found)
         return str(folder)
 
     return write("base", run(1)), write("slow", run(2, time=1.3)), write("equal", run(3))
@@ -262,7 +264,7 @@ def disturbed(records, rounds):
         steps = taken("step_seconds", *(3 * s for s in r.get("step_seconds").values))
         others = taken("other_cpu_share", 0.4)
         kept = [m for m in r.measurements if m.probe not in (steps.probe, others.probe)]
-        return dataclasses.replace(r, measurements=(*kept, steps, others))
+        return replaced(r, measurements=(*kept, steps, others))
 
     return [busy(r) if r.round in rounds else r for r in records]
 
@@ -282,17 +284,17 @@ def test_rounds_that_others_disturbed_are_left_out_where_three_remain():
 
 
 def test_a_run_whose_workers_told_nothing_is_compared():
-    silent = [dataclasses.replace(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
+    silent = [replaced(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
     assert differences(run(1), silent) == {}
     assert set(compare(run(1), silent).change) == {"regression"}
 
 
 def test_nothing_to_draw_is_one_clear_line(tmp_path, folders):
-    fell = [dataclasses.replace(r, status="failed", reason="no", measurements=()) for r in run(1)]
+    fell = [replaced(r, status="failed", reason="no", measurements=()) for r in run(1)]
     folder = tmp_path / "fell"
-    store.create(folder, run_spec.to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in fell)))))
+    store.create_run(folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in fell)))))
     for found in fell:
-        store.append(folder, found)
+        store.append_record(folder, found)
     done = call(str(folder), str(folder), "--plot", str(tmp_path / "ratios.png"))
     assert done.exit_code == 2
     assert "nothing to draw" in done.stderr

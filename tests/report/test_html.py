@@ -21,10 +21,10 @@ from artifex_bench.core import run_spec, store, units
 from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.record import Measurement, Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.fault import OUTCOMES
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import look
 from artifex_bench.report import page as page_module
-from artifex_bench.report.fault import OUTCOMES
-from artifex_bench.report.frame import frame
 from tests import browser
 from tests.build import case, measured, record, taken
 from tests.report.fabricated import READY, run, written
@@ -68,9 +68,11 @@ class Elements(HTMLParser):
 
 
 def stored(folder, records, rounds=1):
-    store.create(folder, run_spec.to_json(RunSpec(records[0].case.kind, tuple(one.case for one in records), rounds)))
+    store.create_run(
+        folder, run_spec.run_spec_to_json(RunSpec(records[0].case.kind, tuple(one.case for one in records), rounds))
+    )
     for one in records:
-        store.append(folder, one)
+        store.append_record(folder, one)
     return folder
 
 
@@ -105,7 +107,7 @@ def test_every_kind_of_run_has_a_page(records, tmp_path):
     done = report(folder)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == str(folder / "page.html") or str(folder / "page.html") in done.stdout
-    table = frame(records)
+    table = make_frame(records)
     assert pd.read_csv(io.StringIO(unpacked(folder / "page.html", "csv"))).case.tolist() == table.case.tolist()
     rows = json.loads(unpacked(folder / "page.html", "json"))
     assert [row["case"] for row in rows] == table.case.tolist()
@@ -295,7 +297,7 @@ def test_pointing_at_a_case_tells_it_and_a_click_shows_it_alone(page):
         "return [box.x + box.width / 2, box.y + box.height / 2] })()"
     )
     page.mouse(*at)
-    page.wait("document.querySelector('#tradeoff-plot .hoverlayer').textContent.includes('compiled peak: ')")
+    page.wait("document.querySelector('#tradeoff-plot .hoverlayer').textContent.includes('peak (compiled): ')")
     page.mouse(*at, click=True)
     page.wait(f"{COUNT} === '1 of 40 cases'")
     (name,) = page.evaluate(SHOWN)
@@ -344,7 +346,7 @@ def test_downloads_hold_the_table(page, form, tmp_path):
     while not path.exists() or not path.stat().st_size:  # Chromium begins with an empty file, which it replaces
         page.wait("true")
     table = pd.read_csv(path) if form == "csv" else pd.DataFrame(json.loads(path.read_text()))
-    expected = frame(run(40))
+    expected = make_frame(run(40))
     assert table.case.tolist() == expected.case.tolist()
     assert table.step_seconds.tolist() == expected.step_seconds.tolist()
 

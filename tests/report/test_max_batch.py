@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
-from artifex_bench.report import max_batch, plots, tables
-from artifex_bench.report.frame import frame
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.kinds.max_batch import tabulate_searches
+from artifex_bench.report import plots, tables
 from tests.build import case, record, taken
+from tests.shown import max_batch
 
 GIB = 2**30
 SUITE = "max-batch"
@@ -30,12 +32,12 @@ RECORDS = [
 
 
 def told(records):
-    [(title, lines, notes)] = max_batch.grouped(frame(records))
+    [(title, lines, notes)] = max_batch.grouped(make_frame(records))
     return title, {line[0]: dict(zip(max_batch.HEADINGS, line, strict=True)) for line in lines}, notes
 
 
 def test_a_row_a_search_the_highest_throughput_first():
-    found = max_batch.searches(frame(RECORDS))
+    found = tabulate_searches(make_frame(RECORDS))
     assert found.strategy.tolist() == ["all", "none", "every-2", "mlp-only"]
     best, plain, too_large, fell = found.to_dict("records")
     assert (best["largest_batch"], best["failing_batch"], best["estimated_samples_per_second"]) == (16, 24, 40)
@@ -54,8 +56,8 @@ def test_the_words_of_a_search():
     ]
     assert (lines["every-2"]["largest batch that fits"], lines["every-2"]["estimated throughput"]) == ("none", "–")
     assert notes == [
-        "tpu:v5e: held against 16.0 GiB",
-        "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB too much",
+        "tpu:v5e: compared with 16.0 GiB",
+        "every-2 on tpu:v5e: batch 1 does not fit: 1.00 GiB over",
         "mlp-only on tpu:v5e: failed: it was failed",
     ]
 
@@ -73,7 +75,7 @@ def test_what_has_no_estimate_has_no_throughput(tmp_path):
     records = [compiled(1, 4, None, target="local"), compiled(4, 17, None, target="local")]
     _, lines, _ = told(records)
     assert (lines["none"][f"estimated step ({REAL_STEPS})"], lines["none"]["estimated throughput"]) == ("–", "–")
-    assert plots.write(frame(records), tmp_path / "plots", SUITE) == []
+    assert plots.write(make_frame(records), tmp_path / "plots", SUITE) == []
 
 
 def test_an_estimate_of_no_time_has_no_throughput(tmp_path):
@@ -81,27 +83,27 @@ def test_an_estimate_of_no_time_has_no_throughput(tmp_path):
         case(target="tpu:v5e"),
         measurements=[taken(name, 0.0 if "seconds" in name else 1.0) for name in FIGURES],
     )
-    max_batch.write(frame([zero]), tmp_path)
+    tables.write_tables(make_frame([zero]), tmp_path, SUITE)
     (row,) = json.loads((tmp_path / "max_batch.json").read_text())
     assert (row["estimated_step_seconds"], row["estimated_samples_per_second"]) == (0.0, None)
 
 
 def test_shapes_are_told_apart_and_targets_stand_in_one_table():
     records = [*RECORDS, compiled(2, 1, target="gpu:h100"), compiled(2, 1, width=64)]
-    first, second = max_batch.grouped(frame(records))
+    first, second = max_batch.grouped(make_frame(records))
     assert next(iter(first[1]))[:2] == ["none", "gpu:h100"]
     assert "width 64" in second[0]
-    assert max_batch.searches(frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
+    assert tabulate_searches(make_frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
 
 
 def test_files_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    table = frame([*RECORDS, compiled(2, 1, target="gpu:h100")])
-    assert {path.name for path in max_batch.write(table, tmp_path)} == {"max_batch.csv", "max_batch.json"}
+    table = make_frame([*RECORDS, compiled(2, 1, target="gpu:h100")])
+    assert {path.name for path in tables.write_tables(table, tmp_path, SUITE)} >= {"max_batch.csv", "max_batch.json"}
     rows = json.loads((tmp_path / "max_batch.json").read_text())
     assert [row["largest_batch"] for row in rows] == [2, 16, 4, None, None]
     assert [path.stem for path in plots.write(table, tmp_path / "plots", SUITE)] == ["max_batch"]
-    text = tables.markdown(table, SUITE)
+    text = tables.make_markdown(table, SUITE)
     assert text.startswith("# The largest batch that fits") and text.count("| strategy") == 1
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.report.frame import frame, load_run
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.report.frame import load_run
 from artifex_bench.report.papers import claims, korthikanti
 from artifex_bench.report.papers.found import Found
 from tests.build import case, measured, record, taken
@@ -28,7 +29,7 @@ EMBEDDING = 12345  # what does not grow with the depth
 def layers(bytes_a_layer, flops_a_layer=None, dtype="bfloat16", jax="0.10.2"):
     """The table of a run that traced two depths: by strategy the bytes (and FLOPs) that each layer adds."""
     flops_a_layer = flops_a_layer or {}
-    return frame(
+    return make_frame(
         [
             record(
                 case(strategy, depth=depth, width=H, heads=A, batch=B, sequence=S, dtype=dtype),
@@ -153,26 +154,26 @@ def curve(depth, cost):
 
 
 def test_memory_that_is_least_at_the_root_agrees():
-    published, ours, verdict, why = starting(told(frame(chain(64, curve(64, 1)))), "memory is least")
+    published, ours, verdict, why = starting(told(make_frame(chain(64, curve(64, 1)))), "memory is least")
     assert (published, ours, verdict) == ("8", "8", "agrees")
     assert "keeps 2 times what it passes on" in why
 
 
 def test_dear_layers_move_the_least_as_the_reason_says():
-    found = starting(told(frame(chain(64, curve(64, 16), residual=16))), "memory is least")
+    found = starting(told(make_frame(chain(64, curve(64, 16), residual=16))), "memory is least")
     assert found[:3] == ("8", "2", "differs")
     assert "sqrt(n / 16) = 2" in found[3]
 
 
 def test_three_lengths_are_no_curve():
-    assert not told(frame(chain(64, dict(list(curve(64, 1).items())[:3]))))
+    assert not told(make_frame(chain(64, dict(list(curve(64, 1).items())[:3]))))
 
 
 def test_memory_that_grows_as_the_root_agrees():
     records = [
         one for n in (16, 64, 256) for one in chain(n, {k: 5000 + 1000 * (n / k + k) for k in (2, 4, 8, 16, 32)})
     ]
-    published, ours, verdict, why = starting(told(frame(records)), "the least memory grows")
+    published, ours, verdict, why = starting(told(make_frame(records)), "the least memory grows")
     assert (published, ours, verdict) == ("n^0.50", "n^0.50", "agrees")
     assert "the power is 1.00" in why
 
@@ -181,7 +182,7 @@ def test_typical_results_are_held_against_what_was_timed():
     def taking(strategy, seconds, peak):
         return record(strategy, measurements=(*measured((seconds,), peak=peak), taken("optimizer_bytes", 0)))
 
-    table = frame([taking(NONE, 1.0, 10000), taking("all", 1.3, 8000), taking("every-2", 1.5, 7000)])
+    table = make_frame([taking(NONE, 1.0, 10000), taking("all", 1.3, 8000), taking("every-2", 1.5, 7000)])
     found = told(table)
     verdicts = {
         words: starting(found, words)[2] for words in ("all: 1.3", "all: 0.5", "selective: 1.15", "selective: 0.7")
@@ -198,16 +199,16 @@ def test_a_verdict_is_about_the_tolerance_alone(claim, published, off):
 
 
 def test_a_run_in_which_all_failed_says_nothing():
-    assert claims.markdown(frame([record(NONE, "failed"), record("all", "oom")])) == ""
+    assert claims.markdown(make_frame([record(NONE, "failed"), record("all", "oom")])) == ""
 
 
 @pytest.mark.parametrize(("suite", "written"), [("papers", True), ("remat", False)])
 def test_a_report_holds_runs_of_the_suite_against_the_papers(tmp_path, suite, written):
     folder = tmp_path / "run"
     records = chain(64, curve(64, 1))
-    store.create(folder, run_spec.to_json(RunSpec(suite, tuple(one.case for one in records))))
+    store.create_run(folder, run_spec.run_spec_to_json(RunSpec(suite, tuple(one.case for one in records))))
     for one in records:
-        store.append(folder, one)
+        store.append_record(folder, one)
     done = CliRunner().invoke(main, ["report", str(folder), "--no-plots"])
     assert done.exit_code == 0, done.output
     assert (folder / "papers.md").exists() == (str(folder / "papers.md") in done.output) == written

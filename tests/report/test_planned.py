@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from artifex_bench.advice.remat import advise
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
-from artifex_bench.report import planned, plots
-from artifex_bench.report.frame import frame
-from artifex_bench.report.tables import markdown
-from artifex_bench.report.views import parts, view_of_case
-from tests.build import case, measured, record, taken
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.kinds.remat_groups import estimated_front, fits_larger_pool, note_on_pool, notes_on_kernels, show_fit
+from artifex_bench.report import plots
+from artifex_bench.report.tables import make_markdown, split_tables
+from tests.build import case, measured, record, replaced, taken
+from tests.shown import planned
 
 GIB = 2**30
 
@@ -29,20 +28,20 @@ RECORDS = [compiled("none", 27, 0.2), compiled("all", 10, 0.25), compiled("every
 
 
 def test_what_does_not_fit_is_on_no_front_and_says_by_how_much():
-    table = frame(RECORDS)
-    assert {table.strategy[i] for i in planned.front(table)} == {"all"}
+    table = make_frame(RECORDS)
+    assert {table.strategy[i] for i in estimated_front(table)} == {"all"}
     [(title, lines, notes)] = planned.grouped(table)
     assert title.endswith("target tpu:v5e")
     told = {line[0]: dict(zip(planned.HEADINGS, line, strict=True)) for line in lines}
-    assert told["none"]["fits"] == "no, 11.0 GiB too much"
+    assert told["none"]["fits"] == "no, 11.0 GiB over"
     assert told["all *"]["fits"] == "yes, 6.00 GiB free"
     assert told["all *"][f"estimated step ({REAL_STEPS})"] == "250 ms"
     assert notes == ["tpu:v5e: a program gets 16.0 GiB"]
 
 
 def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
-    table = frame([compiled("none", 4, None), record(case("all", target="tpu:v5e"), "failed")])
-    assert planned.front(table) == set()
+    table = make_frame([compiled("none", 4, None), record(case("all", target="tpu:v5e"), "failed")])
+    assert estimated_front(table) == set()
     [(_, lines, notes)] = planned.grouped(table)
     assert lines[0][8] == lines[1][3] == "–"
     assert notes[-1] == "all: failed: it was failed"
@@ -50,27 +49,30 @@ def test_a_case_without_an_estimate_or_a_peak_is_told_and_is_on_no_front():
 
 def test_estimated_and_measured_times_stand_in_tables_of_their_own():
     records = [record("none"), record("all"), *RECORDS]
-    assert [view.TITLE for view, _ in parts(frame(records))] == ["Step time against peak memory", planned.TITLE]
-    text = markdown(frame(records))
+    assert [table.title for _, table, _ in split_tables(make_frame(records))] == [
+        "Step time against peak memory",
+        planned.TITLE,
+    ]
+    text = make_markdown(make_frame(records))
     assert text.index("## transformer: depth 2") < text.index("| estimated step") < text.index("27.0 GiB")
     ran, absent = text.split(f"# {planned.TITLE}")
     assert "estimated step" not in ran and "step time  " not in absent
-    table = frame(records)
+    table = make_frame(records)
     assert table.step_seconds.isna().tolist() == [False, False, True, True, True]
     assert table.estimated_step_seconds.isna().tolist() == [True, True, False, False, False]
 
 
 def test_advice_is_what_fits_with_the_shortest_estimate():
-    [found] = advise(frame([*RECORDS, compiled("mlp-only", 8, None)]), target="tpu:v5e")
+    [found] = advise(make_frame([*RECORDS, compiled("mlp-only", 8, None)]), target="tpu:v5e")
     assert (found.choice, found.next_best) == ("all", "every-2")
     assert found.question == "the shortest estimated step with a compiled peak of 16.0 GiB at most"
     assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
     assert PUBLISHED_STEPS in found.how_sure
     assert found.fell == {
-        "none": "does not fit: 27.0 GiB, 11.0 GiB too much",
+        "none": "does not fit: 27.0 GiB, 11.0 GiB over",
         "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",
     }
-    [tight] = advise(frame(RECORDS), memory_budget=9 * GIB)
+    [tight] = advise(make_frame(RECORDS), memory_budget=9 * GIB)
     assert (tight.choice, tight.cost) == (None, "the least is all with 10.0 GiB")
 
 
@@ -79,32 +81,30 @@ def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
     records = [compiled(name, peak, None, "tpu:v5e:2x4", mesh="fsdp=8") for name, peak in names]
     again = [taken("gradient_flops", 900 + 100 * i, counting_loops_once=900) for i in (0, 3, 1)]
     records = [
-        dataclasses.replace(r, measurements=(*(m for m in r.measurements if m.probe != "gradient_flops"), flops))
+        replaced(r, measurements=(*(m for m in r.measurements if m.probe != "gradient_flops"), flops))
         for r, flops in zip(records, again, strict=True)
     ]
-    [found] = advise(frame(records), target="tpu:v5e:2x4")
+    [found] = advise(make_frame(records), target="tpu:v5e:2x4")
     assert (found.choice, found.next_best) == ("every-2", "all")
     assert found.question == "the least computed again with a compiled peak of 16.0 GiB at most"
     assert found.cost == "+11% FLOPs, compiled peak 15.0 GiB, 1.00 GiB to spare"
     assert "its time is not known, nor estimated, over a mesh" in found.how_sure
-    [(title, _, notes)] = planned.grouped(frame(records))
+    [(title, _, notes)] = planned.grouped(make_frame(records))
     assert title.endswith("target tpu:v5e:2x4, mesh fsdp=8")
     assert "peaks are those of each of the 8 devices; residuals are what all of them together save" in notes
 
 
 def test_advice_where_nothing_was_compiled_is_no_choice():
     failed = [record(case(name, target="gpu:h100"), "failed", measurements=()) for name in ("none", "all")]
-    [found] = advise(frame(failed))
+    [found] = advise(make_frame(failed))
     assert found.choice is None and set(found.fell) == {"none", "all"}
 
 
 def test_what_is_moved_to_the_host_is_not_taken_as_free():
     moved = compiled("offload_dot_with_no_batch_dims", 9, None, "tpu:v5e:2x4", mesh="fsdp=8")
     peak = taken("compiled_peak_bytes", 9 * GIB, host_temp_bytes=3 * GIB)
-    moved = dataclasses.replace(
-        moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak)
-    )
-    [found] = advise(frame([moved]))
+    moved = replaced(moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak))
+    [found] = advise(make_frame([moved]))
     assert found.choice is None
     assert found.fell == {
         "offload_dot_with_no_batch_dims": "fits, with 9.00 GiB, but what its transfers to the host take is not known"
@@ -116,7 +116,7 @@ def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
     found = compiled(strategy, peak, seconds, "gpu:h100")
     kept = [m for m in found.measurements if m.probe != "capacity_bytes"]
     pool = taken("capacity_bytes", share * memory * GIB), taken("device_memory_bytes", memory * GIB)
-    return dataclasses.replace(found, measurements=(*kept, *pool, *(taken(k, v) for k, v in more.items())))
+    return replaced(found, measurements=(*kept, *pool, *(taken(k, v) for k, v in more.items())))
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,16 @@ def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
         (59, 0.75, "yes, 1.00 GiB free", False),
         (61, 0.75, "with MEM_FRACTION=0.95", True),
         (76, 0.75, "with MEM_FRACTION=0.95", True),
-        (77, 0.75, "no, 17.0 GiB too much", False),
-        (77, 0.95, "no, 1.00 GiB too much", False),
+        (77, 0.75, "no, 17.0 GiB over", False),
+        (77, 0.95, "no, 1.00 GiB over", False),
         (77, 1.0, "yes, 3.00 GiB free", False),
     ],
 )
 def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larger):
     found = on_gpu("all", peak, share=share)
-    table = frame([found])
+    table = make_frame([found])
     [row] = table.itertuples()
-    assert (planned.fits(row), planned.fits_larger_pool(row)) == (expected, larger)
+    assert (show_fit(row), fits_larger_pool(row)) == (expected, larger)
     assert ("MEM_FRACTION" in planned.outcome(found)) == larger
     [(_, [cells], notes)] = planned.grouped(table)
     assert expected in cells
@@ -145,45 +145,45 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
 
 
 def test_the_share_of_the_pool_is_told_where_there_is_one():
-    assert planned.pool_note(frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
-    assert planned.pool_note(frame([compiled("all", 10, 0.2)])) == ""
+    assert note_on_pool(make_frame([on_gpu("all", 10)])).startswith(", JAX's pool of 75% of 80.0 GiB")
+    assert note_on_pool(make_frame([compiled("all", 10, 0.2)])) == ""
 
 
 def test_the_larger_of_two_peaks_decides_what_fits():
-    table = frame([on_gpu("all", 50, cublas_peak_bytes=61 * GIB), on_gpu("none", 50, cublas_peak_bytes=40 * GIB)])
+    table = make_frame([on_gpu("all", 50, cublas_peak_bytes=61 * GIB), on_gpu("none", 50, cublas_peak_bytes=40 * GIB)])
     larger, smaller = table.itertuples()
-    assert (planned.fits(larger), planned.fits(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
-    assert planned.front(table) == {1}
+    assert (show_fit(larger), show_fit(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
+    assert estimated_front(table) == {1}
     [advice] = advise(table)
     assert advice.choice == "none" and "all" in advice.fell
 
 
 @pytest.mark.parametrize(("cublas", "notes"), [(20, 1), (10.2, 1), (10.05, 0), (9, 1)])
 def test_a_peak_that_depends_on_the_kernels_has_a_note(cublas, notes):
-    found = list(planned.cublas_notes(frame([on_gpu("all", 10, cublas_peak_bytes=cublas * GIB)])))
+    found = list(notes_on_kernels(make_frame([on_gpu("all", 10, cublas_peak_bytes=cublas * GIB)])))
     assert len(found) == notes
     assert all("10.0 GiB" in note for note in found)
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():
     with pytest.raises(CaseError, match="the run has none of its cases, only of tpu:v5e; run with --target gpu:h100"):
-        advise(frame(RECORDS), target="gpu:h100")
+        advise(make_frame(RECORDS), target="gpu:h100")
     with pytest.raises(CaseError, match="a time budget needs measured times"):
-        advise(frame(RECORDS), time_budget=1.1)
+        advise(make_frame(RECORDS), time_budget=1.1)
     with pytest.raises(CaseError, match="a remat run needs a budget"):
-        advise(frame([record("none"), *RECORDS]))
+        advise(make_frame([record("none"), *RECORDS]))
 
 
 def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
-    here, there = advise(frame([record("none"), record("all"), *RECORDS]), time_budget=1.1)
+    here, there = advise(make_frame([record("none"), record("all"), *RECORDS]), time_budget=1.1)
     assert here.choice is not None
     assert (there.choice, there.cost) == (None, "a time budget needs measured times, and there nothing was run")
 
 
 def test_a_visit_in_a_few_words():
-    assert view_of_case(RECORDS[0].case) is planned
+    assert planned.kind.table_of(RECORDS[0].case) is planned.table
     assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB too much, estimated step 200 ms (x1.1-1.5)"
+        "compiled peak 27.0 GiB, does not fit: 11.0 GiB over, estimated step 200 ms (x1.1-1.5)"
     )
     assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
 
@@ -199,4 +199,4 @@ def test_a_visit_in_a_few_words():
 )
 def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
     monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    assert {path.stem for path in plots.write(frame(records), tmp_path / "plots")} == names
+    assert {path.stem for path in plots.write(make_frame(records), tmp_path / "plots")} == names

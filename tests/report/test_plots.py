@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 from artifex_bench.core import store
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import plots, remat_plots
-from artifex_bench.report.build import build
-from artifex_bench.report.frame import frame
+from artifex_bench.report.build import write_report
 from tests.build import case, measured, record, taken
 
 FORWARD = (taken("forward_seconds", 0.004, 0.004),)
@@ -22,7 +22,7 @@ def ok(which, peak=5000, steps=(0.010, 0.011), more=()):
 
 def drawn(tmp_path, records):
     """The names of the plots, each a picture with something in it; nothing is left open."""
-    paths = plots.write(frame(records), tmp_path / "plots")
+    paths = plots.write(make_frame(records), tmp_path / "plots")
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert plt.imread(path).std() > 0
@@ -52,7 +52,7 @@ def test_budgets_over_the_points_of_strategies_by_hand(tmp_path):
     (tmp_path / "single").mkdir()
     assert drawn(tmp_path, records) == {"tradeoff", "budget"}
     assert drawn(tmp_path / "single", records[:3]) == {"tradeoff"}  # a single budget is no curve
-    figure = plots.show(frame(records), "budget")
+    figure = plots.show(make_frame(records), "budget")
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.texts] == ["0.25", "0.5, 0.75"]
     assert [len(line.get_xdata()) for line in panel.get_lines()] == [3, 1, 1]
@@ -126,7 +126,7 @@ def test_the_curve_of_segments(tmp_path):
 def test_no_curve_of_segments_is_drawn_through_several_shapes():
     points = itertools.product([f"segments-{n}" for n in (1, 2, 4, 8)], (2, 4))
     records = [ok(case(name, depth=16, batch=batch), steps=()) for name, batch in points]
-    assert remat_plots._segments(frame(records)) is None
+    assert remat_plots._segments(make_frame(records)) is None
 
 
 def test_steps_without_a_compiled_peak(tmp_path):
@@ -141,18 +141,18 @@ def test_more_strategies_than_colours_are_told_apart():
 
 
 def test_a_report_is_tables_and_plots(tmp_path):
-    store.create(tmp_path / "run", {})
+    store.create_run(tmp_path / "run", {})
     for one in (ok("none"), ok("all")):
-        store.append(tmp_path / "run", one)
-    table, written = build(tmp_path / "run")
+        store.append_record(tmp_path / "run", one)
+    table, written = write_report(tmp_path / "run")
     assert list(table.strategy) == ["none", "all"]
     assert [path.name for path in written] == ["table.csv", "table.md", "tradeoff.png"]
     assert all(path.exists() for path in written)
 
 
 def test_a_report_that_cannot_be_written_says_so(tmp_path):
-    store.create(tmp_path / "run", {})
-    store.append(tmp_path / "run", ok("none"))
+    store.create_run(tmp_path / "run", {})
+    store.append_record(tmp_path / "run", ok("none"))
     (tmp_path / "run" / "table.csv").mkdir()
     with pytest.raises(store.StoreError, match=r"cannot write the report of .*: Is a directory"):
-        build(tmp_path / "run")
+        write_report(tmp_path / "run")

@@ -6,13 +6,14 @@ import pandas as pd
 import pytest
 
 from artifex_bench.core.record import Agreement, Measurement, Verdict
+from artifex_bench.kinds.frames import make_frame
+from artifex_bench.kinds.remat_groups import group_by_shape, measured_front
 from artifex_bench.report import tables
-from artifex_bench.report.frame import frame
-from artifex_bench.report.remat import HEADINGS, LEGEND, cells, front, grouped, shapes
-from artifex_bench.report.tables import markdown, write
+from artifex_bench.report.tables import make_markdown, write_tables
 from tests.build import case, measured, record, taken
+from tests.shown import remat
 
-COLUMNS = HEADINGS
+COLUMNS = remat.HEADINGS
 EFFECTIVE = record(
     "all",
     measurements=measured((0.02, 0.022, 0.024), residual=400, peak=3072, recomputed=300),
@@ -29,11 +30,11 @@ RECORDS = [
 
 
 def told(records, strategy):
-    """The row's cells by their headings."""
-    table = frame(records)
-    best = front(table)
+    """The row's remat.cells by their headings."""
+    table = make_frame(records)
+    best = measured_front(table)
     line = next(row for row in table.itertuples() if row.strategy == strategy)
-    return dict(zip(COLUMNS, cells(line, line.Index in best), strict=True))
+    return dict(zip(COLUMNS, remat.cells(line, line.Index in best), strict=True))
 
 
 def test_a_case_in_words():
@@ -44,9 +45,9 @@ def test_a_case_in_words():
     assert found == {
         "strategy": "all *",
         "step time": "22.0 ms",
-        "x none": "0.61x",  # of memory: the heading stands twice
-        "compiled peak": "3.00 KiB",
-        "measured peak": "–",
+        "vs none": "0.61x",  # of memory: the heading stands twice
+        "peak (compiled)": "3.00 KiB",
+        "peak (measured)": "–",
         "residuals": "400 B",
         "recomputed": "+33%",
         "throughput": "1.45 k tokens/s",
@@ -77,16 +78,16 @@ def test_a_contended_case_says_so():
 
 
 def test_the_front_is_of_cases_that_ended_well():
-    table = frame(RECORDS)
-    assert {table.strategy[i] for i in front(table)} == {"none", "all"}
-    assert front(frame([record("none", "oom")])) == set()
+    table = make_frame(RECORDS)
+    assert {table.strategy[i] for i in measured_front(table)} == {"none", "all"}
+    assert measured_front(make_frame([record("none", "oom")])) == set()
 
 
 def test_shapes_are_all_axes_but_the_strategy():
     records = [
         record(case(s, depth=d, model=m, sequence=q)) for s in ("none", "all") for d in (2, 4) for m, q in MODELS
     ]
-    found = {title: list(rows.strategy) for title, rows in shapes(frame(records))}
+    found = {title: list(rows.strategy) for title, rows in group_by_shape(make_frame(records))}
     assert list(found) == [
         "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan",
         "mlp: depth 2, width 32, batch 2, float32, scan",
@@ -103,7 +104,7 @@ def test_titles_say_what_is_not_as_usual():
     other = case(
         dtype="bfloat16", layers="unroll", step="gradient", optimizer="sgd", compiler="default", seed=3, remat3="on"
     )
-    [(title, _)] = shapes(frame([record(other)]))
+    [(title, _)] = group_by_shape(make_frame([record(other)]))
     assert title == (
         "transformer: depth 2, width 32, batch 2, sequence 16, bfloat16, unroll, step gradient, optimizer sgd, "
         "compiler default, seed 3, remat3 on"
@@ -120,41 +121,41 @@ def test_titles_say_what_is_not_as_usual():
 )
 def test_titles_name_float64_wherever_it_is(parameters, products, words):
     found = (taken("parameter_bytes", 8, dtypes=parameters), taken("gradient_flops", 9, product_dtypes=products))
-    [(title, _)] = shapes(frame([record(case(), measurements=found)]))
+    [(title, _)] = group_by_shape(make_frame([record(case(), measurements=found)]))
     assert title == "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan" + words
 
 
 def test_a_case_that_a_cpu_widens_says_so():
     peak = taken("compiled_peak_bytes", 9, computed_in="float32")
-    [(title, _)] = shapes(frame([record(case(dtype="bfloat16"), measurements=(peak,))]))
+    [(title, _)] = group_by_shape(make_frame([record(case(dtype="bfloat16"), measurements=(peak,))]))
     assert title.endswith("bfloat16, scan, computed in float32")
 
 
 def test_shapes_that_differ_have_titles_that_differ():
     base = {"depth": 2, "heads": 4}
     for axis, other in (("heads", 2), ("seed", 1), ("optimizer", "adamw"), ("width", 64), ("step", "gradient")):
-        table = frame([record(case(**base)), record(case(**{**base, axis: other}))])
-        assert len({title for title, _ in shapes(table)}) == 2, axis
+        table = make_frame([record(case(**base)), record(case(**{**base, axis: other}))])
+        assert len({title for title, _ in group_by_shape(table)}) == 2, axis
 
 
 def test_heads_are_whole_beside_a_model_that_has_none():
-    table = frame([record(case(heads=2)), record(case(model="mlp", sequence=None, heads=None))])
-    assert [title for title, _ in shapes(table)] == [
+    table = make_frame([record(case(heads=2)), record(case(model="mlp", sequence=None, heads=None))])
+    assert [title for title, _ in group_by_shape(table)] == [
         "transformer: depth 2, width 32, batch 2, sequence 16, float32, scan, heads 2",
         "mlp: depth 2, width 32, batch 2, float32, scan",
     ]
 
 
 def test_notes_name_what_went_wrong():
-    [(_, lines, notes)] = grouped(frame(RECORDS))
+    [(_, lines, notes)] = remat.grouped(make_frame(RECORDS))
     assert len(lines) == len(RECORDS)
     assert notes == ["every-2: oom: it was oom", "mlp-only: failed: it was failed"]
 
 
 def test_markdown_is_a_table_a_shape_with_a_line_a_case():
-    text = markdown(frame([*RECORDS, record(case("none", depth=4))]))
+    text = make_markdown(make_frame([*RECORDS, record(case("none", depth=4))]))
     lines = text.splitlines()
-    assert LEGEND.strip().splitlines()[0] in lines
+    assert remat.LEGEND.strip().splitlines()[0] in lines
     titles = [line for line in lines if line.startswith("## ")]
     assert titles == [
         "## transformer: depth 2, width 32, batch 2, sequence 16, float32, scan",
@@ -172,8 +173,8 @@ def test_markdown_is_a_table_a_shape_with_a_line_a_case():
 
 def test_csv_holds_every_column_and_reads_back(tmp_path):
     records = [*RECORDS, record(case("all", depth=9), "failed", reason='a, "b"\nc')]
-    table = frame(records)
-    assert write(table, tmp_path) == [tmp_path / "table.csv", tmp_path / "table.md"]
+    table = make_frame(records)
+    assert write_tables(table, tmp_path) == [tmp_path / "table.csv", tmp_path / "table.md"]
     back = pd.read_csv(tmp_path / "table.csv", keep_default_na=False, na_values=[""])
     assert list(back.columns) == list(table.columns)
     assert len(back) == len(records)
@@ -184,24 +185,24 @@ def test_csv_holds_every_column_and_reads_back(tmp_path):
 
 def test_a_strategy_called_none_is_no_absent_value(tmp_path):
     """pandas reads the word None as absent, but not `none`."""
-    write(frame([record("none")]), tmp_path)
+    write_tables(make_frame([record("none")]), tmp_path)
     assert pd.read_csv(tmp_path / "table.csv").strategy.tolist() == ["none"]
 
 
 def test_a_single_case_and_all_failed(tmp_path):
     for records in ([record("none")], [record("none", "failed"), record("all", "timeout")]):
-        write(frame(records), tmp_path)
+        write_tables(make_frame(records), tmp_path)
         assert (tmp_path / "table.md").read_text().count("\n|") == 2 + len(records)
 
 
 def test_absent_peaks_are_told_by_their_note_in_the_csv_alone():
-    table = frame([record("none", measurements=(Measurement("measured_peak_bytes", "bytes", note="no /proc"),))])
+    table = make_frame([record("none", measurements=(Measurement("measured_peak_bytes", "bytes", note="no /proc"),))])
     assert table.measured_peak_source.tolist() == ["no /proc"]
-    assert "no /proc" not in tables.markdown(table)
+    assert "no /proc" not in tables.make_markdown(table)
 
 
 def test_a_bar_in_a_name_is_no_border():
-    text = markdown(frame([record("none"), record("save_only_these_names:a|b")]))
+    text = make_markdown(make_frame([record("none"), record("save_only_these_names:a|b")]))
     row = next(line for line in text.splitlines() if "save_only" in line)
     assert row.startswith(r"| save_only_these_names:a\|b")
-    assert row.replace(r"\|", "").count("|") == len(HEADINGS) + 1
+    assert row.replace(r"\|", "").count("|") == len(remat.HEADINGS) + 1

@@ -24,12 +24,12 @@ from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement, Record, Verdict
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.kinds.fault import OUTCOMES
+from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import comparison_plot, page, plots, tables, text
 from artifex_bench.report.comparison import compare
-from artifex_bench.report.fault import OUTCOMES
-from artifex_bench.report.frame import frame
-from artifex_bench.report.remat import HEADINGS
 from tests.build import case, measured, record, taken
+from tests.shown import remat
 
 NASTY = (
     "=cmd|' /C calc'!A0 \"quoted\", <script>alert(1)</script> | :M: [red]x[/red] $\\frac$ %{x} {y} `a` *b* "
@@ -69,8 +69,8 @@ def examples(test):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tables_hold_any_text(tmp_path, name, reason):
     records = run_of(name, reason)
-    table = frame(records)
-    tables.write(table, tmp_path)
+    table = make_frame(records)
+    tables.write_tables(table, tmp_path)
     written = (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert not controls(written)
     rows = list(csv.DictReader(io.StringIO(written)))
@@ -84,7 +84,7 @@ def test_tables_hold_any_text(tmp_path, name, reason):
     assert not controls(told) and "<" not in told
     grid = [line for line in told.splitlines() if line.startswith("|")]
     assert len(grid) == 2 + len(records)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(HEADINGS) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(remat.HEADINGS) + 1}
     assert json.loads(text.json_rows(table))[0]["model"] == name
 
 
@@ -93,7 +93,7 @@ def test_tables_hold_any_text(tmp_path, name, reason):
 @settings(max_examples=10)
 def test_advice_and_comparisons_hold_any_text(name, reason):
     records = run_of(name, reason)
-    for advice in advise(frame(records), memory_budget=3500):
+    for advice in advise(make_frame(records), memory_budget=3500):
         assert not controls(words(advice))
     found = compare(records, records)
     assert len(list(csv.reader(io.StringIO(text.csv(found))))) == len(found) + 1
@@ -114,7 +114,7 @@ class Tags(HTMLParser):
 
 def page_of(name, reason, path):
     records = run_of(name, reason)
-    page.write(records, advise(frame(records), time_budget=1.6), reason, path)
+    page.write(records, advise(make_frame(records), time_budget=1.6), reason, path)
     return path.read_text(encoding="utf-8")
 
 
@@ -135,7 +135,7 @@ def test_a_page_holds_any_text(tmp_path, monkeypatch, name, reason):
 def test_plots_hold_any_text(tmp_path):
     records = [one for name in NASTY[:2] for one in run_of(name, name)]
     records += [record(case(name, model=NASTY[0], depth=4), measurements=measured()) for name in NASTY[2:]]
-    assert plots.write(frame([*records, record(case("all", model=NASTY[0], depth=4))]), tmp_path / "plots")
+    assert plots.write(make_frame([*records, record(case("all", model=NASTY[0], depth=4))]), tmp_path / "plots")
     times = ("blocking_seconds", "committed_seconds", "restore_seconds", "raw_write_seconds", "raw_read_seconds")
     taken_times = tuple(taken(one, 0.5, 0.6) for one in times)
     saved = [
@@ -143,10 +143,10 @@ def test_plots_hold_any_text(tmp_path):
         for form in NASTY
         for size in (2**20, 2**21)
     ]
-    assert len(plots.write(frame(saved), tmp_path / "saved")) > 2
+    assert len(plots.write(make_frame(saved), tmp_path / "saved")) > 2
     trials = tuple(Measurement(one, "trials", (20,), "count") for one in OUTCOMES)
     faults = [Record(FaultCase(format=name, fault=name), 0, "ok", measurements=trials) for name in NASTY]
-    assert plots.write(frame(faults), tmp_path / "faults")
+    assert plots.write(make_frame(faults), tmp_path / "faults")
     for kind in ("svg", "pdf"):
         comparison_plot.write(compare(records, records), tmp_path / f"compared.{kind}")
     drawn = xml.etree.ElementTree.parse(tmp_path / "compared.svg")
@@ -160,9 +160,11 @@ def test_plots_hold_any_text(tmp_path):
 def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, command):
     monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
     records = run_of(name, f"{name}\ud800")
-    store.create(tmp_path / "run", run_spec.to_json(RunSpec("remat", tuple(one.case for one in records), 1)))
+    store.create_run(
+        tmp_path / "run", run_spec.run_spec_to_json(RunSpec("remat", tuple(one.case for one in records), 1))
+    )
     for one in records:
-        store.append(tmp_path / "run", one)
+        store.append_record(tmp_path / "run", one)
     command, *options = command.split()
     run = str(tmp_path / "run")
     folders = [run, run, "--all"] if command == "compare" else [run]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 
@@ -10,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench.core.batch_edge import Point, find_disorder, find_edge
+from artifex_bench.core.run_spec import Search
 from artifex_bench.sweep.batch_search import (
     GUESSES,
-    Point,
-    Search,
-    disorder,
-    edge,
-    follow,
-    following,
-    held_against,
-    point,
+    apply_memory_budget,
+    choose_next_batch,
+    make_point,
+    next_case,
     resolution,
 )
-from tests.build import case, record, taken
+from tests.build import case, record, replaced, taken
 
 CAPACITY = 16.0
 
@@ -30,7 +27,7 @@ CAPACITY = 16.0
 def searched(peak, search=Search(), told=True):  # noqa: B008 - it is frozen
     """The points in the order of the search; peaks that are too large are known only where they are `told`."""
     points: list[Point] = []
-    while (batch := following(points, CAPACITY, search)) is not None:
+    while (batch := choose_next_batch(points, CAPACITY, search)) is not None:
         assert batch not in [point.batch for point in points]
         assert len(points) < 100
         needed = peak(batch)
@@ -49,7 +46,7 @@ def test_a_line_is_followed_to_its_edge():
 def test_a_step_on_the_way_costs_a_few_more():
     points = searched(lambda batch: 1 + 0.25 * batch + (3 if batch > 40 else 0))
     assert batches(points) == [1, 4, 60, 50, 48, 49]
-    assert batches(edge(points)) == [48, 49]
+    assert batches(find_edge(points)) == [48, 49]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +56,7 @@ def test_a_step_on_the_way_costs_a_few_more():
 def test_few_fit_or_none(bytes_each, compiled, proven):
     points = searched(lambda batch: bytes_each * batch)
     assert batches(points) == compiled
-    assert [point and point.batch for point in edge(points)] == proven
+    assert [point and point.batch for point in find_edge(points)] == proven
 
 
 def test_the_limit_is_not_passed_and_multiples_are_kept():
@@ -78,9 +75,9 @@ SEARCHES = st.builds(
 @given(PEAKS, SEARCHES, st.booleans())
 def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
     points = searched(peak, search, told)
-    fits, fails = edge(points)
+    fits, fails = find_edge(points)
     assert all(batch % search.multiple == 0 and batch <= search.limit for batch in batches(points))
-    assert not list(disorder(points))
+    assert not list(find_disorder(points))
     if fits is None:
         assert fails is not None and fails.batch == search.multiple
     elif fails is None:
@@ -94,14 +91,14 @@ def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
 @given(st.integers(0, 2**32), SEARCHES)
 def test_of_any_peaks_the_search_ends_at_an_edge(seed, search):
     points = searched(lambda batch: random.Random(f"{seed} {batch}").uniform(1, 31), search)
-    fits, fails = edge(points)
+    fits, fails = find_edge(points)
     assert fits is None or fails is None or fails.batch - fits.batch <= resolution(fits.batch, search.multiple)
 
 
 def test_disorder_is_found_between_neighbours():
     one, two, three, four = Point(1, 5, True), Point(2, 4, True), Point(3, None, False), Point(4, 15, True)
-    assert list(disorder([four, one, three, two])) == [(one, two), (three, four)]
-    assert edge([four, one, three, two]) == (four, None)
+    assert list(find_disorder([four, one, three, two])) == [(one, two), (three, four)]
+    assert find_edge([four, one, three, two]) == (four, None)
 
 
 def compiled(batch, peak, capacity=16, strategy="none", target="tpu:v5e", status="ok"):
@@ -114,40 +111,40 @@ START = case("none", batch=1, target="tpu:v5e")
 
 def test_a_search_follows_its_own_records():
     others = [compiled(4, 99, strategy="all"), compiled(4, 99, target="gpu:h100")]
-    assert follow(START, others, Search()) == START
+    assert next_case(START, others, Search()) == START
     mine = [compiled(1, 1), compiled(4, 4)]
-    assert follow(START, [*others, *mine], Search()) == dataclasses.replace(START, batch=16)
-    assert follow(START, [*mine, compiled(16, 16), compiled(17, 17)], Search()) is None
+    assert next_case(START, [*others, *mine], Search()) == replaced(START, batch=16)
+    assert next_case(START, [*mine, compiled(16, 16), compiled(17, 17)], Search()) is None
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "skipped"])
 def test_a_case_that_fell_ends_its_search(status):
-    assert follow(START, [compiled(1, 1), compiled(4, 0, status=status)], Search()) is None
+    assert next_case(START, [compiled(1, 1), compiled(4, 0, status=status)], Search()) is None
 
 
 def test_a_compilation_that_runs_out_of_memory_says_that_the_batch_does_not_fit():
     found = [compiled(1, 1), compiled(4, 4), compiled(16, 0, status="oom")]
-    assert point(found[2]) == Point(16, None, False)
-    assert follow(START, found, Search()) == dataclasses.replace(START, batch=15)
-    assert follow(START, [compiled(1, 0, status="oom")], Search()) is None
+    assert make_point(found[2]) == Point(16, None, False)
+    assert next_case(START, found, Search()) == replaced(START, batch=15)
+    assert next_case(START, [compiled(1, 0, status="oom")], Search()) is None
 
 
 @pytest.mark.parametrize(("cublas", "fits"), [(15, True), (17, False)])
 def test_the_larger_of_two_peaks_decides_whether_a_batch_fits(cublas, fits):
     found = compiled(4, 10)
-    both = dataclasses.replace(found, measurements=(*found.measurements, taken("cublas_peak_bytes", cublas)))
-    assert point(both) == Point(4, cublas, fits)
+    both = replaced(found, measurements=(*found.measurements, taken("cublas_peak_bytes", cublas)))
+    assert make_point(both) == Point(4, cublas, fits)
 
 
 def test_a_memory_budget_beyond_the_capacity_changes_nothing():
     found = compiled(4, 4)
-    assert held_against(found, 17) is found
+    assert apply_memory_budget(found, 17) is found
 
 
 def test_a_memory_budget_stands_in_the_place_of_the_capacity():
     found = compiled(4, 4)
-    assert held_against(found, None) is found
-    held = held_against(found, 3)
+    assert apply_memory_budget(found, None) is found
+    held = apply_memory_budget(found, 3)
     assert held.value("capacity_bytes") == 3
     assert held.get("capacity_bytes").source == "the memory budget that was asked for"
     assert [m.probe for m in held.measurements] == ["compiled_peak_bytes", "capacity_bytes"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import itertools
 import os
@@ -23,8 +22,8 @@ from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.run_spec import CACHE, RunSpec
 from artifex_bench.core.store import RECORDS, StoreError
 from artifex_bench.report.frame import load_run
-from artifex_bench.sweep.scheduler import left, sweep
-from tests.build import backend, case, ignore, measured, record, sketch
+from artifex_bench.sweep.scheduler import remaining_jobs, run_sweep
+from tests.build import backend, case, ignore, measured, record, replaced, sketch
 
 ABC = ("none", "all", "every-2")
 REQUEST = RunSpec("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)
@@ -32,7 +31,7 @@ JOBS = [f"{strategy} {number}" for number in (0, 1) for strategy in ABC]
 
 
 def start(folder, request=REQUEST):
-    store.create(folder, run_spec.to_json(request))
+    store.create_run(folder, run_spec.run_spec_to_json(request))
     return folder
 
 
@@ -47,17 +46,17 @@ def named(found):
 
 def test_visits_go_round_a_b_c_a_b_c(folder):
     log: list[str] = []
-    found = sweep(REQUEST, folder, backend(log), ignore)
+    found = run_sweep(REQUEST, folder, backend(log), ignore)
     assert log == [f"measure {job}" for job in JOBS]
     assert named(found) == JOBS
-    assert store.load(folder) == found
+    assert store.load_records(folder) == found
 
 
 ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 
 def test_what_is_only_compiled_is_visited_once(folder):
-    request = dataclasses.replace(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
+    request = replaced(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
     found = [(job.case.target, job.case.strategy, job.round) for job in request.jobs(folder)]
     assert sorted(found) == [
         *[("local", "all", 0), ("local", "all", 1), ("local", "none", 0), ("local", "none", 1)],
@@ -67,7 +66,7 @@ def test_what_is_only_compiled_is_visited_once(folder):
 
 def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
     """Each of two jobs waits for the other to begin; the second is done first."""
-    request = dataclasses.replace(REQUEST, cases=ABSENT)
+    request = replaced(REQUEST, cases=ABSENT)
     meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
 
     def measure(job, path):
@@ -80,8 +79,8 @@ def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
 
     if os.cpu_count() == 1:
         pytest.skip("one core compiles one program at a time")
-    assert [one.case.strategy for one in sweep(request, folder, measure, ignore)] == ["none", "all"]
-    assert named(store.load(folder)) == ["none 0", "all 0"]
+    assert [one.case.strategy for one in run_sweep(request, folder, measure, ignore)] == ["none", "all"]
+    assert named(store.load_records(folder)) == ["none 0", "all 0"]
 
 
 def test_an_interruption_ends_the_visits_that_are_under_way(folder):
@@ -94,8 +93,8 @@ def test_an_interruption_ends_the_visits_that_are_under_way(folder):
         return record(job.case, "failed")
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(dataclasses.replace(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
-    assert store.load(folder) == []
+        run_sweep(replaced(REQUEST, cases=ABSENT), folder, measure, ignore, stopped.set)
+    assert store.load_records(folder) == []
 
 
 def test_what_another_devices_compiler_says_is_kept(folder):
@@ -103,7 +102,7 @@ def test_what_another_devices_compiler_says_is_kept(folder):
         path.write_text("" if job.case.strategy == "none" else "noise")
         return record(job.case, round=job.round)
 
-    sweep(dataclasses.replace(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
+    run_sweep(replaced(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
 
 
@@ -117,7 +116,7 @@ def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
     def show(job, found):
         log.append(f"{'begin' if found is None else 'end'} {job.case.strategy}, on disk {stored()}")
 
-    sweep(dataclasses.replace(REQUEST, rounds=1), folder, measure, show)
+    run_sweep(replaced(REQUEST, rounds=1), folder, measure, show)
     assert log == [
         step
         for number, strategy in enumerate(ABC)
@@ -136,7 +135,7 @@ def test_a_visit_says_how_it_is_made(folder):
         seen.append(job)
         return record(job.case, round=job.round)
 
-    sweep(REQUEST, folder, measure, ignore)
+    run_sweep(REQUEST, folder, measure, ignore)
     assert [job.round for job in seen] == [0, 0, 0, 1, 1, 1]
     assert {(job.steps, job.timeout, job.memory_limit) for job in seen} == {(7, 9.0, 2**30)}
     assert {job.cache for job in seen} == {str(folder / CACHE)}
@@ -147,30 +146,30 @@ def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
         loss = 1.5 if job.case.strategy != "every-2" else 9.0
         return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
 
-    request = dataclasses.replace(REQUEST, cases=cases.with_references([case("all"), case("every-2")]), rounds=1)
-    plain, equal, wrong = sweep(request, folder, measure, ignore)
+    request = replaced(REQUEST, cases=cases.with_baselines([case("all"), case("every-2")]), rounds=1)
+    plain, equal, wrong = run_sweep(request, folder, measure, ignore)
     assert (plain.case.strategy, plain.verdict, plain.agreement) == ("none", None, None)
     assert (equal.status, equal.agreement.ok, equal.verdict.name) == ("ok", True, "no-op")
     assert (wrong.status, wrong.agreement.ok) == ("failed", False)
-    assert store.load(folder) == [plain, equal, wrong]
+    assert store.load_records(folder) == [plain, equal, wrong]
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout", "failed", "skipped"])
 def test_a_case_that_fell_is_not_visited_again_and_the_others_go_on(folder, status):
     log: list[str] = []
-    found = sweep(REQUEST, folder, backend(log, {"all": status}), ignore)
+    found = run_sweep(REQUEST, folder, backend(log, {"all": status}), ignore)
     assert named(found) == ["none 0", "all 0", "every-2 0", "none 1", "every-2 1"]
     assert [one.status for one in found] == ["ok", status, "ok", "ok", "ok"]
 
 
 def test_a_reference_that_fell_does_not_stop_the_others(folder):
-    found = sweep(REQUEST, folder, backend([], {"none": "oom"}), ignore)
+    found = run_sweep(REQUEST, folder, backend([], {"none": "oom"}), ignore)
     assert named(found) == ["none 0", "all 0", "every-2 0", "all 1", "every-2 1"]
     assert [one.status for one in found] == ["oom", "ok", "ok", "ok", "ok"]
 
 
 def test_logs_are_kept_of_visits_that_did_not_end_well(folder):
-    sweep(REQUEST, folder, backend([], {"all": "oom", "every-2": "skipped"}), ignore)
+    run_sweep(REQUEST, folder, backend([], {"all": "oom", "every-2": "skipped"}), ignore)
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(case('all'))}.round0.log"]
 
 
@@ -179,7 +178,7 @@ def test_the_compile_cache_is_gone_at_the_end(folder):
         os.makedirs(job.cache, exist_ok=True)
         return record(job.case, round=job.round)
 
-    sweep(REQUEST, folder, measure, ignore)
+    run_sweep(REQUEST, folder, measure, ignore)
     assert not (folder / CACHE).exists()
 
 
@@ -206,12 +205,12 @@ def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_fa
     log: list[str] = []
     for more in stops:
         try:
-            sweep(REQUEST, folder, stopping(log, len(log) + more, exception), ignore)
+            run_sweep(REQUEST, folder, stopping(log, len(log) + more, exception), ignore)
         except exception:
-            assert named(store.load(folder)) == JOBS[: len(log)]
-    found = sweep(REQUEST, folder, backend(log), ignore)
+            assert named(store.load_records(folder)) == JOBS[: len(log)]
+    found = run_sweep(REQUEST, folder, backend(log), ignore)
     assert log == [f"measure {job}" for job in JOBS]
-    assert named(found) == named(store.load(folder)) == JOBS
+    assert named(found) == named(store.load_records(folder)) == JOBS
 
 
 def test_going_on_judges_by_the_reference_stored_before(folder):
@@ -219,8 +218,8 @@ def test_going_on_judges_by_the_reference_stored_before(folder):
         return record(job.case, round=job.round, measurements=(*measured(), sketch()))
 
     with pytest.raises(Stop):
-        sweep(REQUEST, folder, lambda v, p: measure(v, p) if v.case.strategy == "none" else raise_(Stop), ignore)
-    found = sweep(REQUEST, folder, measure, ignore)
+        run_sweep(REQUEST, folder, lambda v, p: measure(v, p) if v.case.strategy == "none" else raise_(Stop), ignore)
+    found = run_sweep(REQUEST, folder, measure, ignore)
     assert [one.agreement.ok for one in found if one.case.strategy != "none"] == [True] * 4
 
 
@@ -229,35 +228,35 @@ def raise_(exception):
 
 
 def test_a_finished_run_has_nothing_left(folder):
-    sweep(REQUEST, folder, backend([], {"all": "oom"}), ignore)
+    run_sweep(REQUEST, folder, backend([], {"all": "oom"}), ignore)
     log: list[str] = []
-    again = sweep(REQUEST, folder, backend(log), ignore)
+    again = run_sweep(REQUEST, folder, backend(log), ignore)
     assert log == []
-    assert again == store.load(folder)
+    assert again == store.load_records(folder)
 
 
 def test_what_is_left_is_what_will_be_visited(folder):
-    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, [])] == JOBS
+    assert [f"{v.case.strategy} {v.round}" for v in remaining_jobs(REQUEST, folder, [])] == JOBS
     some = [record("none"), record("all", "oom"), record("every-2")]
-    assert [f"{v.case.strategy} {v.round}" for v in left(REQUEST, folder, some)] == ["none 1", "every-2 1"]
+    assert [f"{v.case.strategy} {v.round}" for v in remaining_jobs(REQUEST, folder, some)] == ["none 1", "every-2 1"]
 
 
 def test_a_torn_line_is_visited_again(folder):
-    sweep(REQUEST, folder, backend([]), ignore)
+    run_sweep(REQUEST, folder, backend([]), ignore)
     os.truncate(folder / RECORDS, (folder / RECORDS).stat().st_size - 5)
     log: list[str] = []
-    found = sweep(REQUEST, folder, backend(log), ignore)
+    found = run_sweep(REQUEST, folder, backend(log), ignore)
     assert log == ["measure every-2 1"]
-    assert named(store.load(folder)) == named(found) == JOBS
+    assert named(store.load_records(folder)) == named(found) == JOBS
 
 
 def test_two_sweeps_of_one_folder_are_refused(folder):
     def second(job, path):
         with pytest.raises(StoreError, match="is in use by another run"):
-            sweep(REQUEST, folder, backend([]), ignore)
+            run_sweep(REQUEST, folder, backend([]), ignore)
         return record(job.case, round=job.round)
 
-    assert named(sweep(REQUEST, folder, second, ignore)) == JOBS
+    assert named(run_sweep(REQUEST, folder, second, ignore)) == JOBS
 
 
 SWEEP = """
@@ -271,7 +270,7 @@ def measure(job, path):
     time.sleep(0.002)
     print(job.case.strategy, job.round, flush=True)
     return record(job.case, round=job.round)
-scheduler.sweep(run_spec.from_json(store.manifest(folder)), folder, measure, ignore)
+scheduler.run_sweep(run_spec.run_spec_from_json(store.read_manifest(folder)), folder, measure, ignore)
 print("done", flush=True)
 """
 
@@ -279,7 +278,7 @@ print("done", flush=True)
 def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
     """The runner is killed at points spread over the sweep, again and again, until one call gets through."""
     strategies = ("none", *(f"every-{n}" for n in range(1, 10)))
-    request = dataclasses.replace(REQUEST, cases=tuple(map(case, strategies)), rounds=4)
+    request = replaced(REQUEST, cases=tuple(map(case, strategies)), rounds=4)
     folder = start(tmp_path / "run", request)
     kept: list[str] = []
     for attempt in itertools.count():
@@ -291,7 +290,7 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
             time.sleep(attempt % 4 * 0.001)  # before, within and after the writing of a record
             if line != "done\n":
                 process.send_signal(signal.SIGKILL)
-        found = named(store.load(folder))
+        found = named(store.load_records(folder))
         assert found[: len(kept)] == kept
         kept = found
         if line == "done\n":
@@ -326,12 +325,12 @@ def cut_short(measure, after):
 @pytest.mark.parametrize("other", [("0.12", ""), ("0.11", "--xla_new")], ids=["version", "flags"])
 def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder, other):
     with pytest.raises(KeyboardInterrupt):
-        sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
-    before = store.load(folder)
+        run_sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
+    before = store.load_records(folder)
     with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
-        sweep(REQUEST, folder, under(*other), ignore)
-    assert store.load(folder) == before and len(str(refused.value).splitlines()) == 1
-    assert len(sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
+        run_sweep(REQUEST, folder, under(*other), ignore)
+    assert store.load_records(folder) == before and len(str(refused.value).splitlines()) == 1
+    assert len(run_sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
     jax = set(load_run(folder).jax)
     assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
 
@@ -346,23 +345,23 @@ def test_versions_of_any_record_are_held_against_those_installed():
 
 def test_what_fell_says_nothing_of_another_environment(folder):
     with pytest.raises(KeyboardInterrupt):
-        sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
+        run_sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
 
     def fallen(job, path):
-        return dataclasses.replace(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
+        return replaced(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
 
-    assert {one.status for one in sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
+    assert {one.status for one in run_sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
 
 
 def test_cases_for_other_devices_have_environments_of_their_own(folder):
-    request = dataclasses.replace(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
+    request = replaced(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
 
     def measure(job, path):
         path.write_text("")
         devices = {"devices": job.case.devices, "platform": job.case.target}
         return record(job.case, round=job.round, environment=devices)
 
-    assert len(sweep(request, folder, measure, ignore)) == 5
+    assert len(run_sweep(request, folder, measure, ignore)) == 5
 
 
 @pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
@@ -376,22 +375,22 @@ def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
             if how != "removed":
                 (folder / RECORDS).write_bytes(b"")
             if how == "replaced":
-                store.append(folder, found)
+                store.append_record(folder, found)
         return found
 
     with pytest.raises(StoreError, match=r"records\.jsonl"):
-        sweep(REQUEST, folder, measure, ignore)
+        run_sweep(REQUEST, folder, measure, ignore)
 
 
 def test_the_way_out_of_a_damaged_line_is_to_delete_it(folder):
-    whole = sweep(REQUEST, folder, backend([]), ignore)
+    whole = run_sweep(REQUEST, folder, backend([]), ignore)
     path = folder / RECORDS
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]]))
     with pytest.raises(StoreError, match=rf"{path} line 3: .*; delete that line, and --resume") as refused:
-        sweep(REQUEST, folder, backend([]), ignore)
+        run_sweep(REQUEST, folder, backend([]), ignore)
     assert len(str(refused.value).splitlines()) == 1
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     log = []
-    found = sweep(REQUEST, folder, backend(log), ignore)
-    assert len(log) == 1 and set(map(repr, found)) == set(map(repr, whole))
+    found = run_sweep(REQUEST, folder, backend(log), ignore)
+    assert len(log) == 1 and {record.key: record for record in found} == {record.key: record for record in whole}

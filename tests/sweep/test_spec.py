@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench import suites, targets
+from artifex_bench import targets
 from artifex_bench.cli import main
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
+from artifex_bench.core.kind import check_axes
+from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.sweep import spec
+from tests.build import SUITES
 
-NOTHING = dict.fromkeys((*spec.AXES, "suite", "preset", *spec.HOW, "out", "name", "resume")) | {
-    "compiler_default": False
-}
+NOTHING = {"compiler_default": False}
 GRIDS = (
     {"model": "transformer", "strategy": ("none", "all"), "depth": (2, 4), "width": 32},
     {"model": ("mlp", "vae"), "strategy": "none", "depth": 8, "width": 64},
 )
 
 
-def suite(grids):
-    return SimpleNamespace(KIND="remat", PRESETS={"only": grids})
-
-
-def cases_of(**options):
-    return spec.preset_cases(suite(GRIDS), "only", options)
+def cases_of(grids=GRIDS, **options):
+    kind = load_kind("remat")
+    given = spec._given_axes(kind, options)
+    check_axes(kind, "remat", given)
+    return kind.expand(kind, grids, given)
 
 
 def told(found, *axes):
@@ -70,7 +69,7 @@ def test_a_model_takes_the_axes_of_its_own_grid():
 
 
 def test_a_model_without_a_grid_takes_the_axes_of_the_first():
-    found = spec.preset_cases(suite(GRIDS[:1]), "only", {"model": ["vae"]})
+    found = cases_of(GRIDS[:1], model=["vae"])
     assert told(found, "model", "depth", "width") == {("vae", 2, 32), ("vae", 4, 32)}
 
 
@@ -106,42 +105,42 @@ def test_a_model_of_the_users_own_is_imported_before_anything_is_run():
 
 def test_a_new_run(tmp_path):
     options = {**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "mine"}
-    folder, request = spec.new_run(options)
+    folder, request = spec.new_run(options["suite"], options)
     assert folder == tmp_path / "mine"
-    settings = suites.load("remat").SETTINGS["smoke"]
+    settings = SUITES["remat"].settings["smoke"]
     assert (request.suite, request.rounds, request.steps) == ("remat", settings["rounds"], settings["steps"])
     assert (request.timeout, request.memory_limit) == (600.0, None)
-    assert run_spec.from_json(store.manifest(folder)) == request
+    assert run_spec.run_spec_from_json(store.read_manifest(folder)) == request
 
 
 def test_how_it_is_measured_may_be_said(tmp_path):
     how = {"rounds": 3, "steps": 0, "timeout": 1.5, "memory_limit": 2**30}
-    _, request = spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, **how})
+    _, request = spec.new_run("remat", {**NOTHING, "preset": "smoke", "out": tmp_path, **how})
     assert {name: getattr(request, name) for name in how} == how
 
 
 def test_a_run_without_a_name_is_called_by_suite_preset_and_time(tmp_path):
-    folder, _ = spec.new_run({**NOTHING, "suite": "chen", "preset": "smoke", "out": tmp_path})
+    folder, _ = spec.new_run("chen", {**NOTHING, "preset": "smoke", "out": tmp_path})
     assert folder.parent == tmp_path
     assert folder.name.startswith("chen-smoke-2")
 
 
-@pytest.mark.parametrize("suite", suites.SUITES)
+@pytest.mark.parametrize("suite", SUITES)
 def test_the_default_preset(tmp_path, monkeypatch, suite):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")  # whatever compilers are installed here
-    _, request = spec.new_run({**NOTHING, "suite": suite, "out": tmp_path, "name": "run"})
-    module = suites.load(suite)
-    assert request.cases == spec.preset_cases(module, module.DEFAULT, {})
+    _, request = spec.new_run(suite, {**NOTHING, "out": tmp_path, "name": "run"})
+    module = SUITES[suite]
+    assert request.cases == spec.expand_preset(suite, module.default, {})
 
 
 def test_going_on_without_the_compiler_that_it_takes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")
-    options = {**NOTHING, "suite": "remat-absent", "preset": "smoke", "out": tmp_path}
-    folder, request = spec.new_run(options)
-    assert spec.resume_run({**NOTHING, "resume": folder}) == (folder, request)
+    options = {**NOTHING, "suite": "remat-aot", "preset": "smoke", "out": tmp_path}
+    folder, request = spec.new_run(options["suite"], options)
+    assert spec.resume_run(folder) == request
     monkeypatch.setattr(targets, "_version", lambda package: None)
     with pytest.raises(CaseError, match="its compiler is not installed"):
-        spec.resume_run({**NOTHING, "resume": folder})
+        spec.resume_run(folder)
 
 
 @pytest.mark.parametrize("name", ["a/b", "/abs", "a/", "..", ".", "../up", "n" * 256, "é" * 128])
@@ -149,7 +148,7 @@ def test_a_name_is_the_name_of_a_folder(tmp_path, name):
     with pytest.raises(
         CaseError, match="must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
     ):
-        spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path / "out", "name": name})
+        spec.new_run("remat", {**NOTHING, "preset": "smoke", "out": tmp_path / "out", "name": name})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,40 +157,17 @@ def test_a_folder_that_is_no_text_is_refused(tmp_path, monkeypatch, where):
     monkeypatch.chdir(tmp_path)
     where |= {"out": Path(where["out"])} if "out" in where else {}
     with pytest.raises(CaseError, match=r"folder '.*a\\udcff.*': must be text in UTF-8"):
-        spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", **where})
+        spec.new_run("remat", {**NOTHING, "preset": "smoke", **where})
     assert list(tmp_path.iterdir()) == []
 
 
 def made(tmp_path):
-    return spec.new_run({**NOTHING, "suite": "remat", "preset": "smoke", "out": tmp_path, "name": "run"})
+    return spec.new_run("remat", {**NOTHING, "preset": "smoke", "out": tmp_path, "name": "run"})
 
 
 def test_going_on_is_with_what_was_asked_for(tmp_path):
     folder, request = made(tmp_path)
-    assert spec.resume_run({**NOTHING, "resume": folder}) == (folder, request)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        *(("depth", [4]), ("seed", [0]), ("strategy", ["all"]), ("suite", "remat"), ("preset", "smoke")),
-        *(
-            ("rounds", 1),
-            ("steps", 0),
-            ("timeout", 5.0),
-            ("memory_limit", 1),
-            ("name", "x"),
-            ("out", "x"),
-            ("compiler_default", True),
-        ),
-    ],
-)
-def test_going_on_with_something_else_is_refused(tmp_path, option, value):
-    folder, _ = made(tmp_path)
-    with pytest.raises(CaseError) as raised:
-        spec.resume_run({**NOTHING, "resume": folder, option: value})
-    named = "suite" if option == "suite" else f"--{option.replace('_', '-')}"
-    assert str(raised.value) == f"--resume goes on with the run as it was asked for: give no {named} with it"
+    assert spec.resume_run(folder) == request
 
 
 @pytest.mark.parametrize("text", ["{}", '{"cases": 3}', '{"cases": [{"kind": "fft"}]}', '{"cases": [], "colour": 1}'])
@@ -199,11 +175,13 @@ def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
     folder, _ = made(tmp_path)
     (folder / store.MANIFEST).write_text(text)
     with pytest.raises(store.StoreError, match=f"cannot read {folder / store.MANIFEST}: "):
-        spec.resume_run({**NOTHING, "resume": folder})
+        spec.resume_run(folder)
 
 
-def test_every_axis_of_a_case_has_an_option():
-    offered = {option.name for option in main.commands["run"].params}
-    every = {axis for kind in cases.KINDS.values() for axis in cases.axes(kind)}
-    assert every - {"compiler"} == set(spec.AXES) <= offered
-    assert {"compiler_default", *spec.HOW} <= offered
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_has_the_options_of_its_kind_alone(kind):
+    name = next(iter(load_kind(kind).suites))
+    offered = {option.name for option in main.commands["run"].get_command(None, name).params}
+    every = {axis for other in KINDS for axis in cases.axes(load_kind(other).case_type)}
+    assert offered & every == set(cases.axes(load_kind(kind).case_type))
+    assert set(spec.HOW) <= offered

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from artifex_bench.targets import compile_cache, describe
+from tests.build import replaced
 
 FIGURES = {"peak": 12, "parts": {"argument_bytes": 3, "formula": "f"}, "flops": None}
 
@@ -29,7 +28,7 @@ def test_program_device_options_and_compiler_each_have_their_own(kept, monkeypat
     others = [
         compile_cache.path("another", v5e, {"a": 1}),
         compile_cache.path("program", describe("tpu:v5p"), {"a": 1}),
-        compile_cache.path("program", dataclasses.replace(v5e, topology={}), {"a": 1}),
+        compile_cache.path("program", replaced(v5e, topology={}), {"a": 1}),
         compile_cache.path("program", v5e, {"a": 2}),
     ]
     monkeypatch.setattr(compile_cache, "compiler_versions", lambda name: {"libtpu": "another"})

@@ -181,7 +181,7 @@ def test_every_offload_policy_is_tried_here():
 
 @pytest.mark.parametrize("strategy", [*OFFLOADS, f"segments-2/{OFFLOADS[0]}"])
 def test_offload_policies_are_skipped_on_a_cpu(strategy):
-    with pytest.raises(stages.Skip) as skip:
+    with pytest.raises(stages.SkipJob) as skip:
         stages.refuse_offload(build(case("transformer", strategy)), "cpu")
     assert str(skip.value) == "the cpu has no host memory apart from its own: an offload policy would act as a save"
 

@@ -12,9 +12,8 @@ import jax
 from artifex_bench import targets
 from artifex_bench.compat import set_remat3
 from artifex_bench.core.case import RematCase, case_id
-from artifex_bench.core.job import REST, SEARCH, Job
+from artifex_bench.core.job import REST, SEARCH, Job, SkipJob
 from artifex_bench.core.record import Measurement
-from artifex_bench.core.skip import Skip
 from artifex_bench.remat.measure import budget, jaxprs
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.gradient_sketch import sketch
@@ -93,7 +92,7 @@ def refuse_offload(program: Program, platform: str) -> None:
     """Raise Skip when the strategy offloads residuals and such a device has nowhere to put them."""
     why = local.why_no_offload(platform)
     if program.plan.policy is not None and program.plan.policy.offloads() and why:
-        raise Skip(why)
+        raise SkipJob(why)
 
 
 def trace(program: Program) -> Traced:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from artifex_bench.core import units
 from artifex_bench.core.case import DTYPES
+from artifex_bench.kinds.remat_groups import SHAPE, describe_shape
 from artifex_bench.report.papers.found import Found
-from artifex_bench.report.remat import SHAPE, shape_title
 
 KINDS = {"segments": "segments", "nested": "segments, each layer recomputed within them"}
 LEAST = 4  # lengths that make a curve
@@ -20,7 +20,7 @@ def curves(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.Dat
     """(kind, where, the lines of its lengths, the line of none) of every shape with a curve over segments' lengths."""
     rows = table[table.compiled_peak_bytes.notna()]
     for key, shape in rows.groupby([*SHAPE, "seed"], sort=False, dropna=False):
-        where = shape_title(dict(zip([*SHAPE, "seed"], key, strict=True)))
+        where = describe_shape(dict(zip([*SHAPE, "seed"], key, strict=True)))
         none = shape[shape.strategy == "none"]
         for kind, words in KINDS.items():
             line = shape[shape.strategy.str.fullmatch(rf"{kind}-\d+")].copy()

@@ -128,4 +128,4 @@ def markdown(table: pd.DataFrame) -> str:
     lines = rows(table)
     versions = ", ".join(sorted(table.jax.dropna().astype(str).unique()))
     caption = f"\nMeasured with jax {text.markdown(versions)}.\n" if versions else ""
-    return f"{tables.grid(lines, HEADINGS)}\n{caption}" if lines else ""
+    return f"{tables.make_markdown_table(lines, HEADINGS)}\n{caption}" if lines else ""

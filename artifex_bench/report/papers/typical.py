@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from artifex_bench.core.units import interval
+from artifex_bench.kinds.remat_groups import group_by_shape
 from artifex_bench.report.papers.found import Found
-from artifex_bench.report.remat import shapes
 
 SELECTIVE = r"every-\d+"
 QUOTED = {"all": (1.3, 0.5), SELECTIVE: (1.15, 0.7)}  # strategies -> time and memory, relative to none
@@ -16,7 +16,7 @@ QUOTED = {"all": (1.3, 0.5), SELECTIVE: (1.15, 0.7)}  # strategies -> time and m
 
 def _timed(table: pd.DataFrame, wanted: str) -> Iterator[tuple[str, pd.Series, pd.Series]]:
     """(where, none, the strategy) of every shape of which both were timed; `wanted` is a pattern."""
-    for title, rows in shapes(table[table.step_seconds.notna()]):
+    for title, rows in group_by_shape(table[table.step_seconds.notna()]):
         none = rows[rows.strategy == "none"]
         for _, row in rows[rows.strategy.str.fullmatch(wanted)].iterrows():
             if len(none) == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import build
 from artifex_bench.remat.measure.sharding import per_device_bytes
+from tests.build import replaced
 from tests.programs import by_parameter
 
 DEVICES = jax.devices()
@@ -74,7 +74,7 @@ def stepped(case):
 def test_loss_and_gradients_are_those_of_one_device(model, fields, mesh):
     one = RematCase(model=model, **{**SMALL, **fields})
     _, loss, gradients, _, _ = stepped(one)
-    _, sharded_loss, sharded, _, _ = stepped(replace(one, mesh=mesh))
+    _, sharded_loss, sharded, _, _ = stepped(replaced(one, mesh=mesh))
     assert sharded_loss == pytest.approx(loss, rel=1e-5)
     assert sharded.keys() == gradients.keys()
     for name, expected in gradients.items():
@@ -99,7 +99,7 @@ def test_what_the_compiler_says_is_of_one_device(mesh):
     case = RematCase(model="transformer", strategy="all", mesh=mesh, **SMALL)
     compiled, part = stepped(case)[0], per_device_bytes(build(case, DEVICES).abstract())
     assert compiled.parts["argument_bytes"] == pytest.approx(part, rel=0.01)
-    whole = stepped(replace(case, mesh=None))[0]
+    whole = stepped(replaced(case, mesh=None))[0]
     assert compiled.peak < 0.6 * whole.peak and compiled.flops < 0.6 * whole.flops
 
 

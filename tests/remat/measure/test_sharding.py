@@ -53,7 +53,7 @@ def test_a_sweep_over_meshes_of_this_machine(tmp_path):
     }
     assert "scan, mesh data=2,fsdp=2" in printed
     assert "peaks are those of each of the 4 devices; residuals are what all of them together save" in printed
-    found = {record.case.devices: record for record in store.load(tmp_path / "run")}
+    found = {record.case.devices: record for record in store.load_records(tmp_path / "run")}
     assert found[4].environment["devices"] == 4 and found[1].environment["devices"] == 1
     assert found[4].get("residual_bytes").source == "jaxpr: of all 4 devices together"
     assert found[4].get("compiled_peak_bytes").source == "compiled.memory_analysis(), of each device"

@@ -205,6 +205,6 @@ def test_values_carry_the_users_names_and_lines():
     graph = graphs(functions.called, weights(), data())["calls-1"]
     probs = [value for value in graph.values if value.label == "probs"]
     assert probs and probs[-1].shape == "f32[6,8]"
-    assert probs[-1].line.startswith("budget/functions.py:")
+    assert probs[-1].line.startswith("planner/functions.py:")
     keys = [value for value in graph.values if not value.savable]
     assert keys and all("key" in value.shape for value in keys)

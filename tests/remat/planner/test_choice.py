@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from artifex_bench.remat.planner import choice
 from artifex_bench.remat.planner.choice import frontier, hull, least, optimum
 from artifex_bench.remat.planner.graph import Cost, Graph, Moment, Step, Value, joined
+from tests.build import replaced
 
 SHARE = st.sampled_from((0.0, 0.5, 1.0))
 
@@ -32,7 +32,7 @@ def graphs(draw, copies=True):
         if values[v].savable:
             size = values[v].bytes
             values.append(
-                replace(values[v], bytes=0.0, save_seconds=draw(st.sampled_from((0.0, 3e-5))), of=v, on_host=size)
+                replaced(values[v], bytes=0.0, save_seconds=draw(st.sampled_from((0.0, 3e-5))), of=v, on_host=size)
             )
     moments = draw(st.lists(st.tuples(st.integers(0, 9), st.lists(SHARE, min_size=count, max_size=count)), max_size=3))
     shares = [Moment(2**20 * always, (*of, *(0.0,) * (len(values) - count))) for always, of in moments]
@@ -118,7 +118,7 @@ def test_of_several_kinds_what_the_last_layer_saves_costs_nothing_at_the_peak():
 @given(st.lists(graphs(copies=False), min_size=2, max_size=4), st.floats(0, 1))
 def test_a_search_that_is_cut_off_gives_a_plan_within_the_budget_all_the_same(kinds, share):
     before = [[float(j < i) for j in range(len(kinds))] for i in range(len(kinds))]
-    every = joined([replace(kind, moments=()) for kind in kinds], [3] * len(kinds), before)
+    every = joined([replaced(kind, moments=()) for kind in kinds], [3] * len(kinds), before)
     low = every.peak(())
     budget = low + share * (every.peak(range(len(every.values))) - low)
     with pytest.MonkeyPatch.context() as patched:
@@ -129,7 +129,7 @@ def test_a_search_that_is_cut_off_gives_a_plan_within_the_budget_all_the_same(ki
 def test_what_derives_from_what_is_read_besides_is_there_only_if_it_is_saved():
     graph = chain((1.0, 0.0), (4, 4), (0, 1))
     assert graph.core() == {0}
-    product = replace(graph, steps=(graph.steps[0], replace(graph.steps[1], fusible=False)))
+    product = replaced(graph, steps=(graph.steps[0], replaced(graph.steps[1], fusible=False)))
     assert product.core() == {0, 1}  # no fusion computes a product again
     both = joined([graph, graph], [1, 2], [[0.0, 0.0], [1.0, 0.0]])
     assert (both.peak(()), both.peak({2}), both.peak({3}), both.peak({2, 3})) == (4, 8, 12, 16)
@@ -137,7 +137,7 @@ def test_what_derives_from_what_is_read_besides_is_there_only_if_it_is_saved():
 
 def test_a_copy_on_the_host_stands_in_for_a_value_as_far_as_the_link_goes():
     values = (Value("a", 0, 4.0, 0.0), Value("b", 1, 4.0, 0.0))
-    copies = tuple(replace(v, bytes=0.0, save_seconds=0.1, of=i, on_host=4.0) for i, v in enumerate(values))
+    copies = tuple(replaced(v, bytes=0.0, save_seconds=0.1, of=i, on_host=4.0) for i, v in enumerate(values))
     graph = Graph((Step(Cost(1.0), ()), Step(Cost(2.0), ())), values + copies, (0, 1), host_limit=4.0)
     assert optimum(graph, 0) == {3}  # the one that takes longer to compute
     assert optimum(graph, 4) == {0, 3} or optimum(graph, 4) == {1, 2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import jax
 import pytest
@@ -20,6 +19,7 @@ from artifex_bench.remat.planner.estimate import Candidate
 from artifex_bench.remat.planner.pool import UNSURE, _dominates, _worthwhile
 from artifex_bench.remat.planner.size import Budget
 from artifex_bench.targets import describe
+from tests.build import replaced
 
 MIB = 2**20
 FIGURE = st.integers(0, 9).map(float)
@@ -59,7 +59,7 @@ def transformer(request):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(loop, "_Search", Search)
         loop.meet(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")
-    step = flops(jax.make_jaxpr(jax.grad(build(replace(case, strategy="none")).loss))(*args))
+    step = flops(jax.make_jaxpr(jax.grad(build(replaced(case, strategy="none")).loss))(*args))
     return request.param, [(one, one.flops / step) for one in found]
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import target
 from artifex_bench.remat.measure.rates import CPU, described, roofline
 from artifex_bench.targets import compiler_versions, describe, descriptions
+from tests.build import replaced
 from tests.test_views import ROOT
 
 
@@ -59,7 +59,7 @@ def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
         return jax.lax.scan(lambda x, w: (jnp.tanh(w @ x), None), x_D, w_LDD)[0].sum()
 
     where = target(LOCAL)
-    unknown = replace(where, roofline=replace(CPU, dot_flops={"bfloat16": 1e11}))
+    unknown = replaced(where, roofline=replaced(CPU, dot_flops={"bfloat16": 1e11}))
     args = jnp.zeros((4, 16, 16)), jnp.zeros(16)
     _, known = remat_to_budget(loss, *args, budget=0.5, target=where)
     _, plan = remat_to_budget(loss, *args, budget=0.5, target=unknown)

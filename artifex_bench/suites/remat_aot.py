@@ -1,4 +1,4 @@
-"""The remat-absent suite: what fits on TPUs and GPUs that are not here, by their own compilers, and an estimated step.
+"""The remat-aot suite: what fits on TPUs and GPUs that need not be here, by their own compilers, and an estimated step.
 
 Compile only; needs what `make aot` installs. A model of 1.2 billion parameters, which strategy none cannot train on a
 v5e.
@@ -6,7 +6,8 @@ v5e.
 
 from __future__ import annotations
 
-from artifex_bench.suites.remat import CORE, Grids
+from artifex_bench.core.suite import Grids, Suite
+from artifex_bench.suites.remat import CORE
 
 TARGETS = ("gpu:h100", "tpu:v5e", "tpu:v5p")
 LARGE = {
@@ -22,7 +23,6 @@ LARGE = {
 ENDS = ("none", "all")
 SMALL = {"model": "mlp", "depth": 4, "width": 256, "batch": 1024, "dtype": "bfloat16"}
 
-KIND = "remat"
 PRESETS: dict[str, Grids] = {
     "smoke": ({**SMALL, "strategy": ENDS, "target": ("gpu:h100", "tpu:v5e")},),
     "quick": ({**LARGE, "strategy": (*CORE, "segments-sqrt", "offload_dot_with_no_batch_dims")},),
@@ -32,4 +32,9 @@ PRESETS: dict[str, Grids] = {
     ),
 }
 SETTINGS = {name: {"rounds": 1, "steps": 0, "timeout": 1800.0} for name in PRESETS}
-DEFAULT = "quick"
+SUITE = Suite(
+    "What fits on TPUs and GPUs that need not be here, by their own compilers, and an estimated step.",
+    PRESETS,
+    SETTINGS,
+    "quick",
+)

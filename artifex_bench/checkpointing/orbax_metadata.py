@@ -1,7 +1,7 @@
-"""The second place, apart from the digests themselves, that says a step was saved with digests.
+"""This package's mark in Orbax's metadata, which tells that a step was saved with digests.
 
-A step whose digests were deleted must not pass for one of plain Orbax, which never had any: the step's metadata and
-each item's metadata carry our mark.
+A step whose digests were deleted must not pass for a step of plain Orbax, which never had any. The mark is stored apart
+from the digests: in the metadata of the step and of each item.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ TREE_METADATA = "_METADATA"
 
 
 def read_mark(step_directory: Path) -> dict[str, Any] | None:
-    """Our entry in a step's own metadata: {} where it has none (plain Orbax), None where the file is damaged."""
+    """Read the mark in a step's metadata.
+
+    Args:
+        step_directory: The step's folder.
+
+    Returns:
+        The mark's entries, {} without a mark (plain Orbax), or None if the metadata is damaged.
+    """
     try:
         text = (step_directory / STEP_METADATA).read_text()
     except FileNotFoundError:
@@ -31,7 +38,14 @@ def read_mark(step_directory: Path) -> dict[str, Any] | None:
 
 
 def item_is_marked(item_directory: Path) -> bool:
-    """True where this library wrote the item, or where its metadata is too damaged to tell."""
+    """Check whether this package wrote an item.
+
+    Args:
+        item_directory: The item's folder in a step.
+
+    Returns:
+        True if the item's metadata has the mark, or is too damaged to tell.
+    """
     try:
         metadata = json.loads((item_directory / TREE_METADATA).read_text())
         return MARK in (metadata.get("custom_metadata") or {})

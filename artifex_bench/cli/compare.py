@@ -1,0 +1,69 @@
+"""`artifex-bench compare`: compares two runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from artifex_bench.cli.params import Picture, Threshold
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--across", is_flag=True, help="Compare runs of different machines, devices or versions.")
+@click.option("--all", "everything", is_flag=True, help="Show unchanged rows too.")
+@click.option(
+    "--threshold", type=Threshold(), multiple=True, help="Relative change that matters: step_seconds=0.2. Repeatable."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="Format of the output.",
+)
+@click.option("--plot", type=Picture(), help="Plot the ratios into this file: .png, .svg or .pdf.")
+@click.option(
+    "--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 if a change is this bad, or worse."
+)
+def compare(
+    base: Path,
+    new: Path,
+    across: bool,
+    everything: bool,
+    threshold: tuple[tuple[str, float], ...],
+    form: str,
+    plot: Path | None,
+    fail_on: str | None,
+) -> None:
+    """Compare the run in NEW with the run in BASE: what became slower or larger, and how sure that is.
+
+    Example: artifex-bench compare results/before results/after --fail-on regression
+    """
+    from artifex_bench.cli.progress import show_comparison, warn_if_unfinished
+    from artifex_bench.report import comparison
+
+    records = store.load_records(base), store.load_records(new)
+    found = comparison.compare(*records, across=across, thresholds=dict(threshold))
+    for folder in (base, new):
+        warn_if_unfinished(folder)
+    show_comparison(found, comparison.notes(*records), everything, form)
+    if plot is not None:
+        from artifex_bench.report import comparison_plot
+
+        try:
+            click.echo(comparison_plot.write(found, plot), err=True)
+            if left_out := int(found.ratio.isna().sum()):
+                click.echo(f"not plotted, because they have no ratio: {left_out} of {len(found)} rows", err=True)
+        except ValueError as error:
+            raise CaseError(f"--plot {str(plot)!r}: {error}") from error
+        except OSError as error:
+            raise CaseError(f"--plot {str(plot)!r}: cannot be written: {error.strerror}") from error
+    failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
+    sys.exit(1 if failing & set(found.change) else 0)

@@ -1,0 +1,75 @@
+"""`artifex-bench report`: makes a run's tables, plots and page from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from artifex_bench.cli.params import MEMORY, MULTIPLE, SECONDS
+from artifex_bench.core import store
+from artifex_bench.core.case import CaseError
+from artifex_bench.core.run_spec import MAX_BATCH, load_run_spec
+from artifex_bench.report.text import plain
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Make the plots too.")
+@click.option("--html", is_flag=True, help="Write page.html too: one file that works from disk.")
+@click.option("--memory-budget", type=MEMORY, help="Memory budget of the page's advice: 8GiB.")
+@click.option("--time-budget", type=MULTIPLE, help="Time budget of the page's advice.  [default: 1.1x]")
+@click.option(
+    "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures of the page's advice.  [default: 4h]"
+)
+def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
+    """Make the tables and plots of a run from its records.
+
+    Example: artifex-bench report results/my-run --html
+    """
+    suite = load_run_spec(folder).suite
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if given and not html:
+        raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
+    if html:
+        check_has_advice(folder, suite)
+    from artifex_bench.cli.progress import show_tables
+    from artifex_bench.report.build import write_report
+
+    frame, written = write_report(folder, plots)
+    if html:
+        written.append(_write_page(folder, suite, frame, given))
+    show_tables(frame, suite)
+    for path in written:
+        click.echo(plain(str(path)))
+
+
+def check_has_advice(folder: Path, suite: str | None) -> None:
+    """Raise CaseError if a run's table is its answer, so that it has neither page nor advice."""
+    if suite == MAX_BATCH:
+        raise CaseError(f"{folder} holds searches for the largest batch: its table.md and plots/ say what fits")
+
+
+def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, Any]) -> Path:
+    from artifex_bench.advice import remat as advice
+    from artifex_bench.cli.progress import warn_if_unfinished
+    from artifex_bench.report.tables import split_tables
+
+    try:
+        from artifex_bench.report import page
+    except ImportError as error:
+        raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
+    asked = [(budgets, frame)]
+    if not budgets:
+        asked = [
+            (usual, rows)
+            for _, table, rows in split_tables(frame, suite)
+            if (usual := table.default_budgets(rows)) is not None
+        ]
+    found = [one for usual, rows in asked for one in advice.advise(rows, **usual)]
+    left = warn_if_unfinished(folder)
+    try:
+        return page.write(store.load_records(folder), found, folder.resolve().name, folder / "page.html", left)
+    except OSError as error:
+        raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""`artifex-bench run SUITE`: measures the cases of a suite. Each suite has the options of its kind of case."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from artifex_bench.cli.params import (
+    FOLDER,
+    GroupedCommand,
+    GroupedOption,
+    case_options,
+    run_options,
+)
+from artifex_bench.cli.warnings import warn_if_untested
+from artifex_bench.core.case import CaseError
+
+EXAMPLES = {
+    "remat": "--model transformer --strategy none,all,dots_saveable --depth 4,8",
+    "checkpoint": "--format auto,orbax --size 64MiB,256MiB",
+    "fault": "--format auto,orbax --trials 60",
+}
+
+
+class SuiteGroup(click.Group):
+    """A group with a command for each suite, made when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the suites."""
+        from artifex_bench.core.kind import all_suites
+
+        return list(all_suites())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return the command of a suite. Raises CaseError for an unknown name, with the nearest."""
+        from artifex_bench.sweep.spec import find_suite
+
+        kind, suite = find_suite(cmd_name)
+        preset = GroupedOption(
+            ["--preset"], help=f"Size of the suite.  [{', '.join(suite.presets)}; default: {suite.default}]"
+        )
+        example = f"artifex-bench run {cmd_name} {EXAMPLES.get(kind.name, '')}".strip()
+        return GroupedCommand(
+            cmd_name,
+            params=[preset, *run_options(), *case_options(kind.case_type)],
+            help=f"{suite.summary}\n\nOptions that take a list (--depth 4,8) replace an axis of the preset. Every "
+            f"combination is a case.\n\nExample: {example}",
+            short_help=suite.summary,
+            callback=lambda **options: _run_suite(cmd_name, options),
+        )
+
+
+@click.group(cls=SuiteGroup, invoke_without_command=True, subcommand_metavar="SUITE [OPTIONS]")
+@click.option("--resume", type=FOLDER, help="Resume the run in this folder.")
+@click.option(
+    "--across", is_flag=True, help="Resume under other versions or on another machine, and mix both in one run."
+)
+@click.pass_context
+def run(context: click.Context, resume: Path | None, across: bool) -> None:
+    """Measure the cases of a suite: every measurement is a fresh process.
+
+    Examples: artifex-bench run remat --preset quick; artifex-bench run --resume results/my-run
+    """
+    if resume is not None:
+        if context.invoked_subcommand is not None:
+            raise CaseError("--resume goes on with the run as it was asked for: give no suite with it")
+        _resume(resume, across)
+    elif across:
+        raise CaseError("--across goes with --resume: a new run has nothing to be mixed with")
+    elif context.invoked_subcommand is None:
+        from artifex_bench.sweep.spec import find_suite
+
+        find_suite(None)  # says which there are
+
+
+def _run_suite(name: str, options: dict[str, Any]) -> None:
+    from artifex_bench.cli.progress import show_run
+    from artifex_bench.sweep.spec import new_run
+
+    warn_if_untested()
+    folder, spec = new_run(name, options)
+    sys.exit(show_run(spec, folder))
+
+
+def _resume(folder: Path, across: bool) -> None:
+    from artifex_bench.cli.progress import show_run
+    from artifex_bench.core.run_spec import PROFILE
+    from artifex_bench.sweep.spec import resume_run
+
+    warn_if_untested()
+    spec = resume_run(folder, across)
+    if spec.suite == PROFILE:
+        from artifex_bench.cli.profile import show_profile
+
+        sys.exit(show_profile(spec, folder, across))
+    sys.exit(show_run(spec, folder, across))

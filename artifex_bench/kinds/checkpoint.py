@@ -1,0 +1,195 @@
+"""Model checkpointing: one training state, saved and restored in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from artifex_bench.checkpoint_io import formats
+from artifex_bench.core import units
+from artifex_bench.core.case import CheckpointCase
+from artifex_bench.core.columns import (
+    Column,
+    axis_column,
+    axis_columns,
+    common_columns,
+    once,
+    show_status,
+    timed,
+)
+from artifex_bench.core.kind import Kind, Table
+from artifex_bench.core.record import Record
+from artifex_bench.core.results import CaseResult, Interval, ratio_of_medians, values_by_round
+from artifex_bench.core.stats import summarize
+from artifex_bench.suites import checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = "checkpoint"
+SHOWN: dict[str, Any] = {"tables": (TABLE,)}
+SHAPE = ("size", "arrays", "content", "dtype", "optimizer_state", "devices", "restore", "cache", "chunk")
+
+
+def _ratio(probe: str, raw: str) -> Callable[[CaseResult], Interval]:
+    """The ratio of two probes that were taken in turns, in the same processes."""
+    return lambda result: ratio_of_medians(values_by_round(result.rounds, probe), values_by_round(result.rounds, raw))
+
+
+def _peak_ratio(probe: str) -> Callable[[CaseResult], float | None]:
+    def divide(result: CaseResult) -> float | None:
+        peak, size = result.median(probe)[0], result.first("state_bytes")
+        return peak / size if peak is not None and size else None
+
+    return divide
+
+
+AXES = (
+    axis_column("format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN),
+    axis_column("mode", doc="`sync` or `async`.", heading="mode", priority=0, **SHOWN),
+)
+FIGURES = (
+    timed("blocking_seconds", "Until training may go on; wall clock.", heading="blocking", **SHOWN),
+    timed("committed_seconds", "Until every file is on the disk; wall clock.", heading="committed", **SHOWN),
+    Column(
+        "write_ratio",
+        "Ratio of `committed_seconds` to `raw_write_seconds`.",
+        _ratio("committed_seconds", "raw_write_seconds"),
+        "ratio",
+        interval=True,
+        heading="vs raw",
+        **SHOWN,
+    ),
+    Column(
+        "write_interval",
+        heading="95 %",
+        text=lambda row: units.interval(row.write_ratio_low, row.write_ratio_high),
+        unit="ratio",
+        priority=2,
+        **SHOWN,
+    ),
+    timed(
+        "lost_seconds",
+        "Training time lost to one save, in a loop with donated buffers that goes on.",
+        heading="lost",
+        priority=2,
+        **SHOWN,
+    ),
+    timed(
+        "restore_seconds",
+        "Until the state is back on the devices; wall clock, blocked until ready.",
+        heading="restore",
+        **SHOWN,
+    ),
+    Column(
+        "read_ratio",
+        "Ratio of `restore_seconds` to `raw_read_seconds`.",
+        _ratio("restore_seconds", "raw_read_seconds"),
+        "ratio",
+        interval=True,
+        heading="vs raw",
+        **SHOWN,
+    ),
+    Column(
+        "read_interval",
+        heading="95 %",
+        text=lambda row: units.interval(row.read_ratio_low, row.read_ratio_high),
+        unit="ratio",
+        priority=2,
+        **SHOWN,
+    ),
+    once("disk_bytes", "Bytes of the files that the save left.", "bytes", heading="on disk", **SHOWN),
+    once("disk_files", "Number of files that the save left.", "count", heading="files", priority=3, **SHOWN),
+    Column(
+        "save_peak_ratio",
+        "Ratio of `save_peak_bytes` to `state_bytes`.",
+        _peak_ratio("save_peak_bytes"),
+        "ratio",
+        heading="save memory",
+        priority=3,
+        **SHOWN,
+    ),
+    Column(
+        "restore_peak_ratio",
+        "Ratio of `restore_peak_bytes` to `state_bytes`.",
+        _peak_ratio("restore_peak_bytes"),
+        "ratio",
+        heading="restore memory",
+        priority=3,
+        **SHOWN,
+    ),
+    Column("shown_status", heading="status", text=show_status, **SHOWN),
+    once("state_bytes", "Bytes of the state that is saved, from the sizes of its arrays.", "bytes"),
+    timed("raw_write_seconds", "One file of the same bytes, written and synced beside it."),
+    timed("raw_read_seconds", "That file, read."),
+    timed("training_step_seconds", "A step of the loop of `lost_seconds` without a save."),
+    timed("save_peak_bytes", "Resident memory that a save takes on top: the rise of VmHWM (Linux).", "bytes"),
+    timed("restore_peak_bytes", "Resident memory that a restore takes on top, its arrays included.", "bytes"),
+)
+
+
+def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (title, rows) of each training state and way to restore it, the fastest save first."""
+    for key, rows in table.groupby([*SHAPE, "seed"], sort=False, dropna=False):
+        title = describe_state(dict(zip([*SHAPE, "seed"], key, strict=True)))
+        yield title, rows.sort_values("committed_seconds", na_position="last", kind="stable")
+
+
+def describe_state(shape: Mapping[str, Any]) -> str:
+    """Return a state in words: ``64.0 MiB in 16 arrays, float32, random``, and what differs from the usual."""
+    words = [
+        f"{units.size(shape['size'])} in {int(shape['arrays'])} arrays",
+        str(shape["dtype"]),
+        str(shape["content"]),
+    ]
+    if shape["optimizer_state"]:
+        words.append("with Adam's moments")
+    if shape["devices"] != 1:
+        words.append(f"on {int(shape['devices'])} devices")
+    if shape["restore"] != "same":
+        words.append({"reshard": "restored onto half of them", "partial": "half restored"}[str(shape["restore"])])
+    if shape["cache"] != "warm":
+        words.append("cold page cache")
+    if units.there(shape["chunk"]):
+        words.append(f"chunks of {units.size(shape['chunk'])}")
+    if shape["seed"]:
+        words.append(f"seed {int(shape['seed'])}")
+    return ", ".join(words)
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    failed = rows[rows.status != "ok"]
+    return [f"{row.format}, {row.mode}: {row.status}: {row.reason}" for row in failed.itertuples()]
+
+
+def _describe(record: Record) -> str:
+    taken = {name: summarize(values_by_round([record], f"{name}_seconds")) for name in ("committed", "restore")}
+    return ", ".join(f"{name} {units.seconds(found.median if found else None)}" for name, found in taken.items())
+
+
+KIND = Kind(
+    case_type=CheckpointCase,
+    suites={"checkpoint": checkpoint.SUITE},
+    measure="artifex_bench.checkpoint_io.save_restore:measure",
+    columns=(*common_columns(axis_columns(CheckpointCase, AXES)), *FIGURES),
+    tables=(
+        Table(
+            TABLE,
+            "Checkpoints: saving and restoring a training state",
+            """
+blocking: until training may go on · committed: until every file is on the disk · vs raw: relative to one file of the
+same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save
+costs a loop that goes on · restore: until the state is back on the devices, bit-equal to what was saved ·
+save and restore memory: resident memory on top, as a multiple of the state.
+""",
+            group_by_state,
+            _notes,
+            "artifex_bench.report.checkpoint_plots",
+            _describe,
+            lambda table: {"mtbf_seconds": 4 * 3600.0},
+            shape=SHAPE,
+        ),
+    ),
+    check_case=formats.check,
+    advise="artifex_bench.advice.remat:advise",
+)
