@@ -11,7 +11,7 @@ from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
 
 class BudgetError(CaseError):
-    """A budget that is invalid or that no plan meets, or arguments that cannot be planned for. The message is one line."""
+    """A budget that is invalid or that no plan meets, or arguments that cannot be planned for, in one line."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from artifex_bench.remat.planner.scan_blocks import Step, scan_in_blocks
 from artifex_bench.remat.strategies import Plan, Policy
 
 
-
 @dataclass(frozen=True)
 class SaveNamed(Choice):
     """Save the values of those names (`residual_names`), offload others to host memory, recompute the rest."""
@@ -35,7 +34,7 @@ class SaveNamed(Choice):
         return frozenset(v for v, x in values if x.name in (self.names if x.copy_of is None else self.on_host))
 
     def describe(self) -> str:
-        return "selected residuals saved"
+        return "selected residuals saved" if self.names or self.on_host else "everything recomputed"
 
     def to_json(self) -> dict[str, Any]:
         return {"saved": sorted(self.names), "on_host": sorted(self.on_host)}

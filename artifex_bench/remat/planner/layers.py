@@ -1,7 +1,7 @@
 """find_stacks: the layers of any function, found in its trace.
 
-A layer is the body of a scan, or a call under `jax.checkpoint` (`nnx.remat`). Calls whose jaxprs are equal form a stack.
-A function that has neither is a single layer.
+A layer is the body of a scan, or a call under `jax.checkpoint` (`nnx.remat`). Calls whose jaxprs are equal form a
+stack. A function that has neither is a single layer.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ def save_named(
         )
     else:
         policy = policies.save_only_these_names(*sorted(names))
-    return jax.checkpoint(name_intermediates(layer, {*names, *on_host}, observe), policy=policy, prevent_cse=prevent_cse)
+    return jax.checkpoint(
+        name_intermediates(layer, {*names, *on_host}, observe), policy=policy, prevent_cse=prevent_cse
+    )
 
 
 def name_intermediates(layer: Function, names: Collection[str], observe: JvpObserver = ignore_jvp) -> Function:

@@ -56,9 +56,7 @@ def scan_in_blocks(
         columns = zip(*(results[::-1] if reverse else results), strict=True)
         return carry, [jnp.stack(column) for column in columns]
 
-    def run_checkpointed(
-        count: int, prevent_cse: bool, carry: list[Any], xs: list[Any]
-    ) -> tuple[list[Any], list[Any]]:
+    def run_checkpointed(count: int, prevent_cse: bool, carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
         run = partial(run_block, count)
         return jax.checkpoint(run, prevent_cse=prevent_cse)(carry, xs) if as_one else run(carry, xs)
 

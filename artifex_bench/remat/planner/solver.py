@@ -1,7 +1,7 @@
 """Solver: the residuals that cost the fewest seconds within a number of bytes, by HiGHS through scipy.
 
-Variables: a_v is 1 if value v is available in the backward pass, r_e is 1 if operation e runs again. A value is saved if
-it is available and its operation does not run again. Constraints: a needed value is available, and so is every value
+Variables: a_v is 1 if value v is available in the backward pass, r_e is 1 if operation e runs again. A value is saved
+if it is available and its operation does not run again. Constraints: a needed value is available, and so is every value
 that a repeated operation reads (a_v >= r_e). An operation counts once, however many values derive from it.
 
 With a price per byte and no budget, every constraint is a difference of two variables, so the linear program has an
