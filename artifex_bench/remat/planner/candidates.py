@@ -21,10 +21,10 @@ from artifex_bench.remat.strategies import parse
 # Strategies in blocks. A choice: the shortest blocks, and those of the square root of the depth (Chen et al. 2016),
 # whose measured minimum is in docs/figures.md, "Chen's curve".
 BLOCKS = ("every-2", "segments-2", "segments-sqrt", "nested-2", "nested-sqrt")
-# Budgets, besides the plans of the hull, at which an optimum is solved. Measured on a transformer of 8 layers (width 128,
-# batch 4, sequence 64; rates of a CPU and of an H100; jax 0.12.0.1) against 64 budgets: with 16, plans were at most 5.6
-# and 1.5 % slower, as a share of the seconds between the leanest and the fastest plan (mean 0.25 and 0.10 %), in 0.2 s
-# instead of 1 s. With 4 they were up to 11 % slower.
+# Budgets, besides the plans of the hull, at which an optimum is solved. Compared with 64 budgets, for a transformer of 8
+# layers (width 128, batch 4, sequence 64; rates of a CPU and of an H100; jax 0.12.0.1): the plans of 16 budgets were at
+# most 5.6 and 1.5 % slower, as a share of the seconds between the leanest and the fastest plan (mean 0.25 and 0.10 %),
+# and took 0.2 s instead of 1 s. Those of 4 budgets were up to 11 % slower.
 BETWEEN = 16
 # Share of the seconds between the leanest and the fastest plan that is too small a reason to recompute more and save
 # more. For a transformer of 4 layers on an H100 it is 9 us of a step of 1.4 ms, by the estimate. Estimates are not that
