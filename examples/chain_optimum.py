@@ -20,12 +20,14 @@ import jax.numpy as jnp
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target, target
+from artifex_bench.remat.measure.budget import Target, find_target
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.measure.rates import Roofline
-from artifex_bench.remat.planner.derivative import graph_of
-from artifex_bench.remat.planner.flat import Flat
-from artifex_bench.remat.planner.stacks import Fine, planned, stacks_of
+from artifex_bench.remat.planner.choices import SaveNamed
+from artifex_bench.remat.planner.graph_builder import build_graph
+from artifex_bench.remat.planner.inlined_program import InlinedProgram
+from artifex_bench.remat.planner.layers import find_stacks
+from artifex_bench.remat.planner.rewrite import rewrite_function
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)
 SAVED = ((), (0,), (1,), (0, 1))  # which of a layer's tanh
@@ -46,12 +48,12 @@ def values(args: Any) -> dict[str, list[str]]:
     """{stack: the names of its two tanh}; each layer is a stack of its own, for no two are alike."""
     found: dict[str, list[str]] = {}
 
-    def told(stack: str, layer: int | None, prefix: str, derivative: Flat) -> None:
-        graph = graph_of(prefix, derivative, COUNT.rates())
+    def observe(stack: str, layer: int | None, prefix: str, jvp: InlinedProgram) -> None:
+        graph = build_graph(prefix, jvp, COUNT.rates())
         found[stack] = [value.name for value in graph.values if value.label == "tanh"]
 
-    nothing = {stack.name: ((1, Fine(frozenset())),) for stack in stacks_of(marked, *args)}
-    jax.make_jaxpr(jax.grad(planned(marked, nothing, told)))(*args)
+    nothing = {stack.name: ((1, SaveNamed(frozenset())),) for stack in find_stacks(marked, *args)}
+    jax.make_jaxpr(jax.grad(rewrite_function(marked, nothing, observe)))(*args)
     return found
 
 
@@ -63,7 +65,7 @@ def every(args: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
             s: frozenset(names[i] for i in which) for (s, names), which in zip(named.items(), choice, strict=True)
         }
         words = "/".join("+".join(("inner", "outer")[i] for i in which) or "-" for which in choice)
-        yield words, planned(marked, {stack: ((1, Fine(names)),) for stack, names in chosen.items()})
+        yield words, rewrite_function(marked, {stack: ((1, SaveNamed(names)),) for stack, names in chosen.items()})
     for count in range(depth):
         for cuts in itertools.combinations(range(1, depth), count):
             ends = (0, *cuts, depth)
@@ -96,7 +98,7 @@ def main() -> None:
     shape = jax.ShapeDtypeStruct
     weights = [(shape((a, a), jnp.float32), shape((a, b), jnp.float32)) for a, b in itertools.pairwise(widths)]
     args = weights, shape((given.batch, widths[0]), jnp.float32)
-    here = target(LOCAL)
+    here = find_target(LOCAL)
     counting = Target(here.name, COUNT, here.build)
 
     def figures(loss: Callable[..., Any]) -> tuple[int, float]:

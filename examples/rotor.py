@@ -27,11 +27,13 @@ from chain_optimum import COUNT, FRACTIONS
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target, target
+from artifex_bench.remat.measure.budget import Target, find_target
 from artifex_bench.remat.measure.jaxprs import flops
-from artifex_bench.remat.planner.derivative import graph_of
-from artifex_bench.remat.planner.flat import Flat
-from artifex_bench.remat.planner.stacks import WHOLE, Fine, planned
+from artifex_bench.remat.planner.choices import SaveNamed
+from artifex_bench.remat.planner.graph_builder import build_graph
+from artifex_bench.remat.planner.inlined_program import InlinedProgram
+from artifex_bench.remat.planner.layers import WHOLE_FUNCTION
+from artifex_bench.remat.planner.rewrite import rewrite_function
 
 SLOTS = 400  # of memory, in which Rotor's program counts
 NEAR = 8  # schedules that are compiled behind the first over the budget: compiled peaks are not quite in order
@@ -108,13 +110,15 @@ def chain_of(stages: Sequence[Stage], weights: Sequence[Any], x: Any) -> Chain:
         def total(own: Any, x: Any, stage: Stage = stage) -> jax.Array:
             return jnp.sum(stage(own, x))
 
-        def told(name: str, layer: int | None, prefix: str, derivative: Flat) -> None:
-            graph = graph_of(prefix, derivative, COUNT.rates())
-            chain.saved.append(int(graph.bytes(graph.core())))
+        def observe(name: str, layer: int | None, prefix: str, jvp: InlinedProgram) -> None:
+            graph = build_graph(prefix, jvp, COUNT.rates())
+            chain.saved.append(int(graph.count_bytes(graph.find_materialized())))
 
         both = (0, 1)
         forward = flops(jax.make_jaxpr(total)(own, x))
-        jax.make_jaxpr(jax.grad(planned(total, {WHOLE: ((1, Fine(frozenset())),)}, told), both))(own, x)
+        jax.make_jaxpr(
+            jax.grad(rewrite_function(total, {WHOLE_FUNCTION: ((1, SaveNamed(frozenset())),)}, observe), both)
+        )(own, x)
         chain.forward.append(forward)
         chain.backward.append(flops(jax.make_jaxpr(jax.value_and_grad(total, both))(own, x)) - forward)
         x = jax.eval_shape(stage, own, x)
@@ -183,7 +187,7 @@ def main() -> None:
     given = parser.parse_args()
     stages, weights = resnet50()
     image = jax.ShapeDtypeStruct((given.batch, given.side, given.side, 3), jnp.float32)
-    here = target(LOCAL)
+    here = find_target(LOCAL)
     counting = Target(here.name, COUNT, here.build)
 
     def marked(weights: Sequence[Any], x: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from artifex_bench.core.case import CaseError, RematCase, replace_fields
 from artifex_bench.core.convert import choices
 from artifex_bench.models import entry
-from artifex_bench.remat.planner.size import Budget, BudgetError, budget
+from artifex_bench.remat.planner.budget import Budget, BudgetError, parse_budget
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _budget(strategy: str) -> Budget:
     if slash:
         raise CaseError(f"strategy {strategy!r}: {structure} chooses what is saved and takes no policy")
     try:
-        return budget(structure.removeprefix("budget-"))
+        return parse_budget(structure.removeprefix("budget-"))
     except BudgetError as error:
         raise CaseError(f"strategy {strategy!r}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""`remat_to_budget`: rematerialization of your own function, chosen so that its compiled peak meets a budget."""
+"""remat_to_budget: rematerialization of your own function, chosen so that its compiled peak meets a budget."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import jax
 
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target
-from artifex_bench.remat.measure.budget import target as found
-from artifex_bench.remat.planner import checks
-from artifex_bench.remat.planner.loop import meet
-from artifex_bench.remat.planner.plan import BudgetPlan, Built
-from artifex_bench.remat.planner.size import budget as parse
-from artifex_bench.remat.planner.stacks import planned, split
+from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.planner import argument_checks as checks
+from artifex_bench.remat.planner.argument_checks import split_keywords
+from artifex_bench.remat.planner.budget import parse_budget
+from artifex_bench.remat.planner.plan import BudgetPlan
+from artifex_bench.remat.planner.planning import plan_for_budget
+from artifex_bench.remat.planner.rewrite import rewrite_function
+from artifex_bench.remat.planner.trial import CompiledStep
 from artifex_bench.targets import parse_target
 
 
@@ -29,61 +30,72 @@ def remat_to_budget(
     donate_argnums: int | Sequence[int] = (),
     keywords: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[..., Any], BudgetPlan]:
-    """(`function` with the same values and gradients, rematerialized to meet a memory budget, the plan).
+    """Choose what each layer of a loss saves, so that the compiled peak of its step meets a memory budget.
 
-    `function(*args, **keywords)` is a loss, differentiated in `argnums`, or as your own `step` does it; `args` are
-    arrays or `jax.ShapeDtypeStruct`. Its layers are the bodies of its scans and the calls under `jax.checkpoint` or
-    `nnx.remat` (their policy is chosen anew); a function that has neither is planned as a whole. `keywords` hold for
-    planning: the function given back takes its own. It is for arguments with which the function has the layers that it
-    had then: BudgetError else.
+    The layers are the bodies of the function's scans and its calls under `jax.checkpoint` or `nnx.remat`, whose own
+    policy is replaced. A function without layers is planned as a whole. At most six programs are compiled. The chosen
+    plan is the fastest of those that fit: as measured if `args` are arrays and the target is local, as estimated by the
+    target's rates otherwise.
 
-    `budget` is of the compiled peak of `step(function)`, which takes the same arguments (default:
-    `jax.value_and_grad`), these included: bytes (``"120MiB"``, or a number of 1024 or more), or a fraction of the way
-    from the leanest plan to no rematerialization. It holds for a step compiled with the plan's `compiler_options`: on a
-    CPU before jax 0.11.1, XLA merges recomputation away without them; elsewhere there are none. `target` is where it
-    is compiled: the attached device, or one that is not there by its name (``"tpu:v5e"``, ``"gpu:h100"``; in a process
-    with JAX_PLATFORMS=cpu), or a `Target` of your own.
+    Args:
+        function: A loss, ``function(*args, **keywords)``.
+        *args: Its positional arguments, as arrays or `jax.ShapeDtypeStruct`.
+        budget: Limit of the compiled peak of ``step(function)``, its arguments included: bytes (``"120MiB"``, or a
+            number of 1024 or more), or a fraction from 0 (the leanest plan) to 1 (no rematerialization).
+        target: ``"local"``, the name of an AOT target (``"tpu:v5e"``, ``"gpu:h100"``) in a process with
+            JAX_PLATFORMS=cpu, or a `Target` of your own.
+        argnums: Positions of the arguments to differentiate in, if there is no `step`.
+        step: Makes your training step from the loss; it takes the loss's arguments. Default: `jax.value_and_grad`.
+        donate_argnums: Positions of the arguments that the step donates.
+        keywords: Keyword arguments to plan with; arrays among them count towards the peak. The returned function takes
+            its own.
 
-    At most six programs are compiled. Of those within the budget the fastest is given: as measured, where `args` are
-    arrays and the device is attached; else by the target's rates.
+    Returns:
+        The function with the same values and gradients under the plan, and the plan. The peak holds for a step compiled
+        with `plan.compiler_options`; they are empty except on a CPU before jax 0.11.1, where XLA would merge the
+        recomputation away. The function takes other arguments too, as long as it has the same number of layers with
+        them, and raises BudgetError otherwise.
 
-    Raises BudgetError (a CaseError) when nothing fits, with the least peak found, when the budget is none, or for what
-    cannot be differentiated as asked; CaseError for a target or an argument number that there is not.
+    Raises:
+        BudgetError: No compiled plan fits, the budget is invalid, or the function cannot be differentiated as asked.
+            It is a CaseError.
+        CaseError: The target is unknown or cannot be compiled for.
     """
-    asked = parse(budget)
-    checks.kinds(function, step, keywords)
-    chosen = checks.positions("argnums", argnums, len(args), some=True)
-    donated = checks.positions("donate_argnums", donate_argnums, len(args), some=False)
-    checks.arrays(args)
-    shapes = checks.result(function, args, keywords or {})
+    limit = parse_budget(budget)
+    checks.check_types(function, step, keywords)
+    positions = checks.check_positions("argnums", argnums, len(args), required=True)
+    donated = checks.check_positions("donate_argnums", donate_argnums, len(args), required=False)
+    checks.check_arrays(args)
+    shapes = checks.trace_result(function, args, keywords or {})
     if step is None:
-        checks.differentiable(shapes, args, chosen)
-    where = target if isinstance(target, Target) else found(parse_target(str(target)))
-    alone = chosen if isinstance(argnums, Sequence) else chosen[0]  # then the gradients are no tuple
-    make = step or (lambda f: jax.value_and_grad(f, alone))
-    arrays, fixed = split(keywords or {})
+        checks.check_differentiable(shapes, args, positions)
+    where = target if isinstance(target, Target) else find_target(parse_target(str(target)))
+    differentiated = positions if isinstance(argnums, Sequence) else positions[0]  # of one, the gradient is no tuple
+    make_step = step or (lambda loss: jax.value_and_grad(loss, differentiated))
+    arrays, fixed = split_keywords(keywords or {})
 
-    def given(*every: Any) -> Any:
-        return function(*every[:-1], **fixed, **every[-1])
+    # array keywords are traced as a last positional argument, so that they count towards the peak
+    def call_function(*args_and_arrays: Any) -> Any:
+        return function(*args_and_arrays[:-1], **fixed, **args_and_arrays[-1])
 
-    def stepped(one: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*every: Any) -> Any:
-            return make(lambda *positional: one(*positional, every[-1]))(*every[:-1])
+    def make_step_with_arrays(loss: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args_and_arrays: Any) -> Any:
+            return make_step(lambda *positional: loss(*positional, args_and_arrays[-1]))(*args_and_arrays[:-1])
 
         return run
 
-    def build(one: Callable[..., Any]) -> Built:
-        return where.build(stepped(one), (*args, arrays), donated)
+    def build(loss: Callable[..., Any]) -> CompiledStep:
+        return where.build(make_step_with_arrays(loss), (*args, arrays), donated)
 
-    groups, plan = meet(
-        given,
+    groups, plan = plan_for_budget(
+        call_function,
         (*args, arrays),
-        asked,
+        limit,
         where.roofline.rates(),
-        stepped,
+        make_step_with_arrays,
         build,
         where.name,
         capacity=where.capacity,
         reserve=where.reserve,
     )
-    return planned(function, groups), replace(plan, compiler_options=dict(where.options))
+    return rewrite_function(function, groups), replace(plan, compiler_options=dict(where.options))

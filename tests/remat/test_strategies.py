@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from artifex_bench import models
 from artifex_bench.core.case import CaseError, RematCase
-from artifex_bench.remat.planner.size import Budget
+from artifex_bench.remat.planner.budget import Budget
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Plan, Policy, check, fit, names, parse
 from tests.build import case, replaced
 

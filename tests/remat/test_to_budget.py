@@ -11,11 +11,11 @@ import pytest
 
 from artifex_bench import remat_to_budget, targets
 from artifex_bench.core.case import CaseError
-from artifex_bench.remat.measure.budget import Target, target
-from artifex_bench.remat.measure.rates import roofline
-from artifex_bench.remat.planner.loop import COMPILES
-from artifex_bench.remat.planner.plan import Built
-from artifex_bench.remat.planner.size import BudgetError
+from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.measure.rates import find_roofline
+from artifex_bench.remat.planner.budget import BudgetError
+from artifex_bench.remat.planner.search import MAX_COMPILATIONS
+from artifex_bench.remat.planner.trial import CompiledStep
 from tests.remat.planner.functions import DEPTH, WIDTH, called, data, forwards, scanned, unrolled, weights, whole
 
 MIB = 2**20
@@ -24,9 +24,9 @@ MIB = 2**20
 def faked(peak):
     def build(function, args, donated):
         jax.eval_shape(function, *args)  # as a compilation does, it traces what it is given
-        return Built(peak)
+        return CompiledStep(peak)
 
-    return Target("fake", roofline("tpu"), build)
+    return Target("fake", find_roofline("tpu"), build)
 
 
 def wide(loss):
@@ -42,28 +42,28 @@ def test_budgets_are_met_on_the_attached_device(name):
     loss = wide(LOSSES[name])
     planned, plan = remat_to_budget(loss, weights(), budget=0.4)
     assert plan.compiled_peak <= plan.budget_bytes
-    assert len(plan.compiled) <= COMPILES
-    here = target("local")
+    assert len(plan.compiled) <= MAX_COMPILATIONS
+    here = find_target("local")
     assert here.build(jax.value_and_grad(planned), (weights(),), ()).peak == plan.compiled_peak
     expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
     assert json.loads(json.dumps(plan.to_json()))["budget"] == "0.4"
-    assert f"budget 0.4 on {here.name}" in str(plan)
+    assert f"budget 0.4 on {here.name}" in str(plan) and plan.named_strategies == plan.by_hand
     taken = [one for one in plan.compiled if one["taken"]]
     assert [(one["plan"], one["peak"]) for one in taken] == [(plan.plan, plan.compiled_peak)]
-    assert [line for line in str(plan).splitlines() if line.endswith(": taken")]
+    assert [line for line in str(plan).splitlines() if line.endswith(": chosen")]
     assert sum(group.layers for group in plan.groups) in (DEPTH, 1)
 
 
 @pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x", (0, 0), (0, -2)])
 def test_an_argument_that_there_is_not_is_refused(given):
-    with pytest.raises(BudgetError, match=r"argnums .*: must name arguments of the function, each once, from 0 to 1"):
+    with pytest.raises(BudgetError, match=r"argnums .*: must .* from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
 
 
 @pytest.mark.parametrize("given", [2, True, "x", None])
 def test_so_is_a_donated_one(given):
-    with pytest.raises(BudgetError, match=r"donate_argnums .*: must name arguments .*, each once, from 0 to 1"):
+    with pytest.raises(BudgetError, match=r"donate_argnums .*: must .* from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, donate_argnums=given, target=faked(MIB))
 
 
@@ -136,7 +136,7 @@ def test_what_has_no_output_or_no_layers_or_complex_values_is_planned_too():
 
 def test_a_step_that_differentiates_nothing_is_refused():
     for step in (lambda loss: lambda ws, x: loss(ws, x), lambda loss: lambda ws, x: ws):
-        with pytest.raises(BudgetError, match="no layer of the function is differentiated in the step"):
+        with pytest.raises(BudgetError, match="differentiates no layer"):
             remat_to_budget(forwards, weights(), data(), budget=0.5, step=step)
 
 
@@ -180,7 +180,7 @@ def test_other_layers_than_those_that_were_planned_are_refused(loss):
     """Not run as so many of them as were planned."""
     planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
     for depth in (2, 5):
-        with pytest.raises(BudgetError, match=f"planned for 3 layers, called with {depth}: plan anew"):
+        with pytest.raises(BudgetError, match=f"planned for 3 layers, called with {depth}"):
             planned(weights(depth), data())
 
 
@@ -231,14 +231,14 @@ def test_no_device_that_is_not_there_where_jax_may_start_others(monkeypatch):
     before = jax.config.jax_platforms
     jax.config.update("jax_platforms", None)
     try:
-        with pytest.raises(CaseError, match="is not attached: plan for it in a process with JAX_PLATFORMS=cpu"):
+        with pytest.raises(CaseError, match=r"'tpu:v5e'.*JAX_PLATFORMS=cpu"):
             remat_to_budget(whole, weights(), data(), budget=0.5, target="tpu:v5e")
     finally:
         jax.config.update("jax_platforms", before)
 
 
 def test_below_the_least_the_error_names_the_least_found():
-    with pytest.raises(BudgetError, match=r"budget 1MiB: 1 MiB is not enough: the least peak found in 6 .* is 64 MiB"):
+    with pytest.raises(BudgetError, match=r"budget 1MiB: 1 MiB .* 6 .* 64 MiB"):
         remat_to_budget(scanned, weights(), data(), budget="1MiB", target=faked(64 * MIB))
 
 
@@ -265,7 +265,7 @@ def test_a_step_of_ones_own_is_what_is_compiled():
 
 
 def test_a_function_of_nothing_that_is_differentiated_is_refused():
-    with pytest.raises(BudgetError, match="no layer of the function is differentiated"):
+    with pytest.raises(BudgetError, match="differentiates no layer"):
         remat_to_budget(lambda w, x: w + jax.lax.scan(lambda c, _: (c * 2, None), x, None, 3)[0], 1.0, 2.0, budget=0.5)
 
 
@@ -281,7 +281,7 @@ def test_a_function_of_nothing_that_is_differentiated_is_refused():
     ids=["array", "aux", "integer", "complex", "nothing"],
 )
 def test_what_gives_no_real_number_needs_a_step(result, shown):
-    with pytest.raises(BudgetError, match=f"the function gives {shown}, and not one real number: give the step"):
+    with pytest.raises(BudgetError, match=f"returns {shown}, .*step="):
         remat_to_budget(lambda w, x: result(jnp.tanh(x @ w)), jnp.eye(4), jnp.ones((8, 4)), budget=0.5)
 
 
@@ -301,7 +301,7 @@ def test_with_a_step_it_may_give_more():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"step": 3}, "step 3: must be a function of the loss that gives the step"),
+        ({"step": 3}, "step 3: must be a function"),
         ({"keywords": [1]}, r"keywords \[1\]: must be a mapping of arguments by name"),
     ],
     ids=["step", "keywords"],
@@ -314,14 +314,14 @@ def test_what_is_of_another_kind_is_refused(wrong, said):
 
 
 def test_arguments_that_are_no_arrays_or_have_no_derivative_are_named():
-    with pytest.raises(BudgetError, match=r"argument 1\['how'\] 'mean': is no array: give it in keywords, or close"):
+    with pytest.raises(BudgetError, match=r"argument 1\['how'\] 'mean': .*keywords"):
         remat_to_budget(lambda w, x: w.sum(), weights(), {"how": "mean"}, budget=0.5)
-    with pytest.raises(BudgetError, match=r"argument 0\['step'\]: int32 has no derivative: give the step"):
+    with pytest.raises(BudgetError, match=r"argument 0\['step'\]: int32 .*step"):
         remat_to_budget(lambda s, x: whole(s["w"], x), {"w": weights(), "step": jnp.int32(1)}, data(), budget=0.5)
 
 
 def test_within_a_transformation_there_are_no_arrays_to_plan_for():
-    with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
+    with pytest.raises(BudgetError, match="inside jit, grad"):
         jax.jit(lambda x: remat_to_budget(whole, weights(), x, budget=0.5, target=faked(MIB)))(data())
-    with pytest.raises(BudgetError, match="called within jit, grad or another transformation: plan before"):
+    with pytest.raises(BudgetError, match="inside jit, grad"):
         jax.grad(lambda s: remat_to_budget(lambda w, x: s * whole(w, x), weights(), data(), budget=0.5)[0])(2.0)

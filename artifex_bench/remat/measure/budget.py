@@ -1,4 +1,4 @@
-"""A budget met on a target: what the target compiles to, what it does in a second, and what was chosen, kept."""
+"""Target: where a memory plan is compiled; and plan_program: the plan of a case whose strategy is a budget."""
 
 from __future__ import annotations
 
@@ -17,34 +17,50 @@ from artifex_bench import targets
 from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import Program
-from artifex_bench.remat.measure.rates import Roofline, roofline
+from artifex_bench.remat.measure.rates import Roofline, find_roofline
 from artifex_bench.remat.measure.results import Settled
-from artifex_bench.remat.planner import kept
-from artifex_bench.remat.planner.loop import meet
-from artifex_bench.remat.planner.plan import Built
-from artifex_bench.remat.planner.stacks import planned
+from artifex_bench.remat.planner.plan_file import read_choices, write_choices
+from artifex_bench.remat.planner.planning import plan_for_budget
+from artifex_bench.remat.planner.rewrite import rewrite_function
+from artifex_bench.remat.planner.trial import CompiledStep
 from artifex_bench.targets import local
+
+# Bytes that a process on a CPU may take besides its program. Measured: 3.0 to 3.6 MiB for 12 cases, and 3 to 7 MiB at
+# longer sequences (docs/figures.md, "Compiled against measured peak"; jax 0.12.0.1).
+CPU_RESERVE = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a plan is compiled. `build(function, args, donated)` compiles it at those arguments, or shapes, with XLA's
-    `options`. `capacity` is what one program may have, in bytes, where that is known. A process takes up to `reserve`
-    bytes beside the program.
+    """Where a memory plan is compiled.
+
+    Attributes:
+        name: Its name.
+        roofline: Its rates.
+        build: ``build(function, args, donated)`` compiles a step at those arguments, or shapes, with XLA's `options`.
+            `donated` are the positions of the arguments to donate.
+        options: XLA options.
+        capacity: Memory of one program in bytes, if it is known.
+        reserve: Bytes that a process may take besides the program.
     """
 
     name: str
     roofline: Roofline
-    build: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], Built]
+    build: Callable[[Callable[..., Any], Sequence[Any], tuple[int, ...]], CompiledStep]
     options: Mapping[str, Any] = field(default_factory=dict)
     capacity: float = math.inf
     reserve: float = 0.0
 
 
-def target(name: str) -> Target:
-    """The attached device, or one that is not there, by its name; compiled faithfully, as every case is.
+def find_target(name: str) -> Target:
+    """Return the local target, or an AOT target by its name. Steps are compiled so that XLA keeps the recomputation.
 
-    Raises CaseError where there is no such target, its compiler is not installed, or JAX is free to start devices.
+    Args:
+        name: ``local``, or the name of a description, such as ``tpu:v5e``.
+
+    Raises:
+        CaseError: The name is unknown or has several devices, its compiler is not installed, or JAX may start other
+            devices than the CPU.
     """
     if name != LOCAL:
         targets.check_installed(name)
@@ -53,82 +69,93 @@ def target(name: str) -> Target:
                 f"target {name!r}: a budget is planned for one device: valid are "
                 + ", ".join(targets.load_descriptions())
             )
-        # it would look for the device itself, and lose one that is there
+        # the AOT compiler of a device would look for the device itself, and take it from other processes
         if getattr(jax.config, "jax_platforms", None) != "cpu":
-            raise CaseError(f"target {name!r}: is not attached: plan for it in a process with JAX_PLATFORMS=cpu")
+            raise CaseError(f"target {name!r}: AOT targets need a process with JAX_PLATFORMS=cpu")
     device = targets.load_target(name)
     options = device.options("faithful")
 
-    def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> Built:
+    def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> CompiledStep:
         given = args if device.description is None else device.place(jax.eval_shape(lambda *a: a, *args))
         lowered = jax.jit(function, donate_argnums=donated).lower(*given)
         step, peak, _ = local.compile_program(device, lowered, options)
         if step is None:
-            return Built(peak, refused=True)
+            return CompiledStep(peak, refused=True)
         shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
-        return Built(peak, None if shapes or device.description else _runs(step, lambda: args, donated))
+        runs = not shapes and device.description is None
+        return CompiledStep(peak, _make_runner(step, lambda: args, donated) if runs else None)
 
     shown = device.platform if device.description is None else name
-    rates, reserve = roofline(device.platform, device.description), _reserve(device)
-    return Target(shown, rates, build, options, _capacity(device), reserve)
+    rates, reserve = find_roofline(device.platform, device.description), _find_reserve(device)
+    return Target(shown, rates, build, options, _find_capacity(device), reserve)
 
 
-def _capacity(device: targets.Target) -> float:
+def _find_capacity(device: targets.Target) -> float:
     return math.inf if device.description is None else device.description.capacity_bytes
 
 
-def _reserve(device: targets.Target) -> float:
-    """What is left free of a budget so that it holds as measured: a CPU took 1 to 7 MiB beside the program."""
-    return 8 * 2**20 if device.platform == "cpu" and device.description is None else 0.0
+def _find_reserve(device: targets.Target) -> float:
+    return CPU_RESERVE if device.platform == "cpu" and device.description is None else 0.0
 
 
-def _runs(step: Callable[..., Any], args: Callable[[], Sequence[Any]], donated: tuple[int, ...]) -> Callable[[], float]:
-    """One run of a compiled step: its seconds. What it takes by donation is copied before."""
+def _make_runner(
+    step: Callable[..., Any], make_args: Callable[[], Sequence[Any]], donated: tuple[int, ...]
+) -> Callable[[], float]:
+    """Return a function that runs a compiled step once and returns its seconds. Donated arguments are copied first."""
 
     def run() -> float:
-        given = [jax.tree.map(jnp.copy, arg) if i in donated else arg for i, arg in enumerate(args())]
-        jax.block_until_ready(given)
+        args = [jax.tree.map(jnp.copy, arg) if i in donated else arg for i, arg in enumerate(make_args())]
+        jax.block_until_ready(args)
         start = time.perf_counter()
-        jax.block_until_ready(step(*given))
+        jax.block_until_ready(step(*args))
         return time.perf_counter() - start
 
     return run
 
 
-def settle(program: Program, device: targets.Target, timed: bool, place: Path | None) -> Settled:
-    """The case's budget met on the device; what is chosen is kept at `place`.
+def plan_program(program: Program, device: targets.Target, timed: bool, path: Path | None) -> Settled:
+    """Plan a case whose strategy is a budget.
 
-    With `timed`, those that fit are run where the device is attached, and the fastest is chosen by that. Raises
-    BudgetError when nothing fits.
+    Args:
+        program: The case's program.
+        device: The device that it is compiled for.
+        timed: Whether to run the plans that fit, if the device is local, and choose the fastest by that.
+        path: File to write the choices to, or None.
+
+    Returns:
+        The program under the chosen plan, and the plan.
+
+    Raises:
+        BudgetError: No compiled plan fits.
     """
     assert program.plan.budget is not None
     state, batch = program.abstract()
-    arrays = functools.cache(program.initialize)
+    initialize = functools.cache(program.initialize)
 
-    def build(loss: Callable[..., Any]) -> Built:
-        found = compile_step(replace(program, loss=loss), device)
-        if found.step is None or not timed or device.description is not None:
-            return Built(found.peak, refused=found.refused)
-        return Built(found.peak, _runs(found.step, arrays, program.donated))
+    def build(loss: Callable[..., Any]) -> CompiledStep:
+        compiled = compile_step(replace(program, loss=loss), device)
+        if compiled.step is None or not timed or device.description is not None:
+            return CompiledStep(compiled.peak, refused=compiled.refused)
+        return CompiledStep(compiled.peak, _make_runner(compiled.step, initialize, program.donated))
 
-    groups, plan = meet(
+    groups, plan = plan_for_budget(
         program.loss,
         (state["params"], state["rest"], batch),
         program.plan.budget,
-        roofline(device.platform, device.description).rates(),
+        find_roofline(device.platform, device.description).rates(),
         jax.grad,
         build,
         device.platform if device.description is None else program.case.target,
-        capacity=_capacity(device),
-        reserve=_reserve(device),
+        capacity=_find_capacity(device),
+        reserve=_find_reserve(device),
     )
     plan = replace(plan, compiler_options=device.options(program.case.compiler))
-    if place is not None:
-        kept.write(place, groups)
-    return Settled(replace(program, loss=planned(program.loss, groups)), plan)
+    if path is not None:
+        write_choices(path, groups)
+    return Settled(replace(program, loss=rewrite_function(program.loss, groups)), plan)
 
 
-def settled_before(program: Program, place: Path) -> Program | None:
-    """The program with the choices kept there, so that every round of a run has the same; None where there are none."""
-    groups = kept.read(place)
-    return None if groups is None else replace(program, loss=planned(program.loss, groups))
+def load_planned_program(program: Program, path: Path) -> Program | None:
+    """Return the program under the choices in a file, so that all rounds of a run share them; None without a file."""
+    groups = read_choices(path)
+    return None if groups is None else replace(program, loss=rewrite_function(program.loss, groups))

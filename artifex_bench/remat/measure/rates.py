@@ -1,7 +1,8 @@
-"""What a device is assumed to do in a second, and from that what an equation costs. Estimates, not figures.
+"""Roofline: what a device is assumed to do per second, and from it what an equation costs. Estimates, not figures.
 
-The roofline (Williams 2009): an operation takes as long as its arithmetic or its traffic, whichever is longer.
-Elementwise operations are taken as fused with what reads them: no traffic of their own.
+By the roofline model (Williams et al. 2009) an operation takes as long as its arithmetic or its memory traffic,
+whichever is longer. Elementwise operations are assumed to be fused with their readers, so they have no traffic of their
+own.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from artifex_bench.targets import Description, load_description
 
 @dataclass(frozen=True)
 class Roofline:
-    """Matrix products (FLOP a second, by dtype of the operands), other arithmetic (FLOP a second), `special` functions
-    (exp, tanh, … a second), bytes a second, and where that is from. `cached`: what is not saved stays in a cache.
-    `to_host`: bytes a second to the host's memory, or from it at the same time (0: not known, or there is none apart).
+    """Rates of a device.
+
+    Attributes:
+        dot_flops: FLOP/s of matrix products, by the dtype of their operands.
+        vector_flops: FLOP/s of other arithmetic.
+        special: Special functions (exp, tanh and so on) per second.
+        bytes_per_second: Memory bandwidth.
+        source: Where the rates come from.
+        cached: Whether results that are not saved stay in a cache.
+        to_host: Bytes per second to host memory, and from it at the same time; 0 if unknown, or if the device has no
+            memory of its own.
     """
 
     dot_flops: Mapping[str, float]
@@ -32,40 +41,39 @@ class Roofline:
     to_host: float = 0.0
 
     def rates(self) -> Rates:
-        return Rates(self.cost, self.saving, fusible, self.offloading, self.to_host, self.unknown_dtype)
+        """Return the rates as rules for the planner."""
+        return Rates(self.cost, self.saving, is_fusible, self.offloading, self.to_host, self.unknown_dtype)
 
     def unknown_dtype(self, eqn: Any) -> str | None:
-        """The dtype of a product whose rate is not known, which the slowest known rate stands for; else None."""
-        return None if eqn.primitive.name not in _PRODUCTS or self._dtype(eqn) in self.dot_flops else self._dtype(eqn)
+        """Return the dtype of a product whose rate is unknown, else None. The slowest known rate stands in for it."""
+        dtype = _operand_dtype(eqn)
+        return None if eqn.primitive.name not in _PRODUCTS or dtype in self.dot_flops else dtype
 
     def saving(self, eqn: Any, size: float) -> float:
-        """Seconds to save so many bytes of what the equation gives: to write and to read them.
+        """Return the seconds to write `size` bytes of the equation's result and to read them again.
 
-        A product's result goes to memory and back in any case, saved or computed again, but for what a cache holds.
+        The result of a product is written and read in any case, saved or recomputed, unless a cache holds it.
         """
         return 0.0 if eqn.primitive.name in _MATRIX and not self.cached else 2 * size / self.bytes_per_second
 
     def offloading(self, eqn: Any, size: float) -> float | None:
-        """Seconds to have so many bytes of a product on the host: to read them for the way there, and to write them on
-        the way back. The way itself is taken as hidden behind the layers; None of what is no product's.
+        """Return the seconds to keep `size` bytes of a product's result in host memory; None for other operations.
+
+        They are read on the device before they go to the host, and written when they return. The transfer itself is
+        assumed to overlap with the layers' computation.
         """
         return 2 * size / self.bytes_per_second if self.to_host and eqn.primitive.name in _MATRIX else None
 
     def cost(self, eqn: Any) -> Cost:
-        """Of computing the equation once."""
+        """Return the cost of computing the equation once."""
         flops, name = equation_flops(eqn), eqn.primitive.name
-        traffic = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars)) / self.bytes_per_second
+        traffic = sum(_count_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars)) / self.bytes_per_second
         if name in _MATRIX:
-            return Cost(max(flops / self._of_products(eqn), traffic), flops)
+            rate = self.dot_flops.get(_operand_dtype(eqn), min(self.dot_flops.values()))
+            return Cost(max(flops / rate, traffic), flops)
         if name in _SPECIAL:
             return Cost(flops / self.special, flops)
-        return Cost(max(flops / self.vector_flops, traffic if name.startswith(_READERS) else 0.0), flops)
-
-    def _of_products(self, eqn: Any) -> float:
-        return self.dot_flops.get(self._dtype(eqn), min(self.dot_flops.values()))
-
-    def _dtype(self, eqn: Any) -> str:
-        return next((str(var.aval.dtype) for var in eqn.invars if hasattr(var.aval, "dtype")), "")
+        return Cost(max(flops / self.vector_flops, traffic if name.startswith(_UNFUSED) else 0.0), flops)
 
 
 _PRODUCTS = frozenset(["dot_general", "conv_general_dilated"])
@@ -76,15 +84,20 @@ _SPECIAL = frozenset(
         *("sin", "cos", "pow", "div", "sqrt", "rsqrt"),
     ]
 )
-# what ends a fusion, and bits that must be made anew
-_READERS = ("reduce_", "cum", "sort", "gather", "scatter", "transpose", "concatenate", "random_bits", "threefry")
+# operations that end a fusion, and random bits, which would be drawn again
+_UNFUSED = ("reduce_", "cum", "sort", "gather", "scatter", "transpose", "concatenate", "random_bits", "threefry")
 
 
-def fusible(eqn: Any) -> bool:
-    """Whether XLA may compute the equation anew within a fusion of what reads it."""
-    return eqn.primitive.name not in _MATRIX and not eqn.primitive.name.startswith(_READERS)
+def is_fusible(eqn: Any) -> bool:
+    """Return whether XLA may recompute the equation inside the fusion that reads it."""
+    return eqn.primitive.name not in _MATRIX and not eqn.primitive.name.startswith(_UNFUSED)
 
 
+def _operand_dtype(eqn: Any) -> str:
+    return next((str(var.aval.dtype) for var in eqn.invars if hasattr(var.aval, "dtype")), "")
+
+
+# Measured once on 2 shared cores of a virtual machine, as `source` says; not calibrated to the machine that runs this.
 CPU = Roofline(
     {"float32": 1e11, "bfloat16": 1e11, "float16": 1e11, "float64": 5e10},
     5e9,
@@ -94,23 +107,25 @@ CPU = Roofline(
     "float32), exp and tanh of 2**17 elements, and x + 1 of 32 MiB",
     cached=True,
 )
-STANDS_FOR = {"tpu": "tpu:v5e", "gpu": "gpu:h100"}  # an attached device is taken for that one
+# The description that stands for a local device of a platform. A choice: if steps can be run, the plan with the fastest
+# measured step is chosen, so these rates only decide what is compiled.
+STANDS_FOR = {"tpu": "tpu:v5e", "gpu": "gpu:h100"}
 
 
-def roofline(platform: str, description: Description | None = None) -> Roofline:
-    """Of a described device, or of what is attached of that platform."""
+def find_roofline(platform: str, description: Description | None = None) -> Roofline:
+    """Return the roofline of a described device, or of a local device of that platform."""
     if description is not None:
-        return described(description)
-    return CPU if platform == "cpu" else described(load_description(STANDS_FOR.get(platform, "gpu:h100")))
+        return roofline_of(description)
+    return CPU if platform == "cpu" else roofline_of(load_description(STANDS_FOR.get(platform, "gpu:h100")))
 
 
-def described(device: Description) -> Roofline:
-    """From a description: products and memory as it says; the rest from what the chip is made of.
+def roofline_of(device: Description) -> Roofline:
+    """Return the roofline of a description.
 
-    A GPU's lanes do one operation a clock, and a special function on 16 of a core's lanes (CUDA C++ Programming Guide,
-    throughput of native arithmetic instructions). A TPU's vector unit has 8 x 128 lanes of 4 operations beside four
-    systolic arrays of 128 x 128 (32 times as much arithmetic), and makes one special function a lane and clock: the
-    ratio of the v5e, assumed of all.
+    Products and memory are as the description says. The lanes of a GPU do one operation per clock, and a core has 16
+    units for special functions (CUDA C++ Programming Guide, throughput of native arithmetic instructions). A TPU v5e
+    has 8 x 128 vector lanes of 4 operations besides four systolic arrays of 128 x 128, so its vector unit does 1/32 of
+    their arithmetic, and one special function per lane and clock. The same ratios are assumed for all TPUs.
     """
     if device.platform == "gpu":
         clock = device.device["core_count"] * device.device["clock_rate_ghz"] * 1e9
@@ -122,5 +137,5 @@ def described(device: Description) -> Roofline:
     return Roofline(device.peak_flops, vector, special, device.bandwidth, source, to_host=device.to_host)
 
 
-def _bytes(aval: Any) -> int:
+def _count_bytes(aval: Any) -> int:
     return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 0)

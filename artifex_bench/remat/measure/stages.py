@@ -80,11 +80,11 @@ def prepare(job: Job, target: Target) -> tuple[Program, Settled | None]:
         return program, None
     place = Path(job.cache) / f"{case_id(job.case)}.json" if job.cache is not None else None
     again = job.round > 0 or job.part == REST
-    before = budget.settled_before(program, place) if again and place is not None else None
+    before = budget.load_planned_program(program, place) if again and place is not None else None
     if before is not None:
         return before, None
     timed = job.steps > 0 and job.profile is None
-    settled = budget.settle(program, target, timed, place)
+    settled = budget.plan_program(program, target, timed, place)
     return settled.program, settled
 
 

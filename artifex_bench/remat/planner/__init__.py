@@ -1,1 +1,1 @@
-"""Rematerialization to a memory budget: candidates, an exact choice among them, and a loop that meets the budget."""
+"""The planner: chooses which residuals each layer saves, so that a step meets the user's memory budget."""

@@ -11,8 +11,10 @@ import pytest
 
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.measure.rates import CPU
-from artifex_bench.remat.planner.derivative import graph_of
-from artifex_bench.remat.planner.stacks import WHOLE, Fine, Plain, Stack, planned, stacks_of
+from artifex_bench.remat.planner.choices import Blocks, JaxPolicy, NoRemat, SaveNamed
+from artifex_bench.remat.planner.graph_builder import build_graph
+from artifex_bench.remat.planner.layers import WHOLE_FUNCTION, Stack, find_stacks
+from artifex_bench.remat.planner.rewrite import rewrite_function
 from artifex_bench.remat.strategies import Policy, parse
 from tests.remat.planner import functions
 from tests.remat.planner.functions import DEPTH, data, weights
@@ -25,11 +27,11 @@ def graphs(loss, *args):
     """{stack: its layers' graph}."""
     found = {}
 
-    def told(stack, layer, prefix, derivative):
-        found[stack] = graph_of(prefix, derivative, RATES)
+    def observe(stack, layer, prefix, jvp):
+        found[stack] = build_graph(prefix, jvp, RATES)
 
-    nothing = {s.name: ((s.depth, Fine(frozenset())),) for s in stacks_of(loss, *args)}
-    jax.make_jaxpr(jax.grad(planned(loss, nothing, told)))(*args)
+    nothing = {s.name: ((s.depth, SaveNamed(frozenset())),) for s in find_stacks(loss, *args)}
+    jax.make_jaxpr(jax.grad(rewrite_function(loss, nothing, observe)))(*args)
     return found
 
 
@@ -41,7 +43,7 @@ def plain(loss):
 
 def same(loss, groups, *args):
     expected, gradients = plain(loss)(*args)
-    found, mine = jax.jit(jax.value_and_grad(planned(loss, groups)))(*args)
+    found, mine = jax.jit(jax.value_and_grad(rewrite_function(loss, groups)))(*args)
     np.testing.assert_allclose(found, expected, rtol=2e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * np.abs(b).max()), mine, gradients)
 
@@ -57,16 +59,18 @@ def test_gradients_are_the_plain_ones_whatever_is_saved(name, saved):
     loss, args = LOSSES[name], (weights(), data())
     found = graphs(loss, *args)
     assert found
-    same(loss, {s.name: ((s.depth, Fine(choices(found[s.name])[saved])),) for s in stacks_of(loss, *args)}, *args)
+    same(
+        loss, {s.name: ((s.depth, SaveNamed(choices(found[s.name])[saved])),) for s in find_stacks(loss, *args)}, *args
+    )
 
 
 @pytest.mark.parametrize("name", ["scanned", "backwards", "called"])
 def test_gradients_are_the_plain_ones_with_layers_in_groups(name):
     loss, args = LOSSES[name], (weights(), data())
     ((stack, graph),) = graphs(loss, *args).items()
-    fine = Fine(choices(graph)["some"])
-    same(loss, {stack: ((1, Fine(frozenset())), (DEPTH - 2, fine), (1, Plain()))}, *args)
-    same(loss, {stack: ((2, Policy("dots_saveable")), (DEPTH - 2, Plain()))}, *args)
+    fine = SaveNamed(choices(graph)["some"])
+    same(loss, {stack: ((1, SaveNamed(frozenset())), (DEPTH - 2, fine), (1, NoRemat()))}, *args)
+    same(loss, {stack: ((2, JaxPolicy(Policy("dots_saveable"))), (DEPTH - 2, NoRemat()))}, *args)
 
 
 @pytest.mark.parametrize("name", ["scanned", "called"])
@@ -75,11 +79,11 @@ def test_gradients_are_the_plain_ones_with_some_values_on_the_host(name):
     loss, args = LOSSES[name], (weights(), data())
     ((stack, graph),) = graphs(loss, *args).items()
     every = [value.name for value in graph.values if value.savable]
-    same(loss, {stack: ((DEPTH, Fine(frozenset(every[::3]), frozenset(every[1::3]))),)}, *args)
-    groups = {stack: ((DEPTH, Fine(frozenset(), frozenset(every[1::3]))),)}
-    assert "TransferToMemoryKind" in str(jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)) or "<host>" in str(
-        jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)
-    )
+    same(loss, {stack: ((DEPTH, SaveNamed(frozenset(every[::3]), frozenset(every[1::3]))),)}, *args)
+    groups = {stack: ((DEPTH, SaveNamed(frozenset(), frozenset(every[1::3]))),)}
+    assert "TransferToMemoryKind" in str(
+        jax.make_jaxpr(jax.grad(rewrite_function(loss, groups)))(*args)
+    ) or "<host>" in str(jax.make_jaxpr(jax.grad(rewrite_function(loss, groups)))(*args))
 
 
 BLOCKS = ("every-2", "segments-2", "nested-2", "segments-3", "nested-3")
@@ -90,22 +94,24 @@ BLOCKS = ("every-2", "segments-2", "nested-2", "segments-3", "nested-3")
 def test_gradients_are_the_plain_ones_with_layers_in_blocks(loss, block):
     """Five layers: the last block is a shorter one; and blocks of the first four beside one layer by itself."""
     args = weights(5), data()
-    (stack,) = stacks_of(loss, *args)
+    (stack,) = find_stacks(loss, *args)
     assert stack.depth == 5
-    same(loss, {stack.name: ((5, parse(block, 5)),)}, *args)
-    same(loss, {stack.name: ((4, parse(block, 4)), (1, Plain()))}, *args)
+    same(loss, {stack.name: ((5, Blocks.from_plan(parse(block, 5))),)}, *args)
+    same(loss, {stack.name: ((4, Blocks.from_plan(parse(block, 4))), (1, NoRemat()))}, *args)
 
 
 @pytest.mark.parametrize("name", ["scanned", "called"])
 def test_blocks_of_layers_with_all_that_a_layer_may_hold(name):
     args = weights(), data()
-    (stack,) = stacks_of(LOSSES[name], *args)
-    same(LOSSES[name], {stack.name: ((DEPTH, parse("nested-2", DEPTH)),)}, *args)
+    (stack,) = find_stacks(LOSSES[name], *args)
+    same(LOSSES[name], {stack.name: ((DEPTH, Blocks.from_plan(parse("nested-2", DEPTH))),)}, *args)
 
 
 def products(loss, groups, *args):
     """Matrix products of the gradient, those of a loop as often as it runs."""
-    return flops(jax.make_jaxpr(jax.grad(planned(loss, groups)))(*args)) / flops(jax.make_jaxpr(jax.grad(loss))(*args))
+    return flops(jax.make_jaxpr(jax.grad(rewrite_function(loss, groups)))(*args)) / flops(
+        jax.make_jaxpr(jax.grad(loss))(*args)
+    )
 
 
 def test_blocks_are_run_again_as_one_and_nested_ones_twice():
@@ -113,7 +119,10 @@ def test_blocks_are_run_again_as_one_and_nested_ones_twice():
         return jnp.sum(jax.lax.scan(lambda x, w: (jnp.sin(x @ w), None), x, ws)[0])
 
     args = jnp.ones((4, 64, 64)), jnp.ones((8, 64))
-    of = {block: products(loss, {"scan-1": ((4, parse(block, 4)),)}, *args) for block in ("segments-2", "nested-2")}
+    of = {
+        block: products(loss, {"scan-1": ((4, Blocks.from_plan(parse(block, 4))),)}, *args)
+        for block in ("segments-2", "nested-2")
+    }
     # a layer is a product forward and two backward: run again are all four; nested, two blocks' first ones once more
     assert of["segments-2"] == pytest.approx(16 / 12, rel=0.03)
     assert of["nested-2"] == pytest.approx(20 / 12, rel=0.05)
@@ -124,13 +133,13 @@ def test_nnx_scan_of_nnx_remat():
     ((stack, graph),) = graphs(loss, params, data()).items()
     assert stack == "scan-1" and len(graph.values) > 10
     for saved in choices(graph).values():
-        same(loss, {stack: ((1, Fine(frozenset())), (DEPTH - 1, Fine(saved)))}, params, data())
+        same(loss, {stack: ((1, SaveNamed(frozenset())), (DEPTH - 1, SaveNamed(saved)))}, params, data())
 
 
 def test_dropout_draws_the_same_under_the_same_keys():
     loss = functions.scanned
-    groups = {"scan-1": ((DEPTH, Fine(frozenset())),)}
-    losses = [jax.jit(function) for function in (loss, planned(loss, groups))]
+    groups = {"scan-1": ((DEPTH, SaveNamed(frozenset())),)}
+    losses = [jax.jit(function) for function in (loss, rewrite_function(loss, groups))]
     expected, mine = ([float(function(weights(), data(), key)) for key in (0, 1)] for function in losses)
     assert expected[0] != expected[1]
     assert mine == pytest.approx(expected)
@@ -145,12 +154,12 @@ def test_what_is_saved_is_not_computed_again_though_its_derivative_reads_it():
         return jnp.sum(jnp.tanh(jnp.exp(x * w)))
 
     args = jnp.ones(4), jnp.ones(4)
-    graph = graphs(loss, *args)[WHOLE]
+    graph = graphs(loss, *args)[WHOLE_FUNCTION]
     by = {value.label: value.name for value in graph.values}
 
     def program(*labels):
         names = frozenset(by[label] for label in labels)
-        return jax.make_jaxpr(jax.grad(planned(loss, {WHOLE: ((1, Fine(names)),)})))(*args)
+        return jax.make_jaxpr(jax.grad(rewrite_function(loss, {WHOLE_FUNCTION: ((1, SaveNamed(names)),)})))(*args)
 
     assert [count(program(), "exp"), count(program(), "tanh")] == [2, 2]
     assert [count(program("exp"), "exp"), count(program("exp"), "tanh")] == [1, 2]
@@ -165,11 +174,11 @@ def test_the_graph_says_what_is_computed_again(saved):
         return jnp.sum(jnp.exp(jnp.sin(jnp.sin(x @ w) @ w)) @ w)
 
     args = jnp.ones((4, 4)), jnp.ones((4, 4))
-    graph = graphs(loss, *args)[WHOLE]
+    graph = graphs(loss, *args)[WHOLE_FUNCTION]
     names = choices(graph)[saved]
     index = {v for v, value in enumerate(graph.values) if value.name in names}
-    products = sum(graph.values[v].label == "dot_general" for v in _outputs(graph, graph.again(index)))
-    mine = jax.make_jaxpr(jax.grad(planned(loss, {WHOLE: ((1, Fine(names)),)})))(*args)
+    products = sum(graph.values[v].label == "dot_general" for v in _outputs(graph, graph.find_recomputed(index)))
+    mine = jax.make_jaxpr(jax.grad(rewrite_function(loss, {WHOLE_FUNCTION: ((1, SaveNamed(names)),)})))(*args)
     plain = jax.make_jaxpr(jax.grad(loss))(*args)
     assert str(mine).count("dot_general[") - str(plain).count("dot_general[") == products
 
@@ -180,25 +189,25 @@ def test_what_comes_after_branches_can_be_saved_as_what_comes_before():
         return jnp.sum(jnp.tanh(jnp.exp(x) * w))
 
     args = jnp.ones(4), jnp.ones(4), jnp.int32(1)
-    graph = graphs(loss, *args)[WHOLE]
+    graph = graphs(loss, *args)[WHOLE_FUNCTION]
     assert {"exp", "tanh"} <= {value.label for value in graph.values}
     for saved in choices(graph).values():
-        same(loss, {WHOLE: ((1, Fine(saved)),)}, *args)
+        same(loss, {WHOLE_FUNCTION: ((1, SaveNamed(saved)),)}, *args)
 
 
 def _outputs(graph, ops):
-    return [v for v, value in enumerate(graph.values) if value.op in ops]
+    return [v for v, value in enumerate(graph.values) if value.operation in ops]
 
 
 def test_stacks_are_scans_and_calls_that_are_alike():
     args = weights(), data()
-    (scan,) = stacks_of(functions.scanned, *args)
+    (scan,) = find_stacks(functions.scanned, *args)
     assert (scan.name, scan.depth) == ("scan-1", DEPTH)
     assert scan.slice_bytes >= args[0].nbytes
-    (calls,) = stacks_of(functions.called, *args)
-    assert (calls.name, calls.depth, calls.carried_bytes, calls.kept) == ("calls-1", DEPTH, args[1].nbytes, (0,))
-    assert len(calls.at) == DEPTH and list(calls.at) == sorted(calls.at)
-    assert stacks_of(functions.whole, *args) == (Stack(WHOLE, 1),)
+    (calls,) = find_stacks(functions.called, *args)
+    assert (calls.name, calls.depth, calls.carried_bytes, calls.kept_outs) == ("calls-1", DEPTH, args[1].nbytes, (0,))
+    assert len(calls.positions) == DEPTH and list(calls.positions) == sorted(calls.positions)
+    assert find_stacks(functions.whole, *args) == (Stack(WHOLE_FUNCTION, 1),)
 
 
 def test_values_carry_the_users_names_and_lines():

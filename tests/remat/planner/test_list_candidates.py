@@ -13,11 +13,13 @@ from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import OWN
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.measure.program import build
-from artifex_bench.remat.measure.rates import roofline
-from artifex_bench.remat.planner import loop
-from artifex_bench.remat.planner.estimate import Candidate
-from artifex_bench.remat.planner.pool import UNSURE, _dominates, _worthwhile
-from artifex_bench.remat.planner.size import Budget
+from artifex_bench.remat.measure.rates import find_roofline
+from artifex_bench.remat.planner import planning
+from artifex_bench.remat.planner.budget import Budget
+from artifex_bench.remat.planner.candidates import UNSURE, drop_overpriced, undercuts
+from artifex_bench.remat.planner.choices import NoRemat
+from artifex_bench.remat.planner.cost_model import Candidate
+from artifex_bench.remat.planner.search import Search
 from artifex_bench.targets import load_description
 from tests.build import replaced
 
@@ -28,13 +30,14 @@ FIGURE = st.integers(0, 9).map(float)
 @given(st.lists(st.tuples(FIGURE, FIGURE, st.floats(0, 1)), min_size=1, max_size=12))
 def test_what_is_left_out_is_undercut_by_what_stays(figures):
     plans = [
-        Candidate("plan", {"s": ((i, None),)}, size, size, time, ops) for i, (size, ops, time) in enumerate(figures)
+        Candidate("plan", {"s": ((i, NoRemat()),)}, size, size, time, ops)
+        for i, (size, ops, time) in enumerate(figures)
     ]
-    kept = _worthwhile(plans)
+    kept = drop_overpriced(plans)
     span = max(one.seconds for one in plans) - min(one.seconds for one in plans)
     assert kept[0] is plans[0] and all(one in plans for one in kept)
     for one in plans:
-        undercut = any(_dominates(other, one) and other.seconds <= one.seconds + UNSURE * span for other in kept)
+        undercut = any(undercuts(other, one) and other.seconds <= one.seconds + UNSURE * span for other in kept)
         assert (one in kept) == (not undercut) or one is plans[0]
 
 
@@ -46,8 +49,8 @@ def transformer(request):
     class Stop(Exception):
         pass
 
-    class Search(loop._Search):
-        def run(self, *_):
+    class StoppedSearch(Search):
+        def find_fastest(self, *_):
             found.extend(self.candidates)
             raise Stop
 
@@ -55,10 +58,10 @@ def transformer(request):
     program = build(case)
     state, batch = program.abstract()
     args = (state["params"], state["rest"], batch)
-    rates = roofline("gpu", load_description("gpu:h100")).rates()
+    rates = find_roofline("gpu", load_description("gpu:h100")).rates()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(loop, "_Search", Search)
-        loop.meet(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")
+        patch.setattr(planning, "Search", StoppedSearch)
+        planning.plan_for_budget(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")
     step = flops(jax.make_jaxpr(jax.grad(build(replaced(case, strategy="none")).loss))(*args))
     return request.param, [(one, one.flops / step) for one in found]
 
@@ -67,7 +70,7 @@ def test_plans_that_save_more_compute_less_again(transformer):
     plans = sorted((one for one, _ in transformer[1] if one.label in OWN), key=lambda one: (one.saved, one.bytes))
     span = max(one.seconds for one in plans) - min(one.seconds for one in plans)
     for less, more in itertools.combinations(plans, 2):
-        if _dominates(less, more):
+        if undercuts(less, more):
             assert less.seconds > more.seconds + UNSURE * span
 
 
