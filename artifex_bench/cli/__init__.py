@@ -225,14 +225,14 @@ def _page(folder: Path, suite: str | None, table: Any, budgets: dict[str, Any]) 
     from artifex_bench.report.views import parts
 
     try:
-        from artifex_bench.report import page
+        from artifex_bench.report.html import page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
     told = [(budgets, table)] if budgets else [(view.usual(rows), rows) for view, rows in parts(table, suite)]
     found = [one for asked, rows in told if asked is not None for one in advice.advise(rows, **asked)]
     left = progress.tell_left(folder)
     try:
-        return page.write(store.load(folder), found, folder.resolve().name, folder / "page.html", left)
+        return page.write_page(store.load(folder), found, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error
 
@@ -268,10 +268,10 @@ def compare(
         progress.tell_left(folder)
     progress.show_comparison(found, comparison.notes(*records), everything, form)
     if plot is not None:
-        from artifex_bench.report import comparison_plot
+        from artifex_bench.report.plots.comparison import write_comparison
 
         try:
-            click.echo(comparison_plot.write(found, plot), err=True)
+            click.echo(write_comparison(found, plot), err=True)
             if left_out := int(found.ratio.isna().sum()):
                 click.echo(f"not drawn, for they have no ratio: {left_out} of {len(found)} rows", err=True)
         except ValueError as error:

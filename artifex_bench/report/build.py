@@ -33,9 +33,9 @@ def build(folder: Path, plots: bool = True) -> tuple[pd.DataFrame, list[Path]]:
             (folder / "papers.md").write_text(text, encoding="utf-8")
             written.append(folder / "papers.md")
         if plots:
-            from artifex_bench.report import plots as draw
+            from artifex_bench.report.plots import write_plots
 
-            written += draw.write(table, folder / "plots", suite)
+            written += write_plots(table, folder / "plots", suite)
     except OSError as error:
         raise store.StoreError(f"cannot write the report of {folder}: {error.strerror}") from error
     return table, written

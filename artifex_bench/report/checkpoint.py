@@ -17,7 +17,7 @@ HEADINGS = (
     *("on disk", "files", "save memory", "restore memory", "status"),
 )
 LEFT = (0, 1, 14)
-PLOTS = "artifex_bench.report.checkpoint_plots"
+PLOTS = "plot_checkpoint_run"
 LEGEND = """
 blocking: until training may go on · committed: until every file is on the disk · x raw: relative to one file of the
 same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save

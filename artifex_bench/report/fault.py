@@ -14,7 +14,7 @@ from artifex_bench.report.frame import base
 TITLE = "Damaged checkpoints: detected, intact, or silently wrong"
 HEADINGS = ("format", "fault", "trials", "detected", "intact", "silently wrong", "share", "status")
 LEFT = (0, 1, 7)
-PLOTS = "artifex_bench.report.checkpoint_plots"
+PLOTS = "plot_fault_run"
 LEGEND = """
 each trial damages one file of a fresh copy in one random place and restores · detected: the restore raised · intact:
 every bit came back in spite of the damage · silently wrong: something else came back, without a word.

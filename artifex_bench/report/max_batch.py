@@ -25,7 +25,7 @@ HEADINGS = (
     *(f"estimated step ({REAL_STEPS})", "estimated throughput", "monotone", "compiled", "status"),
 )
 LEFT = (0, 1, 8, 10)  # the columns that hold words
-PLOTS = "artifex_bench.report.max_batch_plots"
+PLOTS = "plot_max_batch_run"
 LEGEND = f"""
 The batches named were compiled, and are 1 apart (or a multiple), or 1 % where that is more; peaks are plans of the
 device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,

@@ -24,7 +24,7 @@ HEADINGS = (
     *(f"estimated step ({REAL_STEPS})", "recomputed", "verdict", "compile time", "status"),
 )
 LEFT = (0, 3, 10, 12)  # the columns that hold words
-PLOTS = "artifex_bench.report.planned_plots"
+PLOTS = "plot_planned_run"
 LEGEND = f"""
 `*` on the Pareto front of estimated step time and compiled peak, among what fits · compiled peak: the plan of the
 device's own compiler · arguments (parameters, optimizer, batch) and temporaries: each by itself, they may share memory

@@ -27,7 +27,7 @@ HEADINGS = (
     *("recomputed", "throughput", "verdict", "grads equal", "status"),
 )
 LEFT = (0, 10, 11, 12)  # the columns that hold words
-PLOTS = "artifex_bench.report.remat_plots"
+PLOTS = "plot_remat_run"
 
 LEGEND = """
 `*` on the Pareto front of step time and compiled peak · `x none` relative to the same case without rematerialization,

@@ -3,7 +3,7 @@
 Such a module has `rows(by_case)` for the table of all columns; TITLE, HEADINGS, LEFT (the columns of words), LEGEND and
 `grouped(table)` -> (title, lines of cells, notes) for the table that decides, `shapes(table)` -> (title, rows) for the
 same groups; `outcome(record)` for progress lines; `usual(table)`, the budgets of the advice that a page opens with
-unless others are given (None: there is none); and PLOTS, the module whose `draw(table)` yields (name, figure).
+unless others are given (None: there is none); and PLOTS, the function of `report.plots.runs` that plots them.
 Cases compiled for a device that is not there are rows of the same table as those that ran, and are told apart; those of
 a suite in SUITES are told by that suite's own module, all together.
 """

@@ -198,5 +198,5 @@ def test_a_visit_in_a_few_words():
     ],
 )
 def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    assert {path.stem for path in plots.write(frame(records), tmp_path / "plots")} == names
+    monkeypatch.setitem(plots.style._STYLE, "figure.dpi", 30)
+    assert {path.stem for path in plots.write_plots(frame(records), tmp_path / "plots")} == names
