@@ -153,9 +153,7 @@ def test_a_strategy_has_one_style_in_all_plots_of_a_run():
     for name in ("tradeoff", "budget"):
         (panel,) = plots.plot_run(table, name).axes
         marks = {line.get_gid(): line for line in panel.get_lines() if line.get_gid() in wanted}
-        assert {
-            gid: {"color": line.get_color(), "marker": line.get_marker()} for gid, line in marks.items()
-        } == wanted
+        assert {gid: {"color": line.get_color(), "marker": line.get_marker()} for gid, line in marks.items()} == wanted
 
 
 def test_a_report_is_tables_and_plots(tmp_path):

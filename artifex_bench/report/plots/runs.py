@@ -9,8 +9,15 @@ import pandas as pd
 
 from artifex_bench.core.record import REAL_STEPS
 from artifex_bench.report import checkpoint, planned, remat
-from artifex_bench.report.plots import budget, faults, fronts, latency, max_batch, scaling, segments, time_split
+from artifex_bench.report.plots.budget import is_planned, plot_budget_curves
+from artifex_bench.report.plots.faults import plot_faults
+from artifex_bench.report.plots.fronts import plot_fronts
+from artifex_bench.report.plots.latency import plot_efficiency, plot_latency
+from artifex_bench.report.plots.max_batch import plot_throughput
+from artifex_bench.report.plots.scaling import plot_checkpoint_scaling, plot_remat_scaling
+from artifex_bench.report.plots.segments import plot_segments
 from artifex_bench.report.plots.style import Quantity, Styles, assign_styles
+from artifex_bench.report.plots.time_split import plot_time_split
 from artifex_bench.report.plots.tradeoff import plot_estimated_tradeoffs, plot_relative_tradeoffs
 
 STEP_TIME = Quantity("step_seconds", "step time", "seconds")
@@ -28,12 +35,12 @@ def plot_remat_run(table: pd.DataFrame, styles: Styles) -> Plots:
     if not compared.empty:
         yield "tradeoff", plot_relative_tradeoffs(list(remat.shapes(compared)), styles)
     for axis in REMAT_AXES:
-        figure = scaling.plot_remat_scaling(table, axis, (STEP_TIME, COMPILED_PEAK), styles)
+        figure = plot_remat_scaling(table, axis, (STEP_TIME, COMPILED_PEAK), styles)
         if figure is not None:
             yield f"scaling_{axis}", figure
     if table.forward_seconds.notna().any():
-        yield "time_split", time_split.plot_time_split(table)
-    curve = segments.plot_segments(table)
+        yield "time_split", plot_time_split(table)
+    curve = plot_segments(table)
     if curve is not None:
         yield "segments", curve
     yield from _plot_budget(table, STEP_TIME, styles)
@@ -47,35 +54,35 @@ def plot_planned_run(table: pd.DataFrame, styles: Styles) -> Plots:
     yield from _plot_budget(known, ESTIMATED_STEP, styles)
     if known.target.nunique() > 1:
         looks = assign_styles(known.target.unique())
-        yield "absent_fronts", fronts.plot_fronts(known, COMPILED_PEAK, ESTIMATED_STEP, looks, planned.front)
+        yield "absent_fronts", plot_fronts(known, COMPILED_PEAK, ESTIMATED_STEP, looks, planned.front)
 
 
 def plot_checkpoint_run(table: pd.DataFrame, styles: Styles) -> Plots:
     """Plot checkpoint cases: latency, efficiency against the raw limit, scaling."""
     compared = [(title, rows) for title, rows in checkpoint.shapes(table) if len(rows) > 1]
     if compared:
-        yield "latency", latency.plot_latency(compared)
-        yield "efficiency", latency.plot_efficiency(compared)
+        yield "latency", plot_latency(compared)
+        yield "efficiency", plot_efficiency(compared)
     for axis in CHECKPOINT_AXES:
-        figure = scaling.plot_checkpoint_scaling(table, axis, (COMMITTED, RESTORED), styles)
+        figure = plot_checkpoint_scaling(table, axis, (COMMITTED, RESTORED), styles)
         if figure is not None:
             yield f"scaling_{axis}", figure
 
 
 def plot_fault_run(table: pd.DataFrame, styles: Styles) -> Plots:
     """Plot fault cases: the share of restores that were silently wrong."""
-    yield "faults", faults.plot_faults(table)
+    yield "faults", plot_faults(table)
 
 
 def plot_max_batch_run(table: pd.DataFrame, styles: Styles) -> Plots:
     """Plot searches for the largest batch: estimated throughput of the batches that fit."""
     fitting = table[(table.needed_peak_bytes <= table.capacity_bytes) & table.estimated_step_seconds.notna()]
     if not fitting.empty:
-        yield "max_batch", max_batch.plot_throughput(fitting, styles)
+        yield "max_batch", plot_throughput(fitting, styles)
 
 
 def _plot_budget(table: pd.DataFrame, step: Quantity, styles: Styles) -> Plots:
     known = table[table.compiled_peak_bytes.notna() & table[step.column].notna()]
-    groups = [(title, rows) for title, rows in remat.shapes(known) if budget.is_planned(rows).sum() > 1]
+    groups = [(title, rows) for title, rows in remat.shapes(known) if is_planned(rows).sum() > 1]
     if groups:
-        yield "budget", budget.plot_budget_curves(groups, COMPILED_PEAK, step, styles)
+        yield "budget", plot_budget_curves(groups, COMPILED_PEAK, step, styles)

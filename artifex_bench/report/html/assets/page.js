@@ -137,12 +137,16 @@ for (const svg of document.querySelectorAll("svg.figure")) {
     const mark = nearest(svg, event);
     if (mark) choose(mark.dataset.case === state.chosen ? null : mark.dataset.case);
   });
-  svg.addEventListener("focusin", (event) => event.target.matches(".mark:focus-visible") && show(event.target));
-  svg.addEventListener("focusout", hide);
-  svg.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
+}
+// On the element around: Chromium puts an svg element that listens to focus itself into the order of Tab.
+for (const plot of document.querySelectorAll(".plot")) {
+  plot.addEventListener("focusin", ({ target }) => target.matches(".mark:focus-visible") && show(target));
+  plot.addEventListener("focusout", hide);
+  plot.addEventListener("keydown", (event) => {
+    if (!event.target.matches(".mark") || (event.key !== "Enter" && event.key !== " ")) return;
     event.preventDefault(); // the space bar would scroll
-    choose(event.target.dataset.case === state.chosen ? null : event.target.dataset.case);
+    const name = event.target.dataset.case;
+    choose(name === state.chosen ? null : name);
   });
 }
 addEventListener("keydown", (event) => {
