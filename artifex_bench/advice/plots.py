@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.advice.remat import Plan, name_of, timed
 from artifex_bench.checkpointing.frequency import lost_share
-from artifex_bench.report.plots import COLOURS, MARKERS, legend_label, still, style
+from artifex_bench.report.plots.style import case_styles, finish_figure, legend_label, plot_style
 
 SHOWN = 5  # ways to save: more are told apart by the table
 
@@ -24,13 +24,14 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
     """
     plans = [Plan.of(row, mtbf_seconds) for row in timed(rows).itertuples()]
     best = sorted(plans, key=lambda plan: plan.lost)[:SHOWN]
-    with style():
+    styles = case_styles(rows)
+    with plot_style():
         figure, panel = plt.subplots(figsize=(6.4, 3.8))
-        for i, plan in enumerate(best):
+        for plan in best:
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)
             cost, restore = plan.save_seconds, plan.row.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
-            (line,) = panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40])
+            (line,) = panel.plot(seconds, lost, markevery=[40], **styles[name_of(plan.row)])
             line.set_label(legend_label(name_of(plan.row)))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
@@ -40,4 +41,4 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
         panel.set_xlabel("seconds of training between saves (marked: the best)")
         panel.set_ylabel("time lost (%)")
         panel.legend()
-        return still(figure)
+        return finish_figure(figure)

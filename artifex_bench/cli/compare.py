@@ -55,10 +55,10 @@ def compare(
         warn_if_unfinished(folder)
     show_comparison(found, comparison.notes(*records), everything, form)
     if plot is not None:
-        from artifex_bench.report import comparison_plot
+        from artifex_bench.report.plots.comparison import write_comparison
 
         try:
-            click.echo(comparison_plot.write(found, plot), err=True)
+            click.echo(write_comparison(found, plot), err=True)
             if left_out := int(found.ratio.isna().sum()):
                 click.echo(f"not plotted, because they have no ratio: {left_out} of {len(found)} rows", err=True)
         except ValueError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from artifex_bench.advice.remat import Advice, advise
 from artifex_bench.core.record import Record, Verdict
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import page
+from artifex_bench.report.html import page
 from tests.browser import opened
 from tests.build import case, measured, record
 
@@ -53,7 +53,7 @@ def job(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
 def written(records: Sequence[Record], path: Path, advice: Sequence[Advice] | None = None) -> Path:
     """The page of these records, of a run called "fabricated"."""
     told = advise(make_frame(records), time_budget=1.1) if advice is None else advice
-    return page.write(records, told, "fabricated", path)
+    return page.write_page(records, told, "fabricated", path)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def test_what_has_no_estimate_has_no_throughput(tmp_path):
     records = [compiled(1, 4, None, target="local"), compiled(4, 17, None, target="local")]
     _, lines, _ = told(records)
     assert (lines["none"][f"estimated step ({REAL_STEPS})"], lines["none"]["estimated throughput"]) == ("–", "–")
-    assert plots.write(make_frame(records), tmp_path / "plots", SUITE) == []
+    assert plots.write_plots(make_frame(records), tmp_path / "plots", SUITE) == []
 
 
 def test_an_estimate_of_no_time_has_no_throughput(tmp_path):
@@ -97,12 +97,12 @@ def test_shapes_are_told_apart_and_targets_stand_in_one_table():
 
 
 def test_files_of_a_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(plots.style._STYLE, "figure.dpi", 30)
     table = make_frame([*RECORDS, compiled(2, 1, target="gpu:h100")])
     assert {path.name for path in tables.write_tables(table, tmp_path, SUITE)} >= {"max_batch.csv", "max_batch.json"}
     rows = json.loads((tmp_path / "max_batch.json").read_text())
     assert [row["largest_batch"] for row in rows] == [2, 16, 4, None, None]
-    assert [path.stem for path in plots.write(table, tmp_path / "plots", SUITE)] == ["max_batch"]
+    assert [path.stem for path in plots.write_plots(table, tmp_path / "plots", SUITE)] == ["max_batch"]
     text = tables.make_markdown(table, SUITE)
     assert text.startswith("# The largest batch that fits") and text.count("| strategy") == 1
 

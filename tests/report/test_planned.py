@@ -191,12 +191,12 @@ def test_a_visit_in_a_few_words():
 @pytest.mark.parametrize(
     ("records", "names"),
     [
-        (RECORDS, {"absent_tradeoff"}),
-        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"absent_tradeoff", "absent_fronts"}),
-        ([record("none"), record("all"), *RECORDS], {"tradeoff", "absent_tradeoff"}),
+        (RECORDS, {"aot_tradeoff"}),
+        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"aot_tradeoff", "aot_fronts"}),
+        ([record("none"), record("all"), *RECORDS], {"tradeoff", "aot_tradeoff"}),
         ([compiled("none", 4, None)], set()),
     ],
 )
 def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    assert {path.stem for path in plots.write(make_frame(records), tmp_path / "plots")} == names
+    monkeypatch.setitem(plots.style._STYLE, "figure.dpi", 30)
+    assert {path.stem for path in plots.write_plots(make_frame(records), tmp_path / "plots")} == names
