@@ -98,6 +98,11 @@ class Kind:
         """The name of the kind, as records hold it."""
         return self.case_type.kind
 
+    @property
+    def naming_axes(self) -> tuple[str, ...]:
+        """The axes that name a case among those of its group."""
+        return tuple(axis for axis in self.case_type.leading if axis not in self.tables[0].shape)
+
     def table_of(self, case: Any) -> Table:
         """Return the table that shows a case, or a row of the DataFrame."""
         name = self.choose_table(case) if self.choose_table else self.tables[0].name

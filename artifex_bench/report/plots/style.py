@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.core import units
+from artifex_bench.core.registry import load_kind
 from artifex_bench.report.text import caption, captions
 
 # For marks and lines: the hues of Okabe & Ito 2008, darkened to a contrast of 3:1 on white (WCAG 2.2, 1.4.11).
@@ -32,8 +33,6 @@ RECOMMENDED = "#B54708"  # the ring around the recommended case
 MIB = 2**20
 _STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
 _STYLE["text.parse_math"] = False  # a name may hold dollars
-# Kind of case -> the columns that name a case among those of its shape.
-NAMED_BY = {"remat": ("strategy",), "checkpoint": ("format", "mode"), "fault": ("format", "fault")}
 Styles = dict[str, dict[str, Any]]
 
 
@@ -59,8 +58,8 @@ class Quantity:
 
 def case_names(rows: pd.DataFrame) -> list[str]:
     """Return the name of each row's case among those of its shape, such as "all" or "zarr3, async"."""
-    columns = NAMED_BY[rows.kind.iloc[0]]
-    return [", ".join(map(str, values)) for values in zip(*(rows[column] for column in columns), strict=True)]
+    axes = load_kind(rows.kind.iloc[0]).naming_axes
+    return [", ".join(map(str, values)) for values in zip(*(rows[axis] for axis in axes), strict=True)]
 
 
 def assign_styles(names: Iterable[str]) -> Styles:
