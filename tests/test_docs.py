@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import artifex_bench
 from artifex_bench.cli import main
@@ -38,9 +39,16 @@ def test_every_make_target_in_the_readme_is_there(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_the_example_in_the_readme_is_the_example():
+def test_the_model_in_the_docs_is_the_example():
     source = (ROOT / "examples" / "gated.py").read_text()
-    assert source.strip() in README
+    assert source.strip() in (ROOT / "docs" / "own-models.md").read_text()
+
+
+def test_advice_in_the_readme_is_what_the_command_prints():
+    line = next(line for line in commands() if line.startswith("artifex-bench advise"))
+    done = CliRunner().invoke(main, shlex.split(line)[1:])
+    [block] = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
+    assert block.strip() in done.output
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

@@ -182,10 +182,9 @@ def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
 
 def test_a_visit_in_a_few_words():
     assert planned.kind.table_of(RECORDS[0].case) is planned.table
-    assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB over, estimated step 200 ms (x1.1-1.5)"
-    )
-    assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
+    assert all(words in planned.outcome(RECORDS[0]) for words in ("27.0 GiB", "11.0 GiB over", "200 ms", "1.1-1.5"))
+    fitting = planned.outcome(compiled("all", 10, None))
+    assert "10.0 GiB" in fitting and "over" not in fitting and "ms" not in fitting
 
 
 @pytest.mark.parametrize(
