@@ -32,7 +32,7 @@ from artifex_bench.report.charts import NAMED, Chart, charts, names, setting
 from artifex_bench.report.views import parts
 
 if TYPE_CHECKING:
-    from artifex_bench.advice.choice import Advice
+    from artifex_bench.advice.words import AdviceText
 
 LAST = 1e300  # where what was not measured is sorted
 
@@ -47,7 +47,7 @@ class Line:
     cells: list[tuple[str, float | None]]
 
 
-def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path, left: int = 0) -> Path:
+def write(records: Sequence[Record], advice: Sequence[AdviceText], name: str, path: Path, left: int = 0) -> Path:
     """Write the page of a run called `name`, with `left` jobs still to be made; `advice` is what it opens with (none:
     it says so). Returns the path.
     """
@@ -57,7 +57,7 @@ def write(records: Sequence[Record], advice: Sequence[Advice], name: str, path: 
     lines = list(_lines(table, view, varying))
     headings = [*varying, *view.HEADINGS]
     told = {(line.shape, line.name): _words(line, headings) for line in lines}
-    drawn = list(charts(table, told, {one.cases: one.choice for one in advice}))
+    drawn = list(charts(table, told, {one.group: one.choice for one in advice}))
     loader = Environment(
         loader=PackageLoader("artifex_bench.report", "assets"),
         autoescape=True,
