@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from artifex_bench.advice.remat import advise, words
+from artifex_bench.advice import advise, format_advice
 from artifex_bench.core import case as cases
 from artifex_bench.core import record as records
 from artifex_bench.core import run_spec, stats, store
@@ -66,7 +66,8 @@ def told(found: Record) -> None:
     for budget in budgets.get(found.case.kind, []):
         try:
             for advice in advise(table, **budget):
-                assert "nan" not in words(advice) and " -" not in words(advice)
+                text = format_advice(advice)
+                assert "nan" not in text and " -" not in text
         except CaseError as error:  # no step was timed
             assert len(str(error).splitlines()) == 1
     for one in found.measurements:

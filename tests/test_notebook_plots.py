@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from artifex_bench.advice.plots import SHOWN, intervals
+from artifex_bench.advice.plots import SHOWN, plot_intervals
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.kinds.frames import make_frame
@@ -55,7 +55,7 @@ def saving(name, blocking):
 
 
 def test_the_time_lost_is_least_where_it_is_marked():
-    figure = intervals(make_frame([saving("auto", 0.5), saving("npz", 2.0), saving("pickle", 1.0)]), 3600)
+    figure = plot_intervals(make_frame([saving("auto", 0.5), saving("npz", 2.0), saving("pickle", 1.0)]), 3600)
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["auto, sync", "pickle, sync", "npz, sync"]  # the best first
     for line in lines:
@@ -66,4 +66,4 @@ def test_the_time_lost_is_least_where_it_is_marked():
 def test_no_more_ways_to_save_than_can_be_told_apart():
     names = ("auto", "npz", "pickle", "ocdbt", "zarr3", "zarr2", "orbax")
     found = make_frame([saving(name, 1.0 + i) for i, name in enumerate(names)])
-    assert len(intervals(found, 3600).axes[0].get_lines()) == SHOWN
+    assert len(plot_intervals(found, 3600).axes[0].get_lines()) == SHOWN

@@ -20,7 +20,7 @@ from asv.util import write_json
 
 import suites.remat
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
-from artifex_bench.advice.remat import advise
+from artifex_bench.advice import advise
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, case_id
 from artifex_bench.core.record import Agreement, Measurement, Verdict
@@ -332,7 +332,7 @@ def test_what_is_no_file_of_pytest_benchmark_is_one_clear_line(saved, tmp_path):
 def test_advice_is_given_from_any_of_them(saved, cache, run, tmp_path):
     """The exchange format is one: what reads a run reads the others."""
     kinds = [run, load_asv(asv_run(tmp_path, cache, record_samples=True)), load_pytest_benchmark(saved)]
-    choices = [[one.choice for one in advise(table, memory_budget=10**6)] for table in kinds]
+    choices = [[advice.choice.name for advice in advise(table, memory_budget=10**6)] for table in kinds]
     assert choices[0] == choices[1] == choices[2]
 
 

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from artifex_bench.advice.remat import advise, words
+from artifex_bench.advice import advise, format_advice
+from artifex_bench.advice.words import describe_advice
 from artifex_bench.cli import main, progress
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
@@ -96,7 +97,7 @@ def test_tables_hold_any_text(tmp_path, name, reason):
 def test_advice_and_comparisons_hold_any_text(name, reason):
     records = run_of(name, reason)
     for advice in advise(make_frame(records), memory_budget=3500):
-        assert not controls(words(advice))
+        assert not controls(format_advice(advice))
     found = compare(records, records)
     assert len(list(csv.reader(io.StringIO(text.csv(found))))) == len(found) + 1
     assert len(json.loads(text.json_rows(found))) == len(found)
@@ -116,7 +117,8 @@ class Tags(HTMLParser):
 
 def page_of(name, reason, path):
     records = run_of(name, reason)
-    page.write_page(records, advise(make_frame(records), time_budget=1.6), reason, path)
+    texts = [describe_advice(advice) for advice in advise(make_frame(records), time_budget=1.6)]
+    page.write_page(records, texts, reason, path)
     return path.read_text(encoding="utf-8")
 
 

@@ -27,12 +27,12 @@ from artifex_bench.report.plots.style import case_styles
 from artifex_bench.report.tables import make_grids, split_tables
 
 if TYPE_CHECKING:
-    from artifex_bench.advice.choice import Advice
+    from artifex_bench.advice.words import AdviceText
 
 ROWS = 50  # of the table, shown at a time
 
 
-def write_page(records: Sequence[Record], advice: Sequence[Advice], name: str, path: Path, left: int = 0) -> Path:
+def write_page(records: Sequence[Record], advice: Sequence[AdviceText], name: str, path: Path, left: int = 0) -> Path:
     """Write the page of a run.
 
     Args:
@@ -50,7 +50,7 @@ def write_page(records: Sequence[Record], advice: Sequence[Advice], name: str, p
     grids = list(make_grids(kind, table, rows))
     axes = find_varying_axes(rows, kind, grids)
     lines = list(make_lines(grids, axes))
-    charts = list(draw_charts(rows, table, case_styles(whole), {one.cases: one.choice for one in advice}))
+    charts = list(draw_charts(rows, table, case_styles(whole), {one.group: one.choice for one in advice}))
     page = _template().render(
         name=name,
         kind=kind.name,
