@@ -65,7 +65,7 @@ def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
     edit(program, STATE, carried + STATE)
     kept = '{**state, "params": params, "optimizer": optimizer}'
     edit(program, kept, kept[:-1] + ', "planted": state["planted"].at[0].add(1)}')
-    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case import case_id\n")
+    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case_names import case_id\n")
 
 
 def call(tree: Path, *arguments: str) -> Done:
@@ -85,7 +85,7 @@ def command(
 def peaks_of(run: Path) -> dict[str, int]:
     """Compiled peaks, in bytes, by case id."""
     from artifex_bench.core import store
-    from artifex_bench.core.case import case_id
+    from artifex_bench.core.case_names import case_id
 
     measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load_records(run))
     return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}

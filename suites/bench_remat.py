@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from artifex_bench.core.case import as_list
+from artifex_bench.core.grid import as_list
 from artifex_bench.core.units import there
 from artifex_bench.suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row, measured

@@ -13,16 +13,9 @@ from artifex_bench.core import case as cases
 from artifex_bench.core import record as records
 from artifex_bench.core import run_spec, stats, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, RematCase
-from artifex_bench.core.record import (
-    Agreement,
-    Measurement,
-    Record,
-    RecordError,
-    Verdict,
-    record_from_json,
-    record_to_json,
-)
+from artifex_bench.core.record import Measurement, Record, RecordError, record_from_json, record_to_json
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.comparison import compare

@@ -10,7 +10,8 @@ from typing import Any
 from artifex_bench.cli.params import GroupedCommand, case_options, run_options
 from artifex_bench.cli.warnings import warn_if_untested
 from artifex_bench.core import store
-from artifex_bench.core.case import RematCase, label, replace_fields
+from artifex_bench.core.case import RematCase, replace_fields
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
@@ -32,7 +33,7 @@ def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
     from artifex_bench.sweep import scheduler
 
     def measure(job: Job, log: Path) -> Record:
-        print_status(f"profiling {label(job.case)}")
+        print_status(f"profiling {case_label(job.case)}")
         trace = case_folder(folder, job) / "trace"
         trace.mkdir(parents=True, exist_ok=True)
         # a program from the compile cache may have no buffer assignment
@@ -48,7 +49,7 @@ def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
     show_records(records, folder)
     for record in records:
         if record.status != "ok":
-            print_status(f"{record.status}: {label(record.case)}: {record.reason}")
+            print_status(f"{record.status}: {case_label(record.case)}: {record.reason}")
     return 1 if any(record.status not in ("ok", "skipped") for record in records) else 0
 
 

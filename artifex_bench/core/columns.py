@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.core import units
-from artifex_bench.core.case import case_fields, case_id, field_meta
+from artifex_bench.core.case_names import case_id
+from artifex_bench.core.fields import case_fields, field_meta
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CONTENDED_SHARE, CaseResult
 

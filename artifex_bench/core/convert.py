@@ -74,6 +74,9 @@ def _rule(message: str) -> str:
     if (expected := EXPECTED.match(message)) is None:
         return "must be one of the valid values" if message.startswith("Invalid ") else "is out of range"
     words = re.sub(r"`([^`]+)`", lambda found: " or ".join(map(_word, found[1].split(" | "))), expected[1])
+    if bound := re.fullmatch(r"(.*) (>=|<=) (\S+)", words):
+        number = int(bound[3]) if bound[3].lstrip("-").isdigit() else float(bound[3])
+        words = describe_range(bound[1], *((number, None) if bound[2] == ">=" else (None, number)))
     return f"must be {words}"
 
 
@@ -116,13 +119,16 @@ def plain_type(info: Any) -> Any:
 def describe_type(info: Any) -> str:
     """Return a type in words: ``a whole number from 0 to 10``."""
     name = type(info).__name__.removesuffix("Type").lower()
-    words = _word(name)
     least, most = getattr(info, "ge", None), getattr(info, "le", None)
+    return describe_range(_word(name), least, None if most is None or most >= 2**63 - 1 else most)
+
+
+def describe_range(words: str, least: float | None, most: float | None) -> str:
+    """Return a rule for numbers: ``a whole number of 1 or more``, ``a number from 0 to 10``. None is no bound."""
+    low, high = (str(bound) if isinstance(bound, int) else f"{bound:.15g}" for bound in (least or 0, most or 0))
     if least is None:
-        return words
-    if most is None or most >= 2**63 - 1:
-        return f"{words} of {least} or more"
-    return f"{words} from {least} to {most}"
+        return words if most is None else f"{words} of at most {high}"
+    return f"{words} of {low} or more" if most is None else f"{words} from {low} to {high}"
 
 
 def shown(value: Any) -> str:
@@ -132,6 +138,14 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no whole number of more than 4300 digits
         words = "a number of thousands of digits"
     return words if len(words) <= 60 else f"{words[:57]}..."
+
+
+def is_encodable(name: str) -> bool:
+    """Return whether a name is text that a file can hold: one half of a surrogate pair is not."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def choices(value: Any, valid: Collection[str]) -> str:

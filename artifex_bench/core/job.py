@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from artifex_bench.core.case import Case, RematCase, case_id, replace_fields
+from artifex_bench.core.case import Case, RematCase, replace_fields
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.convert import convert, to_plain
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"

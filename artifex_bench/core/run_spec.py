@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from artifex_bench.core import store
-from artifex_bench.core.case import Case, CaseError, Positive
+from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.convert import convert, to_plain
+from artifex_bench.core.fields import Positive
 from artifex_bench.core.job import Job
 
 CACHE, SCRATCH = "compile-cache", "scratch"  # folders in a run's folder, while it goes on

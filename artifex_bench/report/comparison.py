@@ -12,6 +12,7 @@ import pandas as pd
 from artifex_bench.core import case as cases
 from artifex_bench.core import units
 from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case_names import case_id, case_label
 from artifex_bench.core.environments import differing_settings, recorded_settings
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
@@ -62,7 +63,7 @@ def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
     one, other = ({record.case for record in records} for records in (base, new))
     for name, alone in (("base", one - other), ("new", other - one)):
         if alone:
-            found.append(f"not compared, only in {name}: {'; '.join(sorted(map(cases.label, alone)))}")
+            found.append(f"not compared, only in {name}: {'; '.join(sorted(map(case_label, alone)))}")
     return found
 
 
@@ -101,7 +102,7 @@ def compare(
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
-    row = {"case": cases.case_id(case), "label": cases.label(case)}
+    row = {"case": case_id(case), "label": case_label(case)}
     fell = [next((record for record in rounds if record.status != "ok"), None) for rounds in (base, new)]
     if any(fell):
         words = [f"{record.status}: {record.reason}" if record else "ok" for record in fell]

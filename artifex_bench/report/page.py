@@ -22,8 +22,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from artifex_bench.core import case as cases
 from artifex_bench.core import units
+from artifex_bench.core.fields import axis_names
 from artifex_bench.core.record import Record
 from artifex_bench.core.registry import load_kind
 from artifex_bench.kinds.frames import make_frame
@@ -131,7 +131,7 @@ def _figures(chart: Chart) -> list[dict[str, Any]]:
 def _varying(table: pd.DataFrame, view: Any) -> list[str]:
     """The axes that tell shapes apart: of one setting within each, of several in the run."""
     groups = [rows for _, rows in view.shapes(table)]
-    axes = cases.axes(load_kind(table.kind.iloc[0]).case_type)
+    axes = axis_names(load_kind(table.kind.iloc[0]).case_type)
     return [
         axis
         for axis in axes

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from artifex_bench.core import case as cases
 from artifex_bench.core import store
 from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
@@ -46,7 +46,7 @@ def run_sweep(
         done = {record.key: record for record in before}
 
         def keep(job: Job, record: Record) -> None:
-            baseline = done.get((cases.case_id(job.case.baseline), job.round))
+            baseline = done.get((case_id(job.case.baseline), job.round))
             record = load_kind(job.case.kind).judge(record, baseline)
             _keep(folder, before, record, across)
             done[record.key] = record

@@ -11,8 +11,10 @@ from artifex_bench import targets
 from artifex_bench.core import case as cases
 from artifex_bench.core import store, versions
 from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
-from artifex_bench.core.convert import shown
+from artifex_bench.core.convert import is_encodable, shown
 from artifex_bench.core.environments import changed_versions
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.kind import Kind, all_suites, check_axes
 from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.core.run_spec import (
@@ -83,7 +85,7 @@ def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile has one case: give one value, or two of --strategy")
-    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
+    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **given))))
     if not found[0].is_local:
         raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the local device")
     if len(found) > 2:
@@ -100,7 +102,7 @@ def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
     if search.limit < search.multiple:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
     axes = {"strategy": ["none", "all"], **_given_axes(load_kind("remat"), options), "batch": search.multiple}
-    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
+    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **axes))))
     for case in found:
         if search.multiple % (parts := batch_parts(case)):
             raise CaseError(
@@ -155,7 +157,7 @@ def _check_installed(spec: RunSpec) -> None:
 def _create_folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
     name = options.get("name") or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder = (options.get("out") or Path("results")) / name
-    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
+    if not is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
         raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
@@ -175,7 +177,7 @@ def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _given_axes(kind: Kind, options: Mapping[str, Any]) -> dict[str, Any]:
     """The axes that the user set, as cases have them; for remat cases JAX_REMAT3 in the environment among them."""
-    every = dict.fromkeys(axis for name in KINDS for axis in cases.axes(load_kind(name).case_type))
+    every = dict.fromkeys(axis for name in KINDS for axis in axis_names(load_kind(name).case_type))
     given: dict[str, Any] = {axis: options[axis] for axis in every if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"

@@ -16,8 +16,9 @@ from artifex_bench.advice.remat import CERTAIN, advise, words
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase
-from artifex_bench.core.record import Record, Verdict
+from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
 from tests.build import case, measured, record, replaced, taken
 from tests.shown import remat

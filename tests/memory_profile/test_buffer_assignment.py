@@ -42,10 +42,8 @@ def compiled_assignment(one):
 @pytest.mark.parametrize("one", CASES, ids=IDS)
 def test_allocations_are_the_parts_of_the_compiled_peak(one):
     parts = compiled(one).parts
-    sizes = {
-        kind: sum(a.size for a in compiled_assignment(one).allocations if a.kind == kind)
-        for kind in ("argument", "temporary")
-    }
+    allocations = compiled_assignment(one).allocations
+    sizes = {kind: sum(a.size for a in allocations if a.kind == kind) for kind in ("argument", "temporary", "output")}
     assert sizes["argument"] == parts["argument_bytes"]
     assert sizes["temporary"] == parts["temp_bytes"]
     assert sizes["output"] == parts["output_bytes"] - parts["alias_bytes"]

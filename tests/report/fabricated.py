@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from artifex_bench.advice.remat import Advice, advise
-from artifex_bench.core.record import Record, Verdict
+from artifex_bench.core.record import Record
+from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import page
 from tests.browser import opened
