@@ -13,7 +13,7 @@ from artifex_bench.advice.choice import PEAK, Advice, choose, nothing
 from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.record import PUBLISHED_STEPS
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_columns import show_recomputed
 from artifex_bench.kinds.remat_groups import fits_larger_pool, note_on_pool
 from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, load_description, parse_target
@@ -69,8 +69,8 @@ def fitting(title: str, rows: pd.DataFrame, memory: int | None, time: float | No
     """
     if time is not None:
         return Advice(title, f"a step of {units.ratio(time)} that of none at most", None, NO_TIMES, None, "", "", {})
-    rank = AGAIN if there(rows.mesh.iloc[0]) else ESTIMATE
-    limits = [float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and there(limit)]
+    rank = AGAIN if is_present(rows.mesh.iloc[0]) else ESTIMATE
+    limits = [float(limit) for limit in (rows.capacity_bytes.min(), memory) if limit is not None and is_present(limit)]
     budget = min(limits, default=math.nan)  # where nothing was compiled
     question = f"{rank.wanted} with a compiled peak of {units.size(budget)} at most"
     fell = {row.strategy: why for row in rows.itertuples() if (why := _why_not(row, budget, rank))}
@@ -88,17 +88,17 @@ def _why_not(row: Any, budget: float, rank: Rank) -> str | None:
     peak, needed = getattr(row, PEAK), row.needed_peak_bytes
     if row.status != "ok":
         return f"{row.status}: {row.reason}"
-    if not there(peak):
+    if not is_present(peak):
         return "its peak is not known"
     if fits_larger_pool(row) and budget == row.capacity_bytes:
         return f"needs {units.size(needed)}: fits only with {POOL_VARIABLE}={LARGEST_POOL_SHARE}"
     if needed > budget:
         return f"does not fit: {units.size(needed)}, {units.size(needed - budget)} over"
-    if there(row.verdict) and row.verdict != "effective":
+    if is_present(row.verdict) and row.verdict != "effective":
         return f"{row.verdict}: {row.verdict_reason}"
-    if there(row.host_temp_bytes) and row.host_temp_bytes > 0:
+    if is_present(row.host_temp_bytes) and row.host_temp_bytes > 0:
         return f"fits, with {units.size(peak)}, but what its transfers to the host take is not known"
-    if not there(getattr(row, rank.column)):
+    if not is_present(getattr(row, rank.column)):
         return f"fits, with {units.size(peak)}, but {rank.unknown}"
     return None
 

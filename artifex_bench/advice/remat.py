@@ -17,7 +17,7 @@ from artifex_bench.checkpoint_io.formats import SAVERS
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, CaseError
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.checkpoint import group_by_state
 from artifex_bench.kinds.remat_groups import group_by_shape, is_plan_of_strategy
 from artifex_bench.report.text import plain
@@ -137,9 +137,9 @@ def _unusable(rows: pd.DataFrame, timed: bool) -> Iterator[tuple[str, str]]:
     for row in rows.itertuples():
         if row.status != "ok":
             yield row.strategy, f"{row.status}: {row.reason}"
-        elif not ((there(row.step_seconds) or not timed) and there(getattr(row, PEAK))):
+        elif not ((is_present(row.step_seconds) or not timed) and is_present(getattr(row, PEAK))):
             yield row.strategy, "its step was not timed on this device, or its peak is not known"
-        elif there(row.verdict) and row.verdict != "effective":
+        elif is_present(row.verdict) and row.verdict != "effective":
             yield row.strategy, f"{row.verdict}: {row.verdict_reason}"
 
 
@@ -147,14 +147,14 @@ def _over(row: Any, memory: int | None, time: float | None) -> str | None:
     peak, measured = getattr(row, PEAK), row.measured_peak_bytes
     if memory is not None and peak > memory:
         return f"does not fit: {units.size(peak)}, {units.size(peak - memory)} over"
-    if memory is not None and there(measured) and measured > memory:
+    if memory is not None and is_present(measured) and measured > memory:
         return f"does not fit as measured: {units.size(measured)}, {units.size(measured - memory)} over"
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
-    if time is not None and not there(ratio):
+    if time is not None and not is_present(ratio):
         return "its time without rematerialization was not measured"
     if time is not None and ratio > time:
         low = row.time_ratio_low
-        perhaps = f", though the 95 % interval begins at {units.ratio(low)}" if there(low) and low <= time else ""
+        perhaps = f", though the 95 % interval begins at {units.ratio(low)}" if is_present(low) and low <= time else ""
         return f"too slow: {units.ratio(ratio)}{perhaps}"
     return None
 
@@ -170,8 +170,8 @@ def _behind(row: Any, ranked: list[Any], fastest_first: bool) -> str:
 
 
 def _cost(row: Any, memory: int | None) -> str:
-    told = f"{units.seconds(row.step_seconds)} a step" if there(row.step_seconds) else "not timed"
-    if there(row.time_ratio) and row.strategy != "none":
+    told = f"{units.seconds(row.step_seconds)} a step" if is_present(row.step_seconds) else "not timed"
+    if is_present(row.time_ratio) and row.strategy != "none":
         told += (
             f" ({units.ratio(row.time_ratio)} none; 95 %: {units.interval(row.time_ratio_low, row.time_ratio_high)})"
         )
@@ -192,7 +192,7 @@ def _exact(row: Any, time: float | None, timed: bool) -> str:
 
 def _late(row: Any, time: float | None, words: str) -> str:
     """That the step may take longer than the time budget has it, or nothing."""
-    if time is None or not there(row.time_ratio_high) or row.time_ratio_high <= time:
+    if time is None or not is_present(row.time_ratio_high) or row.time_ratio_high <= time:
         return ""
     return f"{words}: the 95 % interval reaches {units.ratio(row.time_ratio_high)}"
 
@@ -201,9 +201,9 @@ def _how_sure(top: float | None, contended: bool, lows: dict[str, float | None],
     """In words, from the end of the choice's 95 % interval and the beginnings of the others', of what decides."""
     if contended:
         return "little: others used the processors while it was timed"
-    if top is None or not there(top):
+    if top is None or not is_present(top):
         return "unknown: a single sample has no interval"
-    close = [name for name, low in lows.items() if low is None or not there(low) or low <= top]
+    close = [name for name, low in lows.items() if low is None or not is_present(low) or low <= top]
     if close:
         return f"not sure: its 95 % interval overlaps that of {'; '.join(close)}"
     return CERTAIN if lows else alone
@@ -250,7 +250,7 @@ class Plan:
 
     @classmethod
     def of(cls, row: Any, mtbf: float) -> Plan:
-        in_loop = there(row.lost_seconds) and row.lost_seconds > row.blocking_seconds
+        in_loop = is_present(row.lost_seconds) and row.lost_seconds > row.blocking_seconds
         decides = "lost_seconds" if in_loop else "blocking_seconds"
 
         def lost(cost: float) -> tuple[float, float]:
@@ -259,7 +259,7 @@ class Plan:
 
         cost = float(getattr(row, decides))
         ends = (getattr(row, f"{decides}_{end}") for end in ("low", "high"))
-        low, high = (lost(max(end, row.blocking_seconds))[1] if there(end) else None for end in ends)
+        low, high = (lost(max(end, row.blocking_seconds))[1] if is_present(end) else None for end in ends)
         return cls(row, cost, *lost(cost), low, high)
 
     def words(self) -> str:

@@ -11,7 +11,15 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from artifex_bench.core.convert import ConvertError, check_value, choices, convert, is_encodable, shown, to_plain
+from artifex_bench.core.convert import (
+    ConvertError,
+    check_value,
+    convert,
+    is_encodable,
+    show_value,
+    suggest_choice,
+    to_plain,
+)
 from artifex_bench.core.fields import Dtype, Positive, Seed, axis_names, case_fields
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes per element
@@ -49,7 +57,7 @@ class Case:
                 raise CaseError(str(error)) from None
             named = isinstance(value, str) and field.name != "mesh"
             if named and (not value.strip() or not is_encodable(value)):
-                raise CaseError(f"{field.name} {shown(value)}: must be a name; `artifex-bench list` shows them")
+                raise CaseError(f"{field.name} {show_value(value)}: must be a name; `artifex-bench list` shows them")
 
     @staticmethod
     def decode(data: Any) -> Case:
@@ -226,7 +234,7 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
     sizes = {name.strip(): int(size) for name, _, size in pairs if re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", size)}
     if len(sizes) < len(pairs) or not sizes.keys() <= set(MESH):
         raise CaseError(
-            f"mesh {shown(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
+            f"mesh {show_value(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
             f"{', '.join(MESH)}, or none"
         )
     return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}
@@ -235,7 +243,7 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
 def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
     """Raise CaseError, with the nearest or all valid choices, unless `value` is one of them."""
     if isinstance(value, (list, dict)) or value not in valid:  # an unhashable value is in no mapping
-        raise CaseError(f"unknown {what} {shown(value)}: {choices(value, list(valid))}")
+        raise CaseError(f"unknown {what} {show_value(value)}: {suggest_choice(value, list(valid))}")
 
 
 def replace_fields(struct: Any, **changes: Any) -> Any:
@@ -258,7 +266,7 @@ def case_from_json(data: Any) -> Case:
     from artifex_bench.core.registry import KINDS, load_kind
 
     if not isinstance(data, Mapping):
-        raise CaseError(f"case {shown(data)}: must be an object")
+        raise CaseError(f"case {show_value(data)}: must be an object")
     kind = data.get("kind")
     check_choice("kind of case", kind, KINDS)
     case_type = load_kind(str(kind)).case_type

@@ -91,12 +91,12 @@ def interval_column(name: str, **shown: Any) -> Column:
     return Column(f"{name}_interval", heading="95 %", text=show, unit="ratio", priority=2, **shown)
 
 
-def once(name: str, doc: str, unit: str, **shown: Any) -> Column:
+def constant_column(name: str, doc: str, unit: str, **shown: Any) -> Column:
     """Return the column of a probe that is the same in every process: its first value."""
     return Column(name, doc, lambda result: result.first(name), unit, **shown)
 
 
-def timed(name: str, doc: str, unit: str = "seconds", **shown: Any) -> Column:
+def timed_column(name: str, doc: str, unit: str = "seconds", **shown: Any) -> Column:
     """Return the column of a probe that varies: its median over all rounds, with its interval."""
     return Column(name, doc, lambda result: result.median(name), unit, interval=True, **shown)
 
@@ -112,12 +112,12 @@ def _other_cpu_share(result: CaseResult) -> float | None:
 
 def _versions(package: str) -> Callable[[CaseResult], str | None]:
     def join_versions(result: CaseResult) -> str | None:
-        return ", ".join(dict.fromkeys(filter(None, (version(one, package) for one in result.rounds)))) or None
+        return ", ".join(dict.fromkeys(filter(None, (package_version(one, package) for one in result.rounds)))) or None
 
     return join_versions
 
 
-def version(record: Record, package: str) -> str | None:
+def package_version(record: Record, package: str) -> str | None:
     """Return the version of a package that a record was measured with; None if it is not known."""
     found: str | None = record.environment.get("versions", {}).get(package)
     return found

@@ -52,7 +52,7 @@ def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
         return f"{where}.{missing[1]}: is missing".removeprefix(".")
     if message.startswith("Invalid ") or message == "Number out of range" or EXPECTED.match(message):
         value = _value_at(data, path)
-        shows = "" if value is _UNKNOWN else f" {shown(value)}"
+        shows = "" if value is _UNKNOWN else f" {show_value(value)}"
         return f"{where}{shows}: {_rule(message)}".strip()
     return f"{where}: {message}" if where else message  # the message of a rule of the struct's own
 
@@ -100,11 +100,11 @@ def check_value(name: str, value: Any, kind: Any) -> None:
         info = plain_type(inspect.type_info(kind))
         if isinstance(info, inspect.LiteralType):
             raise ConvertError(
-                f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}"
+                f"unknown {name} {show_value(value)}: {suggest_choice(value, list(map(str, info.values)))}"
             ) from None
         if isinstance(value, int) and value >= 2**63:
-            raise ConvertError(f"{name} {shown(value)}: must be less than 2**63") from None
-        raise ConvertError(f"{name} {shown(value)}: must be {describe_type(info)}") from None
+            raise ConvertError(f"{name} {show_value(value)}: must be less than 2**63") from None
+        raise ConvertError(f"{name} {show_value(value)}: must be {describe_type(info)}") from None
 
 
 def plain_type(info: Any) -> Any:
@@ -131,7 +131,7 @@ def describe_range(words: str, least: float | None, most: float | None) -> str:
     return f"{words} of {low} or more" if most is None else f"{words} from {low} to {high}"
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value as a message shows it: short, and on one line."""
     try:
         words = repr(value)
@@ -148,7 +148,7 @@ def is_encodable(name: str) -> bool:
         return False
 
 
-def choices(value: Any, valid: Collection[str]) -> str:
+def suggest_choice(value: Any, valid: Collection[str]) -> str:
     """Return the nearest valid choice as a question, or all of them if none is near.
 
     Names with other numbers are not near: nobody types tpu:v9 for tpu:v4.

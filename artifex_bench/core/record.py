@@ -1,4 +1,4 @@
-"""Records: what came of a job. Raw values with their sources; statistics are derived elsewhere. No JAX."""
+"""Records: the result of a job, as raw values with their sources. Statistics are derived elsewhere. No JAX."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from msgspec.structs import force_setattr
 
 from artifex_bench.core.case import Case, check_choice
 from artifex_bench.core.case_names import case_id
-from artifex_bench.core.convert import convert, describe_range, shown, to_plain
+from artifex_bench.core.convert import convert, describe_range, show_value, to_plain
 from artifex_bench.core.details import DETAILS, NEEDED, Environment, LiveDetail
 from artifex_bench.core.fields import LARGEST, Amount
 from artifex_bench.core.verdicts import Agreement, Verdict
 
 SCHEMA = 1
 STATUSES = ("ok", "oom", "timeout", "failed", "skipped")
-# Published training steps, as a multiple of what the roofline estimates of them: Llama 3 8B on an H100 2.46 to 1.88 s,
-# MaxText 16B on v5e 10.3 to 9.50 s and 32B on v5p 8.5 to 6.63 s; all published tables that were compared lie within.
+# Published training steps as a multiple of the roofline's estimate: Llama 3 8B on an H100 took 2.46 s (estimate 1.88 s),
+# MaxText 16B on v5e 10.3 s (9.50 s), and 32B on v5p 8.5 s (6.63 s). All compared tables lie within the range.
 STEP_OVER_ESTIMATE = (1.1, 1.5)
 REAL_STEPS = "x{}-{}".format(*STEP_OVER_ESTIMATE)
 PUBLISHED_STEPS = "published steps took {} to {} times their estimate".format(*STEP_OVER_ESTIMATE)
-OWN = ("plan", "mixture")  # what meets a budget is called so where it is the program of no strategy by hand
-MOST_TRIALS = 10**9  # in whole numbers: Fisher's test counts in 64 bits
-# Differences may be less than zero, and so was XLA's count of FLOPs where it knew none. All others are 0 or more.
+OWN = ("plan", "mixture")  # names of programs that meet a budget and are the program of no other strategy
+MOST_TRIALS = 10**9  # Fisher's test counts in 64 bits
+# Probes with negative values: differences, and XLA's count of FLOPs, which is -1 if not known. Others are 0 or more.
 SIGNED = ("lost_seconds", "peak_buffers", "compiled_flops")
 
 
@@ -38,7 +38,7 @@ class SchemaError(RecordError):
 
 
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
-    """One number as it was taken: raw `values` in `unit` from `source`, or none and a `note` that says why."""
+    """One number as it was taken: raw `values` in `unit` from `source`. Without values, `note` says why."""
 
     probe: str
     unit: str
@@ -57,11 +57,11 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not least <= value <= most or (counted and value % 1):
                 rule = describe_range("a whole number" if counted else "a number", least, most)
-                raise RecordError(f"measurement {shown(self.probe)} has the value {shown(value)}: must be {rule}")
+                raise RecordError(f"measurement {show_value(self.probe)}: value {show_value(value)}: must be {rule}")
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """What came of one job."""
+    """The result of one job."""
 
     case: Case
     round: Annotated[int, Meta(ge=0, le=2**31)]
@@ -95,7 +95,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells records of a run apart: the case's id and the round."""
+        """The case's id and the round, which no other record of a run shares."""
         return case_id(self.case), self.round
 
 
@@ -113,10 +113,10 @@ def record_from_json(data: Any) -> Record:
         RecordError: The record is damaged: one line with the field, its value and the rule.
     """
     if not isinstance(data, Mapping):
-        raise RecordError(f"damaged record: {shown(data)}: must be an object")
+        raise RecordError(f"damaged record: {show_value(data)}: must be an object")
     schema = data.get("schema")
     if schema != SCHEMA or isinstance(schema, bool):
-        raise SchemaError(f"record has schema {shown(schema)}: this version reads schema {SCHEMA}")
+        raise SchemaError(f"record has schema {show_value(schema)}: this version reads schema {SCHEMA}")
     try:
         record: Record = convert(data, Record)
         convert(record.environment, Environment, "environment")

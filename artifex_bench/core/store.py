@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core.convert import shown
+from artifex_bench.core.convert import show_value
 from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
 RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
@@ -49,7 +49,7 @@ def read_suite(folder: Path) -> str | None:
     """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
     found = read_manifest(folder).get("suite")
     if not isinstance(found, str | None):
-        raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
+        raise StoreError(f"cannot read {folder / MANIFEST}: suite {show_value(found)}: must be text")
     return found
 
 

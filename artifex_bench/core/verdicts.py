@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from artifex_bench.core.convert import ConvertError, choices, shown
+from artifex_bench.core.convert import ConvertError, show_value, suggest_choice
 from artifex_bench.core.fields import Amount, Difference
 
 
@@ -50,7 +50,9 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True):
         try:
             force_setattr(self, "name", VerdictName(self.name))
         except ValueError:
-            raise ConvertError(f"verdict {shown(self.name)}: {choices(self.name, list(VerdictName))}") from None
+            raise ConvertError(
+                f"unknown verdict {show_value(self.name)}: {suggest_choice(self.name, list(VerdictName))}"
+            ) from None
 
     def describe(self) -> str:
         """Return the figures in words, for tables and messages."""

@@ -11,7 +11,7 @@ from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.case_names import case_label
 from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.record import Record
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.core.versions import chosen_remat3
 from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.frames import make_frame
@@ -80,4 +80,4 @@ def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
         "memory_ratio": row["compiled_peak_ratio"],
         "verdict": row["verdict"],
     }
-    return {name: value if there(value) else None for name, value in figures.items()}
+    return {name: value if is_present(value) else None for name, value in figures.items()}

@@ -104,7 +104,7 @@ def charts(table: pd.DataFrame, told: Told, chosen: Mapping[str, str | None]) ->
 
 def _tradeoff(title: str, rows: pd.DataFrame, plan: Plan, told: Told, chosen: str | None) -> go.Figure:
     x, y = plan.x, plan.y
-    (x_unit, x_size), (y_unit, y_size) = (units.scale(q.unit, rows[q.column].max()) for q in (x, y))
+    (x_unit, x_size), (y_unit, y_size) = (units.choose_unit(q.unit, rows[q.column].max()) for q in (x, y))
     rows = rows.assign(name=names(rows))
     front = rows.iloc[pareto_front(list(zip(rows[x.column], rows[y.column], strict=True)))].sort_values(x.column)
     picked = rows[rows.name == chosen]
@@ -173,7 +173,7 @@ def _labels(picked: pd.DataFrame, rows: pd.DataFrame, front: pd.DataFrame, plan:
 
 def _ranked(title: str, rows: pd.DataFrame, quantity: Quantity, told: Told) -> go.Figure:
     """One quantity, a line a case, the least at the top."""
-    unit, size = units.scale(quantity.unit, rows[quantity.column].max())
+    unit, size = units.choose_unit(quantity.unit, rows[quantity.column].max())
     rows = rows.assign(name=names(rows)).sort_values(quantity.column, ascending=False)
     figure = go.Figure()
     figure.add_scatter(
@@ -202,23 +202,23 @@ def _scaling(table: pd.DataFrame, axis: str, plan: Plan) -> Iterator[tuple[str, 
         lines = lines[lines.groupby("name")[axis].transform("nunique") > 1]
         if not lines.empty:
             settings = [
-                f"{c} {setting(c, lines[c].iloc[0])}" for c in told if c == "mesh" or units.there(lines[c].iloc[0])
+                f"{c} {setting(c, lines[c].iloc[0])}" for c in told if c == "mesh" or units.is_present(lines[c].iloc[0])
             ]
             yield ", ".join(settings) or "all cases", _lines(lines.sort_values(axis), axis, plan)
 
 
 def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    unit, size = units.scale("bytes" if axis == "size" else "", rows[axis].max())
+    unit, size = units.choose_unit("bytes" if axis == "size" else "", rows[axis].max())
     listed: set[str] = set()  # in the legend, each once
     for column, quantity in enumerate((plan.y, plan.x), start=1):
-        y_unit, y_size = units.scale(quantity.unit, rows[quantity.column].max())
+        y_unit, y_size = units.choose_unit(quantity.unit, rows[quantity.column].max())
         for i, (name, line) in enumerate(rows.groupby("name", sort=False)):
             if line[quantity.column].isna().all():
                 continue
             figure.add_scatter(
                 x=(line[axis] / size).tolist(),
-                y=[value if units.there(value) else None for value in line[quantity.column] / y_size],
+                y=[value if units.is_present(value) else None for value in line[quantity.column] / y_size],
                 name=escape(str(name)),
                 legendgroup=str(name),
                 showlegend=name not in listed,
@@ -251,7 +251,7 @@ def _lines(rows: pd.DataFrame, axis: str, plan: Plan) -> go.Figure:
 
 def setting(axis: str, value: Any) -> str:
     """An axis's setting in words."""
-    if not units.there(value):
+    if not units.is_present(value):
         return "none" if axis == "mesh" else units.ABSENT
     if axis in ("size", "chunk"):
         return units.size(value)

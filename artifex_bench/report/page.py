@@ -148,14 +148,16 @@ def _lines(table: pd.DataFrame, view: Any, varying: list[str]) -> Iterator[Line]
         fixed = [(setting(axis, value), None if axis == "mesh" else _order(value)) for axis, value in own]
         for line in lines:
             name = ", ".join(line[:named]).removesuffix(" *")
-            cells = [(words, None if i in view.LEFT else _order(units.amount(words))) for i, words in enumerate(line)]
+            cells = [
+                (words, None if i in view.LEFT else _order(units.parse_amount(words))) for i, words in enumerate(line)
+            ]
             yield Line(title, name, status[name] == "ok", fixed + cells)
 
 
 def _order(value: Any) -> float | None:
     if isinstance(value, str):
         return None
-    return float(value) if units.there(value) else LAST
+    return float(value) if units.is_present(value) else LAST
 
 
 def _words(line: Line, headings: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ def _scaling(table: pd.DataFrame, axis: str, looks: Styles) -> Any | None:
         fixed += [f"seed {first.seed}"] if first.seed else []
         title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
         for panel, (column, quantity, label) in zip(line, measured, strict=True):
-            unit, whole = units.scale(quantity, rows[column].max())
+            unit, whole = units.choose_unit(quantity, rows[column].max())
             for strategy, points in rows.sort_values(axis).groupby("strategy", sort=False):
                 error = whiskers(points, column, whole)
                 panel.errorbar(points[axis], points[column] / whole, error, **OPEN, **looks[str(strategy)])

@@ -11,7 +11,7 @@ from artifex_bench import targets
 from artifex_bench.core import case as cases
 from artifex_bench.core import store, versions
 from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
-from artifex_bench.core.convert import is_encodable, shown
+from artifex_bench.core.convert import is_encodable, show_value
 from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.fields import axis_names
 from artifex_bench.core.grid import expand_grid
@@ -158,7 +158,7 @@ def _create_folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Pa
     name = options.get("name") or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder = (options.get("out") or Path("results")) / name
     if not is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
-        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
+        raise CaseError(f"folder {show_value(str(folder))}: must be text in UTF-8: choose another --out or --name")
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
             f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import CaseError, RematCase
 from artifex_bench.core.case_names import case_id, case_label, changed_fields
-from artifex_bench.core.convert import choices
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.fields import axis_names
 from artifex_bench.core.grid import expand_grid, with_baselines
 from tests import strategies as made
@@ -220,4 +220,4 @@ def test_every_case_is_led_by_its_reference(several):
 )
 def test_typing_errors_get_the_nearest_choice_and_others_all_of_them(value, near):
     valid = ["dots_saveable", "nothing_saveable", "offload_dot_with_no_batch_dims", "tpu:v4", "all"]
-    assert choices(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")
+    assert suggest_choice(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")

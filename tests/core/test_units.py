@@ -42,16 +42,16 @@ def test_numbers(show, value, text):
 
 @pytest.mark.parametrize("show", [units.seconds, units.size, units.count, units.ratio])
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_what_is_absent_is_a_dash_and_no_number(show, value):
+def test_an_absent_value_is_a_dash(show, value):
     assert show(value) == units.ABSENT
 
 
 @given(st.floats(1e-9, 1e13), st.sampled_from((units.seconds, units.size, units.count)))
-def test_what_is_shown_is_what_was_meant_to_three_digits(value, show):
+def test_shown_numbers_are_right_to_three_digits(value, show):
     number, _, unit = show(value).partition(" ")
-    meant = float(number) * SCALES[unit]
+    parsed = float(number) * SCALES[unit]
     smallest = {units.seconds: 1e-8, units.size: 1.0, units.count: 0.01}[show]  # the last digit of the least unit
-    assert abs(meant - value) <= max(0.0051 * value, 0.51 * smallest)
+    assert abs(parsed - value) <= max(0.0051 * value, 0.51 * smallest)
 
 
 @pytest.mark.parametrize(("value", "text"), [(9.999, "10.0"), (99.99, "100"), (9.994, "9.99"), (99.94, "99.9")])
@@ -72,14 +72,16 @@ def test_three_digits_stay_three_when_they_are_rounded_up(value, text):
         (units.ABSENT, None),
     ],
 )
-def test_what_words_stand_for(words, value):
-    assert units.amount(words) == (None if value is None else pytest.approx(value))
+def test_amounts_are_parsed(words, value):
+    assert units.parse_amount(words) == (None if value is None else pytest.approx(value))
 
 
 @given(st.floats(1e-6, 1e5), st.sampled_from([units.seconds, units.size, units.count]))
-def test_words_stand_for_what_was_told(value, show):
+def test_shown_numbers_can_be_parsed(value, show):
     value = value * 1000 if show is units.size else value
-    assert units.amount(show(value)) == pytest.approx(value, rel=0.01, abs=0.5 if show is not units.seconds else 0)
+    assert units.parse_amount(show(value)) == pytest.approx(
+        value, rel=0.01, abs=0.5 if show is not units.seconds else 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,5 +94,5 @@ def test_words_stand_for_what_was_told(value, show):
     ],
 )
 def test_the_unit_of_an_axis(quantity, largest, unit, size):
-    assert units.scale(quantity, largest) == (unit, size)
-    assert units.scale("", largest) == ("", 1.0)
+    assert units.choose_unit(quantity, largest) == (unit, size)
+    assert units.choose_unit("", largest) == ("", 1.0)

@@ -280,7 +280,7 @@ def test_sorting_by_keyboard_goes_by_the_quantity_and_back(page):
     for expected in ("ascending", "descending"):
         page.key("Enter", 13, "\r")
         page.wait(f"{heading}.getAttribute('aria-sort') === '{expected}'")
-        found = [units.amount(one) for one in page.evaluate(words)]
+        found = [units.parse_amount(one) for one in page.evaluate(words)]
         assert found == sorted(found, reverse=expected == "descending")
         assert len(set(found)) > 20
     page.key("Enter", 13, "\r")
