@@ -134,7 +134,7 @@ def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) 
         cases = spec.expand_preset("remat", "smoke", {})
         asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
         store.create_run(folder, run_spec.run_spec_to_json(asked))
-        jobs[name] = asked.jobs(folder)
+        jobs[name] = asked.make_jobs(folder)
     for row in itertools.zip_longest(*jobs.values()):
         for name, job in zip(jobs, row, strict=True):
             if job is not None:

@@ -206,7 +206,7 @@ def test_a_case_of_another_kind_is_named_by_its_line(tmp_path):
     store.create_run(tmp_path / "run", {})
     store.append_record(tmp_path / "run", record("none"))
     store.append_record(tmp_path / "run", FAULT)
-    with pytest.raises(store.StoreError, match="line 2: .*fault.*remat"):
+    with pytest.raises(store.StoreError, match=r"line 2: .*fault.*remat"):
         store.load_records(tmp_path / "run")
 
 

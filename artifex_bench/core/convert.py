@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-NEAR = 0.8  # share of equal letters, in order: one or two wrong ones in a word of ten
+NEAR = 0.8  # share of equal letters, in order: one or two typos in a word of ten letters
 EXPECTED = re.compile(r"Expected (.*?)(?:, got `\w+`)?$")
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "null": "null"}
 WORDS |= {"object": "an object", "array": "a list"}
 
 
 class ConvertError(ValueError):
-    """A value that a field cannot have: one line with its place, the value and the rule."""
+    """A value that a field cannot have. The message is one line with its place, the value and the rule."""
 
 
 def convert(data: Any, kind: Any, place: str = "") -> Any:
@@ -34,15 +34,15 @@ def convert(data: Any, kind: Any, place: str = "") -> Any:
     try:
         return msgspec.convert(data, kind, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConvertError(_in_one_line(error, data, place)) from None
+        raise ConvertError(_format_error(error, data, place)) from None
 
 
 def _decode(kind: Any, data: Any) -> Any:
-    """A value of a type that msgspec does not know: `Case`, which is of any kind."""
+    """Return a value of a type that msgspec does not know: `Case`, which stands for every kind."""
     return kind.decode(data)
 
 
-def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
+def _format_error(error: msgspec.ValidationError, data: Any, place: str) -> str:
     message, _, path = str(error).partition(" - at `$")
     path = path.removesuffix("`")
     where = f"{place}{path}" if place else path.removeprefix(".")
@@ -53,15 +53,15 @@ def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
     if message.startswith("Invalid ") or message == "Number out of range" or EXPECTED.match(message):
         value = _value_at(data, path)
         shows = "" if value is _UNKNOWN else f" {show_value(value)}"
-        return f"{where}{shows}: {_rule(message)}".strip()
-    return f"{where}: {message}" if where else message  # the message of a rule of the struct's own
+        return f"{where}{shows}: {_format_rule(message)}".strip()
+    return f"{where}: {message}" if where else message  # raised by the struct itself
 
 
 _UNKNOWN = object()
 
 
 def _value_at(data: Any, path: str) -> Any:
-    """The value at a path such as ``.measurements[2].values``; _UNKNOWN if the path leaves a key out (``[...]``)."""
+    """Return the value at a path such as ``.measurements[2].values``; _UNKNOWN if it has a key ``[...]``."""
     for name, index in re.findall(r"\.(\w+)|\[([^]]*)\]", path):
         try:
             data = data[name] if name else data[int(index)]
@@ -70,7 +70,7 @@ def _value_at(data: Any, path: str) -> Any:
     return data
 
 
-def _rule(message: str) -> str:
+def _format_rule(message: str) -> str:
     if (expected := EXPECTED.match(message)) is None:
         return "must be one of the valid values" if message.startswith("Invalid ") else "is out of range"
     words = re.sub(r"`([^`]+)`", lambda found: " or ".join(map(_word, found[1].split(" | "))), expected[1])
@@ -135,7 +135,7 @@ def show_value(value: Any) -> str:
     """Return a value as a message shows it: short, and on one line."""
     try:
         words = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         words = "a number of thousands of digits"
     return words if len(words) <= 60 else f"{words[:57]}..."
 

@@ -1,4 +1,4 @@
-"""Kinds of cases: everything that suites, the command line, jobs and reports know of one kind."""
+"""Kinds of cases: everything that suites, the command line, jobs and reports know about one kind."""
 
 from __future__ import annotations
 

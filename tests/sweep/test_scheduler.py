@@ -58,7 +58,7 @@ ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 def test_what_is_only_compiled_is_visited_once(folder):
     request = replaced(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
-    found = [(job.case.target, job.case.strategy, job.round) for job in request.jobs(folder)]
+    found = [(job.case.target, job.case.strategy, job.round) for job in request.make_jobs(folder)]
     assert sorted(found) == [
         *[("local", "all", 0), ("local", "all", 1), ("local", "none", 0), ("local", "none", 1)],
         *[("tpu:v5e", "all", 0), ("tpu:v5e", "none", 0)],
@@ -371,7 +371,7 @@ def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
 
     def measure(job, path):
         found = taken(job, path)
-        if job.key == REQUEST.jobs(folder)[3].key:
+        if job.key == REQUEST.make_jobs(folder)[3].key:
             (folder / RECORDS).unlink()
             if how != "removed":
                 (folder / RECORDS).write_bytes(b"")
