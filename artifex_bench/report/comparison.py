@@ -12,11 +12,12 @@ import pandas as pd
 from artifex_bench.core import case as cases
 from artifex_bench.core import units
 from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case_names import case_id, case_label
 from artifex_bench.core.environments import differing_settings, recorded_settings
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import encodable, without_infinities
 from artifex_bench.report import tables
@@ -62,7 +63,7 @@ def notes(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
     one, other = ({record.case for record in records} for records in (base, new))
     for name, alone in (("base", one - other), ("new", other - one)):
         if alone:
-            found.append(f"not compared, only in {name}: {'; '.join(sorted(map(cases.label, alone)))}")
+            found.append(f"not compared, only in {name}: {'; '.join(sorted(map(case_label, alone)))}")
     return found
 
 
@@ -101,7 +102,7 @@ def compare(
 
 
 def _rows(case: Case, base: list[Record], new: list[Record], thresholds: dict[str, float]) -> Iterator[dict[str, Any]]:
-    row = {"case": cases.case_id(case), "label": cases.label(case)}
+    row = {"case": case_id(case), "label": case_label(case)}
     fell = [next((record for record in rounds if record.status != "ok"), None) for rounds in (base, new)]
     if any(fell):
         words = [f"{record.status}: {record.reason}" if record else "ok" for record in fell]
@@ -204,7 +205,7 @@ def cells(row: Any) -> list[str]:
     """A row in words, in the order of the headings."""
     show = units.seconds if row.quantity.endswith("seconds") else units.size
     show = "{:.3g}".format if row.quantity.endswith("trials") else show
-    ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
+    ratio = units.ratio(row.ratio) if is_present(row.ratio) else units.ABSENT
     spread = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, spread, row.change, row.reason]
 
@@ -213,7 +214,7 @@ def counts(found: pd.DataFrame) -> pd.DataFrame:
     """How many rows of `compare` there are of each change, a line a quantity, with its threshold."""
     table = pd.crosstab(found.quantity, found.change)
     thresholds = found.groupby("quantity").threshold.first().reindex(table.index)
-    table.insert(0, "threshold", [_percent(share) if there(share) else units.ABSENT for share in thresholds])
+    table.insert(0, "threshold", [_percent(share) if is_present(share) else units.ABSENT for share in thresholds])
     return table
 
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import CaseError, FaultCase, label
+from artifex_bench.core.case import CaseError, FaultCase
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import QUANTITIES, compare, counts, differences, notes
@@ -143,8 +144,8 @@ def test_what_was_not_compared_is_told(folders, tmp_path):
     base, *_ = folders
     told = notes(run(1), run(2, strategies=("none", "every-2"), cores=4))
     assert told[0] == "the runs differ in cores: 2 and 4"
-    assert told[1].startswith("not compared, only in base: ") and label(case("all")) in told[1]
-    assert told[2].startswith("not compared, only in new: ") and label(case("every-2")) in told[2]
+    assert told[1].startswith("not compared, only in base: ") and case_label(case("all")) in told[1]
+    assert told[2].startswith("not compared, only in new: ") and case_label(case("every-2")) in told[2]
     part = tmp_path / "part"
     store.create_run(part, run_spec.run_spec_to_json(RunSpec("remat", (case("none"), case("all")), rounds=3)))
     for found in run(1, strategies=("none",)):
@@ -229,7 +230,7 @@ def test_ci_fails_on_a_regression_alone(folders):
     base, slow, equal = folders
     told = call(base, slow, "--fail-on", "regression")
     assert told.exit_code == 1, told.output
-    assert label(case("all")) in told.output and "1.3" in told.output and "regression" in told.output
+    assert case_label(case("all")) in told.output and "1.3" in told.output and "regression" in told.output
     assert call(base, slow).exit_code == 0
     assert call(base, equal, "--fail-on", "unsure").exit_code == 0
 
