@@ -19,9 +19,9 @@ from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignmen
 from artifex_bench.memory_profile.liveness import Timeline, held, live_bytes, timeline
 from artifex_bench.remat.measure import jaxprs
 from artifex_bench.remat.measure.compile import compile_step
-from artifex_bench.remat.measure.probes import take
+from artifex_bench.remat.measure.probes import take_probes
 from artifex_bench.remat.measure.program import Program
-from artifex_bench.remat.measure.stages import prepare, trace
+from artifex_bench.remat.measure.stages import prepare_program, trace_program
 
 BUFFERS, RESIDUALS, LIVE, TRACE = "peak_buffers", "saved_residuals", "live_bytes", "trace_files"
 
@@ -33,21 +33,21 @@ def measure(job: Job) -> Iterator[Measurement]:
     """
     assert isinstance(job.case, RematCase) and job.profile is not None
     target = targets.load_target(job.case.target)
-    program, settled = prepare(job, target)
-    if settled is not None:
-        yield from take("settled", settled)
-    yield from take("traced", trace(program))
+    program, planned = prepare_program(job, target)
+    if planned is not None:
+        yield from take_probes("planned", planned)
+    yield from take_probes("traced", trace_program(program))
     yield _residuals(program)
     compiled = compile_step(program, target)
     assert compiled.step is not None  # as it is of what is attached
-    yield from take("compiled", compiled)
+    yield from take_probes("compiled", compiled)
     yield from _memory(compiled.step, compiled.peak)
     yield _trace(program, compiled.step, job.steps, Path(job.profile))
 
 
 def _residuals(program: Program) -> Measurement:
-    state, batch = program.abstract()
-    found = jaxprs.residuals(program.loss, state["params"], state["rest"], batch)
+    state, batch = program.eval_shapes()
+    found = jaxprs.find_residuals(program.loss, state["params"], state["rest"], batch)
     if not found:
         return Measurement(RESIDUALS, "bytes", note="autodiff saves nothing but arguments")
     rows = sorted(map(describe_residual, found), key=lambda row: -row["bytes"])
@@ -141,7 +141,7 @@ def _trace(program: Program, compiled: Any, steps: int, folder: Path) -> Measure
     """Run a step unseen, then `steps` under JAX's profiler: what XProf and Perfetto open is in the folder."""
     if not steps:
         return Measurement(TRACE, "bytes", note="compile only: no steps were asked for")
-    state, batch = jax.block_until_ready(program.initialize())
+    state, batch = jax.block_until_ready(program.make_arrays())
 
     def step(state: Any) -> Any:
         result = jax.block_until_ready(compiled(state, batch))
