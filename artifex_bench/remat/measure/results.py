@@ -7,7 +7,7 @@ from typing import Any
 
 from artifex_bench.compat import TracedProgram
 from artifex_bench.remat.measure.program import Program
-from artifex_bench.remat.measure.step_estimate import Estimate
+from artifex_bench.remat.measure.roofline import Estimate
 from artifex_bench.remat.planner.plan import BudgetPlan
 from artifex_bench.targets import Description, local
 

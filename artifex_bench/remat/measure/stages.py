@@ -20,7 +20,7 @@ from artifex_bench.remat.measure.gradient_sketch import sketch_gradients
 from artifex_bench.remat.measure.probes import count_tree_bytes, skip_probes, take_probes
 from artifex_bench.remat.measure.program import Program, build_program, check_traced_tags
 from artifex_bench.remat.measure.results import Compiled, Estimated, ForwardTimed, Planned, Ran, Traced
-from artifex_bench.remat.measure.step_estimate import estimate_step
+from artifex_bench.remat.measure.roofline import estimate_step
 from artifex_bench.remat.measure.timing import CpuShare, time_steps, warm_up
 from artifex_bench.targets import Description, Target, local
 

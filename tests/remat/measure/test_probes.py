@@ -10,7 +10,7 @@ from artifex_bench.core.record import Measurement
 from artifex_bench.core.results import CaseResult
 from artifex_bench.kinds.remat_columns import COLUMNS, probe_columns
 from artifex_bench.remat.measure.probes import PROBES, Probe, skip_probes, take_probes
-from artifex_bench.remat.measure.step_estimate import Estimate
+from artifex_bench.remat.measure.roofline import Estimate
 from tests.build import record
 
 COMPILED = SimpleNamespace(

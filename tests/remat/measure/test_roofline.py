@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from artifex_bench.remat.measure.step_estimate import estimate_step
+from artifex_bench.remat.measure.roofline import estimate_step
 
 PEAKS = {"bfloat16": 1e12, "float32": 5e11}
 FLOPS = 2.0 * 8 * 16 * 32
