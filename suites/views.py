@@ -14,10 +14,10 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from artifex_bench import models
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.grid import as_list
-from artifex_bench.remat import strategies
 
 AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them
 Key = tuple[Any, ...]
@@ -87,7 +87,7 @@ def asv_view(suite: str, preset: str, grid: Mapping[str, Any]) -> type:
 
 def fixed(grid: Mapping[str, Any]) -> str:
     """The axes of a grid's cases that asv's parameters do not tell, as JSON."""
-    case = strategies.fit(RematCase(**{axis: value for axis, value in grid.items() if axis not in AXES}))
+    case = models.drop_unused_axes(RematCase(**{axis: value for axis, value in grid.items() if axis not in AXES}))
     return json.dumps({axis: value for axis, value in cases.case_to_json(case).items() if axis not in AXES})
 
 

@@ -20,7 +20,7 @@ from artifex_bench import models, targets
 from artifex_bench.cli import catalogue, main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.store import RECORDS
-from artifex_bench.remat.strategies import POLICIES, names
+from artifex_bench.remat.strategies import POLICIES, list_strategies
 from tests.build import SUITES, record
 
 SMOKE = ("run", "remat", "--preset", "smoke", "--name", "run")
@@ -62,13 +62,13 @@ WRONG = [
     (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, asv, full"),
     (("--model", "gpt"), f"unknown model 'gpt': valid are {', '.join(models.MODELS)}, package.module:attribute"),
     (("--model", "no_such_module:Model"), "model 'no_such_module:Model': cannot import 'no_such_module'"),
-    (("--strategy", "some"), f"unknown strategy 'some': valid are {', '.join(names())}"),
+    (("--strategy", "some"), f"unknown strategy 'some': valid are {', '.join(list_strategies())}"),
     (("--strategy", "every-0"), "'0' after 'every-' must be a whole number of 1 or more"),
     (("--strategy", "all/some"), f"strategy 'all/some': unknown policy 'some': valid are {', '.join(POLICIES)}"),
     (("--strategy", "all/"), f"a policy must follow the slash: valid are {', '.join(POLICIES)}"),
     (
         ("--strategy", "save_only_these_names:quary"),
-        f"transformer tags nothing 'quary': its names are {TRANSFORMER_TAGS}",
+        f"transformer defines no tag 'quary': its tags are {TRANSFORMER_TAGS}",
     ),
     (("--strategy", "router-only"), "layers of transformer have no part 'router': parts are attention, mlp"),
     (("--width", "30"), "transformer: width 30 is not divisible by heads 4: choose a multiple"),

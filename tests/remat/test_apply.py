@@ -1,4 +1,4 @@
-"""Every strategy computes what `none` computes; scanned and unrolled layers compute the same."""
+"""Every strategy gives the loss and the gradients of `none`, and scanned layers give those of unrolled ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from artifex_bench.remat.apply import resolve
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.apply import make_policy
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Policy
 from tests import programs
 from tests.programs import case, loss_and_gradients
@@ -98,7 +98,7 @@ def test_compiled_programs_agree(strategy, layers):
 
     def run(strategy):
         one = case("mlp", strategy, layers=layers, step="gradient")
-        loss, gradients = programs.compiled(one).step(*programs.program(one).initialize())
+        loss, gradients = programs.compiled(one).step(*programs.program(one).make_arrays())
         return float(loss), programs.by_parameter(gradients)
 
     assert_agree(run(strategy), run("none"), 1e-5)
@@ -106,7 +106,7 @@ def test_compiled_programs_agree(strategy, layers):
 
 def recomputed(strategy, depth, layers="scan", **sizes):
     one = case("mlp", strategy, layers=layers, depth=depth, **sizes)
-    return flops(programs.traced(one).gradient) - flops(programs.plain(one).gradient)
+    return count_flops(programs.traced(one).gradient) - count_flops(programs.plain(one).gradient)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -131,16 +131,22 @@ def test_it_recomputes_the_layers_that_its_name_says(strategy, layers_again, lay
 def test_a_scan_of_one_trip_keeps_its_recomputation(strategy, depth):
     """XLA dissolves loops of a single trip: without a barrier it then merges the recomputation away."""
     one = case("mlp", strategy, depth=depth, width=32, batch=64, step="gradient")
-    mine, plain = (flops(t.gradient, loops_once=True) for t in (programs.traced(one), programs.plain(one)))
+    mine, plain = (count_flops(t.gradient, loops_once=True) for t in (programs.traced(one), programs.plain(one)))
     planned = mine - plain
     none = programs.compiled(case("mlp", depth=depth, width=32, batch=64, step="gradient")).flops
     assert programs.compiled(one).flops - none > 0.8 * planned
 
 
-def test_policies_resolve_to_those_of_jax():
+def test_a_policy_of_the_users_own_is_the_function_that_it_names():
+    from tests.remat.own_policy import save_sines
+
+    assert make_policy(Policy("tests.remat.own_policy:save_sines")) is save_sines
+
+
+def test_a_policy_is_that_of_jax_with_its_name():
     policies = jax.checkpoint_policies
-    assert resolve(None) is None
-    assert resolve(Policy("dots_saveable")) is policies.dots_saveable
+    assert make_policy(None) is None
+    assert make_policy(Policy("dots_saveable")) is policies.dots_saveable
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_policies_with_arguments_are_made_as_jax_makes_them(policy, expected):
 
     Offloading goes from the device to pinned host memory.
     """
-    found = resolve(policy)
+    found = make_policy(policy)
     if not inspect.isfunction(expected):
         assert found == expected
         return

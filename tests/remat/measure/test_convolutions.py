@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 
 LAYOUTS = {1: ("NCW", "OIW", "NCW"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 FEATURES, OUTPUTS, BATCH = 8, 16, 2
@@ -28,7 +28,7 @@ def counted(function, *shapes):
     """(ours, XLA's) of a function at float32 arrays of those shapes."""
     arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
     theirs = jax.jit(function).lower(*arrays).cost_analysis().get("flops", 0.0)  # none: XLA counts no work
-    return flops(jax.make_jaxpr(function)(*arrays)), theirs
+    return count_flops(jax.make_jaxpr(function)(*arrays)), theirs
 
 
 @pytest.mark.parametrize("dimensions", LAYOUTS)
