@@ -10,9 +10,9 @@ from artifex_bench.advice.plots import SHOWN, plot_intervals
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import comparison_plot
 from artifex_bench.report.comparison import compare_runs, count_changes
-from artifex_bench.report.plots import show
+from artifex_bench.report.plots import plot_run
+from artifex_bench.report.plots.comparison import plot_comparison
 from tests.build import record
 from tests.report.test_comparison import run
 
@@ -24,18 +24,18 @@ def closed():
 
 
 def test_one_plot_of_a_run():
-    figure = show(make_frame([record("none"), record("all")]), "tradeoff")
+    figure = plot_run(make_frame([record("none"), record("all")]), "tradeoff")
     assert [panel.get_ylabel() for panel in figure.axes] == ["step time, x none"]
 
 
 def test_a_plot_without_data_is_refused_with_those_that_have_some():
     with pytest.raises(CaseError, match="unknown plot 'segments': valid are tradeoff"):
-        show(make_frame([record("none"), record("all")]), "segments")
+        plot_run(make_frame([record("none"), record("all")]), "segments")
 
 
 def test_ratios_of_two_runs_a_panel_a_quantity():
     found = compare_runs(run(1), run(2, time=1.3))
-    figure = comparison_plot.show(found)
+    figure = plot_comparison(found)
     assert [panel.get_title() for panel in figure.axes] == list(dict.fromkeys(found.quantity))
 
 

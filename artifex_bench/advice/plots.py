@@ -11,7 +11,7 @@ import pandas as pd
 
 from artifex_bench.advice.checkpoint_interval import rank_intervals
 from artifex_bench.checkpointing.frequency import lost_share
-from artifex_bench.report.plots import COLOURS, MARKERS, legend_label, still, style
+from artifex_bench.report.plots.style import case_styles, finish_figure, legend_label, plot_style
 
 SHOWN = 5  # ways to save; more lines are hard to read, and the table has all
 
@@ -26,13 +26,14 @@ def plot_intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
     Returns:
         A figure for a notebook. It shows the ways that lose least, each with its best interval (Daly 2006) marked.
     """
-    with style():
+    styles = case_styles(rows)
+    with plot_style():
         figure, panel = plt.subplots(figsize=(6.4, 3.8))
-        for i, plan in enumerate(rank_intervals(rows, mtbf_seconds)[:SHOWN]):
+        for plan in rank_intervals(rows, mtbf_seconds)[:SHOWN]:
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)
             cost, restore = plan.save_seconds, plan.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
-            (line,) = panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40])
+            (line,) = panel.plot(seconds, lost, markevery=[40], **styles[plan.name])
             line.set_label(legend_label(plan.name))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
@@ -42,4 +43,4 @@ def plot_intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
         panel.set_xlabel("seconds of training between saves (marked: the best)")
         panel.set_ylabel("time lost (%)")
         panel.legend()
-        return still(figure)
+        return finish_figure(figure)

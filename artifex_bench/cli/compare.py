@@ -56,10 +56,10 @@ def compare(
         warn_if_unfinished(folder)
     show_comparison(table, describe_differences(*records), everything, form)
     if plot is not None:
-        from artifex_bench.report import comparison_plot
+        from artifex_bench.report.plots.comparison import write_comparison
 
         try:
-            click.echo(comparison_plot.write(table, plot), err=True)
+            click.echo(write_comparison(table, plot), err=True)
             if left_out := int(table.ratio.isna().sum()):
                 click.echo(f"not plotted, because they have no ratio: {left_out} of {len(table)} rows", err=True)
         except ValueError as error:

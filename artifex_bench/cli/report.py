@@ -58,7 +58,7 @@ def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, 
     from artifex_bench.report.tables import split_tables
 
     try:
-        from artifex_bench.report import page
+        from artifex_bench.report.html.page import write_page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
     asked = [(budgets, frame)]
@@ -71,6 +71,6 @@ def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, 
     texts = [describe_advice(advice) for usual, rows in asked for advice in advise(rows, **usual)]
     left = warn_if_unfinished(folder)
     try:
-        return page.write(store.load_records(folder), texts, folder.resolve().name, folder / "page.html", left)
+        return write_page(store.load_records(folder), texts, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error

@@ -171,7 +171,7 @@ save and restore memory: resident memory on top, as a multiple of the state.
 """,
             group_by_state,
             _notes,
-            "artifex_bench.report.checkpoint_plots",
+            "artifex_bench.report.plots.runs:plot_checkpoint_run",
             _describe,
             lambda table: {"mtbf_seconds": 4 * 3600.0},
             shape=SHAPE,

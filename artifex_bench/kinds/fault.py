@@ -86,7 +86,7 @@ intact: every bit came back in spite of the damage · silently wrong: something 
 """,
             group_by_state,
             _notes,
-            "artifex_bench.report.checkpoint_plots",
+            "artifex_bench.report.plots.runs:plot_fault_run",
             _describe,
         ),
     ),

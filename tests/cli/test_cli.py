@@ -51,7 +51,7 @@ def plots():
 def undrawn(request, monkeypatch):
     """Leaves the plots out elsewhere: they take a second."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
+        monkeypatch.setattr("artifex_bench.report.plots.write_plots", lambda *_: [])
 
 
 WRONG = [
@@ -442,7 +442,7 @@ def test_a_disk_without_room_for_a_run_at_all(fake, disk):
 
 FAKE_COMMAND = """
 import subprocess, sys, types
-sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write=lambda *_: [])  # takes seconds
+sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write_plots=lambda *_: [])  # takes seconds
 from artifex_bench.cli import main
 from artifex_bench.execution.executors import EXECUTORS, Executor, local
 def start(stdin, stdout, stderr):

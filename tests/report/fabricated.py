@@ -18,7 +18,7 @@ from artifex_bench.advice import advise
 from artifex_bench.advice.words import AdviceText, describe_advice
 from artifex_bench.core.record import Record, Verdict
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import page
+from artifex_bench.report.html import page
 from tests.browser import opened
 from tests.build import case, measured, record
 
@@ -55,7 +55,7 @@ def written(records: Sequence[Record], path: Path, advice: Sequence[AdviceText] 
     """The page of these records, of a run called "fabricated"."""
     if advice is None:
         advice = [describe_advice(one) for one in advise(make_frame(records), time_budget=1.1)]
-    return page.write(records, advice, "fabricated", path)
+    return page.write_page(records, advice, "fabricated", path)
 
 
 def main() -> None:

@@ -187,21 +187,20 @@ def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
 
 def test_a_visit_in_a_few_words():
     assert planned.kind.table_of(RECORDS[0].case) is planned.table
-    assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB over, estimated step 200 ms (x1.1-1.5)"
-    )
-    assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
+    assert all(words in planned.outcome(RECORDS[0]) for words in ("27.0 GiB", "11.0 GiB over", "200 ms", "1.1-1.5"))
+    fitting = planned.outcome(compiled("all", 10, None))
+    assert "10.0 GiB" in fitting and "over" not in fitting and "ms" not in fitting
 
 
 @pytest.mark.parametrize(
     ("records", "names"),
     [
-        (RECORDS, {"absent_tradeoff"}),
-        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"absent_tradeoff", "absent_fronts"}),
-        ([record("none"), record("all"), *RECORDS], {"tradeoff", "absent_tradeoff"}),
+        (RECORDS, {"aot_tradeoff"}),
+        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"aot_tradeoff", "aot_fronts"}),
+        ([record("none"), record("all"), *RECORDS], {"tradeoff", "aot_tradeoff"}),
         ([compiled("none", 4, None)], set()),
     ],
 )
 def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    assert {path.stem for path in plots.write(make_frame(records), tmp_path / "plots")} == names
+    monkeypatch.setitem(plots.style._STYLE, "figure.dpi", 30)
+    assert {path.stem for path in plots.write_plots(make_frame(records), tmp_path / "plots")} == names

@@ -1,4 +1,4 @@
-"""Two runs held against each other, as a picture: the ratio of every case and quantity with its interval."""
+"""A comparison of two runs: the ratio of each case and quantity, with its interval."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.report.plots import COLOURS, save, still, style
+from artifex_bench.report.plots.style import COLOURS, finish_figure, plot_style, save_figure
 from artifex_bench.report.text import captions
 
-LOOKS = {  # change -> colour and marker
+STYLES = {  # change -> colour and marker
     "regression": (COLOURS[2], "X"),
     "improvement": (COLOURS[3], "P"),
     "unsure": (COLOURS[5], "D"),
@@ -20,23 +20,37 @@ LOOKS = {  # change -> colour and marker
 }
 
 
-def write(found: pd.DataFrame, path: Path) -> Path:
-    """Draw what `compare` found, a panel a quantity, a line a case; returns the path.
+def write_comparison(found: pd.DataFrame, path: Path) -> Path:
+    """Write the figure of a comparison to a file.
 
-    Raises ValueError when no row has a ratio or the path's ending names no kind of picture.
+    Args:
+        found: Rows of `compare_runs`.
+        path: The file; its ending names the format, such as .png or .svg.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: No row has a ratio, or the ending names no format.
     """
-    with style():
-        return save(draw(found), path)
+    with plot_style():
+        return save_figure(_plot_ratios(found), path)
 
 
-def show(found: pd.DataFrame) -> Any:
-    """The same as a figure for a notebook."""
-    with style():
-        return still(draw(found))
+def plot_comparison(found: pd.DataFrame) -> Any:
+    """Return the figure of a comparison for a notebook: one panel for each quantity, one line for each case.
+
+    Args:
+        found: Rows of `compare_runs`.
+
+    Raises:
+        ValueError: No row has a ratio.
+    """
+    with plot_style():
+        return finish_figure(_plot_ratios(found))
 
 
-def draw(found: pd.DataFrame) -> Any:
-    """The figure: ratios of new to base, 95 % intervals where there are some."""
+def _plot_ratios(found: pd.DataFrame) -> Any:
     shown = found[found.ratio.notna()]
     if shown.empty:
         raise ValueError("nothing to draw: no case has figures in both runs")
@@ -47,7 +61,7 @@ def draw(found: pd.DataFrame) -> Any:
         1, len(quantities), figsize=(2.6 * len(quantities) + 2, high), sharey=True, squeeze=False
     )
     for panel, quantity in zip(panels[0], quantities, strict=True):
-        for change, (colour, marker) in LOOKS.items():
+        for change, (colour, marker) in STYLES.items():
             rows = shown[(shown.quantity == quantity) & (shown.change == change)]
             if rows.empty:
                 continue
