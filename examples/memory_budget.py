@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from artifex_bench.core import case as cases
 from artifex_bench.core.case import RematCase
+from artifex_bench.core.grid import expand_grid, with_baselines
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import group_by_case, values_by_round
 from artifex_bench.core.run_spec import RunSpec
@@ -73,7 +73,7 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
 
 def sweep(shape: dict[str, object], strategies: Sequence[str], rounds: int, steps: int) -> dict[str, list[Record]]:
     """{strategy: the records of its jobs}; the reference `none` comes along."""
-    grid = cases.with_baselines(cases.grid(RematCase, **shape, strategy=list(strategies)))
+    grid = with_baselines(expand_grid(RematCase, **shape, strategy=list(strategies)))
     records = measure(RunSpec("memory_budget", grid, rounds, steps))
     return {case.strategy: jobs for case, jobs in group_by_case(records).items() if isinstance(case, RematCase)}
 

@@ -65,7 +65,7 @@ def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
     edit(program, STATE, carried + STATE)
     kept = '{**state, "params": params, "optimizer": optimizer}'
     edit(program, kept, kept[:-1] + ', "planted": state["planted"].at[0].add(1)}')
-    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case import case_id\n")
+    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case_names import case_id\n")
 
 
 def call(tree: Path, *arguments: str) -> Done:
@@ -85,7 +85,7 @@ def command(
 def peaks_of(run: Path) -> dict[str, int]:
     """Compiled peaks, in bytes, by case id."""
     from artifex_bench.core import store
-    from artifex_bench.core.case import case_id
+    from artifex_bench.core.case_names import case_id
 
     measured = ((record.case, record.get("compiled_peak_bytes")) for record in store.load_records(run))
     return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}
@@ -134,7 +134,7 @@ def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) 
         cases = spec.expand_preset("remat", "smoke", {})
         asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
         store.create_run(folder, run_spec.run_spec_to_json(asked))
-        jobs[name] = asked.jobs(folder)
+        jobs[name] = asked.make_jobs(folder)
     for row in itertools.zip_longest(*jobs.values()):
         for name, job in zip(jobs, row, strict=True):
             if job is not None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from artifex_bench.core.case import as_list
-from artifex_bench.core.units import there
+from artifex_bench.core.grid import as_list
+from artifex_bench.core.units import is_present
 from artifex_bench.suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row, measured
 
@@ -48,7 +48,7 @@ def test_step(benchmark: Any, figures: dict[str, dict[Key, Row]], model: str, ke
     if row is None:
         pytest.skip("it did not end well: `artifex-bench run` shows why")
     benchmark.group = ", ".join([model, *(f"{axis} {value}" for axis, value in zip(AXES[1:], key[1:], strict=True))])
-    benchmark.extra_info.update({name: row[name] for name in TOLD if there(row[name])})
+    benchmark.extra_info.update({name: row[name] for name in TOLD if is_present(row[name])})
     benchmark.extra_info["steps_of_processes"] = list(map(len, row["step_seconds"]))
     steps = list(itertools.chain.from_iterable(row["step_seconds"]))
     passing = iter(steps)

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from artifex_bench.core import case as cases
-from artifex_bench.core.case import RematCase, as_list
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.grid import as_list
 from artifex_bench.remat import strategies
 
 AXES = ("strategy", "depth", "batch")  # the parameters, in the order in which asv shows them

@@ -5,19 +5,12 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from artifex_bench.core.case import DTYPES, LOCAL, RematCase
+from artifex_bench.core.details import Environment
+from artifex_bench.core.fields import LARGEST
 from artifex_bench.core.job import Job
-from artifex_bench.core.record import (
-    DETAILS,
-    LARGEST,
-    STATUSES,
-    Agreement,
-    Environment,
-    Measurement,
-    Record,
-    Verdict,
-    VerdictName,
-)
+from artifex_bench.core.record import DETAILS, STATUSES, Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.verdicts import Agreement, Verdict, VerdictName
 
 counts = st.integers(1, 2**40)
 words = st.text(min_size=1, max_size=20).filter(str.strip)

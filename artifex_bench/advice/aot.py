@@ -21,7 +21,7 @@ from artifex_bench.advice.data import (
 )
 from artifex_bench.advice.remat import PEAK, find_least_peak
 from artifex_bench.core.case import LOCAL, CaseError
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import fits_larger_pool
 from artifex_bench.targets import load_description, parse_target
 
@@ -60,7 +60,7 @@ def choose_fitting(group: str, rows: pd.DataFrame, memory: float | None, time_ra
     Returns:
         The advice.
     """
-    question = Question.LEAST_RECOMPUTATION if there(rows.mesh.iloc[0]) else Question.SHORTEST_ESTIMATE
+    question = Question.LEAST_RECOMPUTATION if is_present(rows.mesh.iloc[0]) else Question.SHORTEST_ESTIMATE
     limits = _find_limits(rows, memory, time_ratio)
     rejected = {row.strategy: why for row in rows.itertuples() if (why := _reject(row, limits, question))}
     ranked = rows[~rows.strategy.isin(rejected)].sort_values([RANKED_BY[question], PEAK])
@@ -78,9 +78,9 @@ def choose_fitting(group: str, rows: pd.DataFrame, memory: float | None, time_ra
 def _find_limits(rows: pd.DataFrame, memory: float | None, time_ratio: float | None) -> Limits:
     """The smaller of the budget and the capacity; neither is known if nothing was compiled."""
     capacity, device = rows.capacity_bytes.min(), rows.device_memory_bytes.max()
-    if not there(capacity) or (memory is not None and memory < capacity):
+    if not is_present(capacity) or (memory is not None and memory < capacity):
         return Limits(memory_bytes=memory, time_ratio=time_ratio)
-    pooled = there(device) and capacity < device
+    pooled = is_present(device) and capacity < device
     return Limits(float(capacity), float(device) if pooled else None, time_ratio)
 
 
@@ -91,15 +91,15 @@ def _reject(row: Any, limits: Limits, question: Question) -> Rejection | None:
     if limits.time_ratio is not None:
         return Rejection(Reason.NOT_TIMED)
     memory, needed = limits.memory_bytes, row.needed_peak_bytes
-    if not there(getattr(row, PEAK)):
+    if not is_present(getattr(row, PEAK)):
         return Rejection(Reason.NO_PEAK)
     if memory is not None and needed > memory:
         pool = fits_larger_pool(row) and memory == row.capacity_bytes
         reason = Reason.NEEDS_LARGER_POOL if pool else Reason.OVER_MEMORY_BUDGET
         return Rejection(reason, {"needed_bytes": float(needed), "over_bytes": float(needed - memory)})
-    if there(row.host_temp_bytes) and row.host_temp_bytes > 0:
+    if is_present(row.host_temp_bytes) and row.host_temp_bytes > 0:
         return Rejection(Reason.HOST_TRANSFERS, select_figures(row, PEAK))
-    if not there(getattr(row, RANKED_BY[question])):
+    if not is_present(getattr(row, RANKED_BY[question])):
         estimated = question is Question.SHORTEST_ESTIMATE
         return Rejection(Reason.NO_ESTIMATE if estimated else Reason.NO_BASELINE, select_figures(row, PEAK))
     return None

@@ -19,7 +19,7 @@ from artifex_bench.advice.data import (
 )
 from artifex_bench.checkpoint_io.formats import SAVERS
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def name_saver(row: Any) -> str:
 def _reject(row: Any) -> Rejection | None:
     if (why := reject_unusable(row)) is not None:
         return why
-    timed = there(row.blocking_seconds) and row.blocking_seconds > 0 and there(row.restore_seconds)
+    timed = is_present(row.blocking_seconds) and row.blocking_seconds > 0 and is_present(row.restore_seconds)
     return None if timed else Rejection(Reason.NOT_TIMED)
 
 
 def _plan_interval(row: Any, mtbf: float) -> IntervalPlan:
-    in_loop = there(row.lost_seconds) and row.lost_seconds > row.blocking_seconds
+    in_loop = is_present(row.lost_seconds) and row.lost_seconds > row.blocking_seconds
     decides = "lost_seconds" if in_loop else "blocking_seconds"
     restore = float(row.restore_seconds)
 
@@ -108,7 +108,7 @@ def _plan_interval(row: Any, mtbf: float) -> IntervalPlan:
 
     cost = float(getattr(row, decides))
     ends = (getattr(row, f"{decides}_{end}") for end in ("low", "high"))
-    low, high = (plan(max(end, row.blocking_seconds))[1] if there(end) else None for end in ends)
+    low, high = (plan(max(end, row.blocking_seconds))[1] if is_present(end) else None for end in ends)
     return IntervalPlan(name_saver(row), cost, restore, *plan(cost), low, high, bool(row.contended))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 
 
 class Question(StrEnum):
@@ -167,14 +167,14 @@ class Advice:
 
 def select_figures(row: Any, *columns: str) -> dict[str, float]:
     """Return the numbers of a row of `load_run` that are known, by column."""
-    return {name: float(value) for name in columns if there(value := getattr(row, name))}
+    return {name: float(value) for name in columns if is_present(value := getattr(row, name))}
 
 
 def reject_unusable(row: Any) -> Rejection | None:
     """Return why a case has no result that can be chosen, or None: it was not measured, or has no effect."""
     if row.status != "ok":
         return Rejection(Reason(row.status), message=str(row.reason))
-    if row.kind == "remat" and there(row.verdict) and row.verdict != "effective":
+    if row.kind == "remat" and is_present(row.verdict) and row.verdict != "effective":
         return Rejection(Reason(row.verdict), message=str(row.verdict_reason))
     return None
 
@@ -200,9 +200,11 @@ def judge_confidence(
     """
     interval: tuple[float, float] | None = None
     overlaps: tuple[str, ...] = ()
-    if low is not None and high is not None and there(low) and there(high):
+    if low is not None and high is not None and is_present(low) and is_present(high):
         interval = (float(low), float(high))
-        overlaps = tuple(name for name, end in rivals.items() if end is None or not there(end) or end <= interval[1])
+        overlaps = tuple(
+            name for name, end in rivals.items() if end is None or not is_present(end) or end <= interval[1]
+        )
     found = {Doubt.CONTENDED: contended, Doubt.SINGLE_SAMPLE: interval is None, Doubt.OVERLAP: overlaps}
     doubts = (*(doubt for doubt, applies in found.items() if applies), *doubts)
     level = Level.UNKNOWN if Doubt.SINGLE_SAMPLE in doubts else Level.LOW if doubts else Level.HIGH

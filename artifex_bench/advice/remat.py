@@ -20,7 +20,7 @@ from artifex_bench.advice.data import (
     reject_unusable,
     select_figures,
 )
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import is_plan_of_strategy
 
 PEAK = "compiled_peak_bytes"  # every device has it, and it does not vary
@@ -76,9 +76,9 @@ def _reject_unmeasured(row: Any, timed: bool) -> Rejection | None:
     """Why no budget can make a case worth choosing; if any step was `timed`, its step must be too."""
     if (why := reject_unusable(row)) is not None:
         return why
-    if timed and not there(row.step_seconds):
+    if timed and not is_present(row.step_seconds):
         return Rejection(Reason.NOT_TIMED)
-    return None if there(getattr(row, PEAK)) else Rejection(Reason.NO_PEAK)
+    return None if is_present(getattr(row, PEAK)) else Rejection(Reason.NO_PEAK)
 
 
 def _reject_over_budget(row: Any, limits: Limits) -> Rejection | None:
@@ -86,12 +86,12 @@ def _reject_over_budget(row: Any, limits: Limits) -> Rejection | None:
     peaks = ((PEAK, Reason.OVER_MEMORY_BUDGET), ("measured_peak_bytes", Reason.OVER_MEMORY_BUDGET_MEASURED))
     for column, reason in peaks if memory is not None else ():
         peak = getattr(row, column)
-        if there(peak) and peak > memory:
+        if is_present(peak) and peak > memory:
             return Rejection(reason, {"needed_bytes": float(peak), "over_bytes": float(peak - memory)})
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
     if limits.time_ratio is None:
         return None
-    if not there(ratio):
+    if not is_present(ratio):
         return Rejection(Reason.NO_BASELINE)
     if ratio > limits.time_ratio:
         figures = select_figures(row, "time_ratio", "time_ratio_low")
@@ -123,7 +123,7 @@ def _describe_candidate(row: Any, memory: float | None) -> Candidate:
 def _judge(ranked: list[Any], question: Question, limits: Limits, timed: bool) -> Confidence:
     best, *others = ranked
     time, high = limits.time_ratio, best.time_ratio_high
-    doubts: tuple[Doubt, ...] = (Doubt.TIME_BUDGET,) if time is not None and there(high) and high > time else ()
+    doubts: tuple[Doubt, ...] = (Doubt.TIME_BUDGET,) if time is not None and is_present(high) and high > time else ()
     if question is Question.FASTEST:
         rivals = {row.strategy: row.step_seconds_low for row in others}
         return judge_confidence(best.step_seconds_low, best.step_seconds_high, best.contended, rivals, doubts)

@@ -18,7 +18,7 @@ from typing import Any
 
 from artifex_bench.checkpointing.formats import FORMATS
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
-from artifex_bench.core.convert import choices
+from artifex_bench.core.convert import suggest_choice
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ SAVERS = {
 def check(case: CheckpointCase | FaultCase) -> None:
     """Raise CaseError, in one line, where the format is unknown or cannot do what the case asks for."""
     if case.format not in SAVERS:
-        raise CaseError(f"unknown format {case.format!r}: {choices(case.format, SAVERS)}")
+        raise CaseError(f"unknown format {case.format!r}: {suggest_choice(case.format, SAVERS)}")
     if isinstance(case, FaultCase):
         from artifex_bench.checkpointing.faults import FAULTS
 
         if case.fault not in FAULTS:
-            raise CaseError(f"unknown fault {case.fault!r}: {choices(case.fault, FAULTS)}")
+            raise CaseError(f"unknown fault {case.fault!r}: {suggest_choice(case.fault, FAULTS)}")
         return
     entry = SAVERS[case.format]
     able = {

@@ -12,8 +12,8 @@ from click.shell_completion import CompletionItem
 from msgspec import inspect
 from msgspec.structs import FieldInfo
 
-from artifex_bench.core.case import case_fields, field_meta
 from artifex_bench.core.convert import plain_type
+from artifex_bench.core.fields import case_fields, field_meta
 from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
 

@@ -1,4 +1,4 @@
-"""`artifex-bench profile`: shows what one case's memory consists of, or two side by side."""
+"""`artifex-bench profile`: the buffers, residuals and trace of one case, or of two side by side."""
 
 from __future__ import annotations
 
@@ -10,23 +10,33 @@ from typing import Any
 from artifex_bench.cli.params import GroupedCommand, case_options, run_options
 from artifex_bench.cli.warnings import warn_if_untested
 from artifex_bench.core import store
-from artifex_bench.core.case import RematCase, label, replace_fields
+from artifex_bench.core.case import RematCase, replace_fields
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
 
 
 def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
-    """Profile the spec's cases into a folder each; the exit code: 0 fine, 1 a case failed, 130 interrupted."""
+    """Profile the cases of a spec, each into a folder of its own.
+
+    Args:
+        spec: One case, or two.
+        folder: The run's folder.
+        across: Whether to resume under other versions, as `run_sweep` does.
+
+    Returns:
+        The exit code: 0 if every case is ok or skipped, 1 if a case failed, 130 if interrupted.
+    """
     from artifex_bench.cli.progress import print_status
     from artifex_bench.execution.executors import load_executor
     from artifex_bench.sweep import scheduler
 
     def measure(job: Job, log: Path) -> Record:
-        print_status(f"profiling {label(job.case)}")
+        print_status(f"profiling {case_label(job.case)}")
         trace = case_folder(folder, job) / "trace"
         trace.mkdir(parents=True, exist_ok=True)
-        # a compiled program that comes from a cache may have lost its buffer assignment
+        # a program from the compile cache may have no buffer assignment
         job = replace_fields(job, profile=str(trace.resolve()), cache=None)
         return load_executor(spec.executor).run(job, log)
 
@@ -34,34 +44,34 @@ def show_profile(spec: RunSpec, folder: Path, across: bool = False) -> int:
         records = scheduler.run_sweep(spec, folder, measure, lambda job, record: None, across=across)
     except KeyboardInterrupt:
         show_records(store.load_records(folder), folder)
-        print_status(f"stopped: go on with artifex-bench run --resume {folder}")
+        print_status(f"stopped. To resume: artifex-bench run --resume {folder}")
         return 130
     show_records(records, folder)
-    fell = [record for record in records if record.status != "ok"]
-    for record in fell:
-        print_status(f"{record.status}: {label(record.case)}: {record.reason}")
-    return 1 if any(record.status != "skipped" for record in fell) else 0
+    for record in records:
+        if record.status != "ok":
+            print_status(f"{record.status}: {case_label(record.case)}: {record.reason}")
+    return 1 if any(record.status not in ("ok", "skipped") for record in records) else 0
 
 
-def case_folder(folder: Path, of: Job | Record) -> Path:
-    """The folder of a case: its strategy's name, without what a file system may not have."""
-    assert isinstance(of.case, RematCase)
-    return folder / re.sub(r"[^A-Za-z0-9._+-]", "_", of.case.strategy)[-200:]
+def case_folder(folder: Path, item: Job | Record) -> Path:
+    """Return the folder of a job's or record's case: its strategy, in letters that every file system takes."""
+    assert isinstance(item.case, RematCase)
+    return folder / re.sub(r"[^A-Za-z0-9._+-]", "_", item.case.strategy)[-200:]
 
 
 def show_records(records: list[Record], folder: Path) -> None:
-    """Print the tables of each case, and of two what the first holds and the second does not; write the files."""
+    """Print the tables of each case, and of two cases their difference; write their files and print the paths."""
     from artifex_bench.cli.progress import show_grids
-    from artifex_bench.memory_profile import tables
+    from artifex_bench.memory_profile import BUFFERS, tables
     from artifex_bench.report.text import plain
 
     written: list[Path] = []
-    grids = [grid for record in records for grid in tables.tables(record)]
+    grids = [grid for record in records for grid in tables.make_tables(record)]
     for record in records:
-        written += tables.write(record, case_folder(folder, record))
+        written += tables.write_profile(record, case_folder(folder, record))
         written += sorted((case_folder(folder, record) / "trace").rglob("*perfetto_trace.json.gz"))
-    if len(records) == 2 and all(tables.rows(record, tables.BUFFERS) for record in records):
-        grids.append(tables.comparison(records[0], records[1]))
+    if len(records) == 2 and all(tables.list_rows(record, BUFFERS) for record in records):
+        grids.append(tables.make_comparison(records[0], records[1]))
         written += tables.write_comparison(records[0], records[1], folder)
     show_grids(grids)
     for path in written:
@@ -79,8 +89,8 @@ def _profile(**options: Any) -> None:
 profile = GroupedCommand(
     "profile",
     callback=_profile,
-    help="Show what one case's memory consists of: the buffers at its compiled peak, what autodiff saves, a trace.\n\n"
-    "Give one value per axis, and one --strategy, or two to see side by side what the second removes.\n\n"
+    help="Show the buffers at a case's compiled peak, what autodiff saves, and a trace of its steps.\n\n"
+    "Give one value per axis. Give one --strategy, or two to see what the second removes.\n\n"
     "Example: artifex-bench profile --strategy none,all",
     params=[*run_options(leave_out=("rounds",)), *case_options(RematCase)],
 )

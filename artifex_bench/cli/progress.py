@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import label
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.columns import Column
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
@@ -62,7 +62,7 @@ def _conclude(folder: Path, suite: str, records: list[Record], console: Console)
     show_tables(frame, suite)
     fell = [record for record in records if record.status not in ("ok", "skipped")]
     for record in fell:
-        _print_line(console, f"{record.status}: {label(record.case)}: {record.reason}")
+        _print_line(console, f"{record.status}: {case_label(record.case)}: {record.reason}")
     _print_line(console, f"tables and plots: {folder}")
     return 1 if fell else 0
 
@@ -94,7 +94,7 @@ class _Shown:
 
     def __call__(self, job: Job, record: Record | None) -> None:
         several = self._rounds > 1 and job.case.is_local  # compiled cases have one round
-        name = label(job.case) + (f" round {job.round + 1}/{self._rounds}" if several else "")
+        name = case_label(job.case) + (f" round {job.round + 1}/{self._rounds}" if several else "")
         if record is None:
             self._bar.update(self._task, description=plain(name))
             return
@@ -109,7 +109,7 @@ class _Shown:
 def _show_batch(record: Record) -> None:
     """A batch that was compiled, in a line; how many there will be is not known."""
     told = describe_compiled(record) if record.status == "ok" else f"{record.status}: {record.reason}"
-    print_status(f"{label(record.case)}: {told}")
+    print_status(f"{case_label(record.case)}: {told}")
 
 
 def _outcome(record: Record) -> str:

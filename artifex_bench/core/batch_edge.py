@@ -1,4 +1,4 @@
-"""The edge of what fits: what compiled batches prove. Pure."""
+"""The largest batch that fits and the smallest that does not, among compiled batches. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-ANSWERS = ("ok", "oom")  # a compilation that itself ran out of memory says that the batch does not fit
+ANSWERS = ("ok", "oom")  # oom: the compiler refused the program for its memory
 
 
 @dataclass(frozen=True)

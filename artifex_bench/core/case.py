@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import FieldInfo, force_setattr
+from msgspec.structs import force_setattr
 
-from artifex_bench.core.convert import ConvertError, check_value, choices, convert, shown, to_plain
+from artifex_bench.core.convert import (
+    ConvertError,
+    check_value,
+    convert,
+    is_encodable,
+    show_value,
+    suggest_choice,
+    to_plain,
+)
+from artifex_bench.core.fields import Dtype, Positive, Seed, axis_names, case_fields
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes per element
 MESH = ("data", "fsdp", "tensor")  # mesh axes, in the order of the mesh's devices
 LOCAL = "local"  # the target that every machine has: the device that JAX finds here
 
-Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-Dtype = Literal["float32", "bfloat16"]
 # option groups of the command line
 MODEL = {"group": "Model"}
 PROGRAM = {"group": "Program and device"}
@@ -55,7 +57,7 @@ class Case:
                 raise CaseError(str(error)) from None
             named = isinstance(value, str) and field.name != "mesh"
             if named and (not value.strip() or not is_encodable(value)):
-                raise CaseError(f"{field.name} {shown(value)}: must be a name; `artifex-bench list` shows them")
+                raise CaseError(f"{field.name} {show_value(value)}: must be a name; `artifex-bench list` shows them")
 
     @staticmethod
     def decode(data: Any) -> Case:
@@ -220,9 +222,6 @@ class FaultCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
     seed: Annotated[Seed, Meta(description="Random seed of the state and of the damage.", extra=STATE)] = 0
 
 
-C = TypeVar("C", bound=Case)
-
-
 def mesh_axes(mesh: str | None) -> dict[str, int]:
     """Return {axis: devices along it} of a mesh, in the order of MESH, without axes of 1; empty for None or ``none``.
 
@@ -235,99 +234,16 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
     sizes = {name.strip(): int(size) for name, _, size in pairs if re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", size)}
     if len(sizes) < len(pairs) or not sizes.keys() <= set(MESH):
         raise CaseError(
-            f"mesh {shown(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
+            f"mesh {show_value(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
             f"{', '.join(MESH)}, or none"
         )
     return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}
 
 
-def is_encodable(name: str) -> bool:
-    """Return whether a name is text that a file can hold: one half of a surrogate pair is not."""
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
 def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]) -> None:
     """Raise CaseError, with the nearest or all valid choices, unless `value` is one of them."""
     if isinstance(value, (list, dict)) or value not in valid:  # an unhashable value is in no mapping
-        raise CaseError(f"unknown {what} {shown(value)}: {choices(value, list(valid))}")
-
-
-def case_fields(kind: type[Any]) -> tuple[FieldInfo, ...]:
-    """Return the fields of a kind of case, in order, with their types and defaults."""
-    found: tuple[FieldInfo, ...] = _case_fields(kind)  # type: ignore[arg-type,unused-ignore]
-    return found
-
-
-@cache
-def _case_fields(kind: Any) -> Any:
-    return msgspec.structs.fields(kind)
-
-
-def field_meta(field: FieldInfo) -> Meta:
-    """Return the metadata of a case's field that describes it; empty if there is none."""
-    metas = getattr(field.type, "__metadata__", ())
-    return next((meta for meta in metas if meta.description), Meta())
-
-
-def axes(kind: type[Any]) -> tuple[str, ...]:
-    """Return the names of the fields of a kind of case, in order."""
-    return tuple(field.name for field in case_fields(kind))
-
-
-def grid(kind: type[C], **values: Any) -> tuple[C, ...]:
-    """Return every combination of the given axes, the last axis varying fastest; equal cases once.
-
-    Args:
-        kind: The type of the cases.
-        **values: For each axis one value or a list of them. Other axes keep their default.
-
-    Raises:
-        CaseError: An axis is unknown, a list is empty, or a value is invalid.
-    """
-    for axis in values:
-        check_choice("axis", axis, axes(kind))
-    lists = {axis: as_list(axis, value) for axis, value in values.items()}
-    cases = (kind(**dict(zip(lists, point, strict=True))) for point in itertools.product(*lists.values()))
-    return tuple(dict.fromkeys(cases))
-
-
-def as_list(axis: str, value: Any) -> list[Any]:
-    """Return a value, or a list of them, as a list. Raises CaseError if it is empty."""
-    items = list(value) if isinstance(value, (list, tuple, range)) else [value]
-    if not items:
-        raise CaseError(f"axis {axis!r} is empty: give at least one value")
-    return items
-
-
-def changed_fields(case: Case) -> dict[str, Any]:
-    """Return the fields that differ from their default, in order."""
-    fields = case_fields(type(case))
-    return {field.name: value for field in fields if (value := getattr(case, field.name)) != field.default}
-
-
-def case_id(case: Case) -> str:
-    """Return a stable name, for example ``transformer.dots_saveable.1f0c9a2b``.
-
-    It hashes only what differs from the defaults, so that a field added later leaves old names alone.
-    """
-    canonical = json.dumps(changed_fields(case), sort_keys=True)
-    digest = hashlib.blake2b(canonical.encode(), digest_size=5).hexdigest()
-    return ".".join([*(str(getattr(case, axis)) for axis in case.leading), digest])
-
-
-def label(case: Case) -> str:
-    """Return a case in words: ``transformer all depth=4 width=256 batch=8 dtype=bfloat16``, without other defaults."""
-    shows = (*case.sizes, *(axis for axis in changed_fields(case) if axis not in (*case.leading, *case.sizes)))
-    names = (str(getattr(case, axis)) for axis in case.leading)
-    return " ".join([*names, *(f"{axis}={value}" for axis in shows if (value := getattr(case, axis)) is not None)])
-
-
-def with_baselines(cases: Sequence[C]) -> tuple[C, ...]:
-    """Return the cases, with the baseline of each group before it."""
-    return tuple(dict.fromkeys(one for case in cases for one in (case.baseline, case)))
+        raise CaseError(f"unknown {what} {show_value(value)}: {suggest_choice(value, list(valid))}")
 
 
 def replace_fields(struct: Any, **changes: Any) -> Any:
@@ -350,12 +266,12 @@ def case_from_json(data: Any) -> Case:
     from artifex_bench.core.registry import KINDS, load_kind
 
     if not isinstance(data, Mapping):
-        raise CaseError(f"case {shown(data)}: must be an object")
+        raise CaseError(f"case {show_value(data)}: must be an object")
     kind = data.get("kind")
     check_choice("kind of case", kind, KINDS)
     case_type = load_kind(str(kind)).case_type
     for name in data:
-        check_choice("field of a case", name, ("kind", *axes(case_type)))
+        check_choice("field of a case", name, ("kind", *axis_names(case_type)))
     try:
         case: Case = convert(data, case_type)
     except ConvertError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.core import units
-from artifex_bench.core.case import case_fields, case_id, field_meta
+from artifex_bench.core.case_names import case_id
+from artifex_bench.core.fields import case_fields, field_meta
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CONTENDED_SHARE, CaseResult
 
@@ -71,7 +72,7 @@ class Column:
     def sort_key(self, row: Any) -> float | None:
         """Return the number that rows are sorted by; None if it is absent. Columns of words have none."""
         number = self.sort_by(row) if self.sort_by else getattr(row, self.name)
-        return float(number) if units.there(number) else None
+        return float(number) if units.is_present(number) else None
 
 
 def axis_columns(case_type: type[Any], shown: Iterable[Column] = ()) -> tuple[Column, ...]:
@@ -105,12 +106,12 @@ def interval_column(name: str, **shown: Any) -> Column:
     )
 
 
-def once(name: str, doc: str, unit: str, **shown: Any) -> Column:
+def constant_column(name: str, doc: str, unit: str, **shown: Any) -> Column:
     """Return the column of a probe that is the same in every process: its first value."""
     return Column(name, doc, lambda result: result.first(name), unit, **shown)
 
 
-def timed(name: str, doc: str, unit: str = "seconds", **shown: Any) -> Column:
+def timed_column(name: str, doc: str, unit: str = "seconds", **shown: Any) -> Column:
     """Return the column of a probe that varies: its median over all rounds, with its interval."""
     return Column(name, doc, lambda result: result.median(name), unit, interval=True, **shown)
 
@@ -126,12 +127,12 @@ def _other_cpu_share(result: CaseResult) -> float | None:
 
 def _versions(package: str) -> Callable[[CaseResult], str | None]:
     def join_versions(result: CaseResult) -> str | None:
-        return ", ".join(dict.fromkeys(filter(None, (version(one, package) for one in result.rounds)))) or None
+        return ", ".join(dict.fromkeys(filter(None, (package_version(one, package) for one in result.rounds)))) or None
 
     return join_versions
 
 
-def version(record: Record, package: str) -> str | None:
+def package_version(record: Record, package: str) -> str | None:
     """Return the version of a package that a record was measured with; None if it is not known."""
     found: str | None = record.environment.get("versions", {}).get(package)
     return found

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-NEAR = 0.8  # share of equal letters, in order: one or two wrong ones in a word of ten
+NEAR = 0.8  # share of equal letters, in order: one or two typos in a word of ten letters
 EXPECTED = re.compile(r"Expected (.*?)(?:, got `\w+`)?$")
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "null": "null"}
 WORDS |= {"object": "an object", "array": "a list"}
 
 
 class ConvertError(ValueError):
-    """A value that a field cannot have: one line with its place, the value and the rule."""
+    """A value that a field cannot have. The message is one line with its place, the value and the rule."""
 
 
 def convert(data: Any, kind: Any, place: str = "") -> Any:
@@ -34,15 +34,15 @@ def convert(data: Any, kind: Any, place: str = "") -> Any:
     try:
         return msgspec.convert(data, kind, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise ConvertError(_in_one_line(error, data, place)) from None
+        raise ConvertError(_format_error(error, data, place)) from None
 
 
 def _decode(kind: Any, data: Any) -> Any:
-    """A value of a type that msgspec does not know: `Case`, which is of any kind."""
+    """Return a value of a type that msgspec does not know: `Case`, which stands for every kind."""
     return kind.decode(data)
 
 
-def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
+def _format_error(error: msgspec.ValidationError, data: Any, place: str) -> str:
     message, _, path = str(error).partition(" - at `$")
     path = path.removesuffix("`")
     where = f"{place}{path}" if place else path.removeprefix(".")
@@ -52,16 +52,16 @@ def _in_one_line(error: msgspec.ValidationError, data: Any, place: str) -> str:
         return f"{where}.{missing[1]}: is missing".removeprefix(".")
     if message.startswith("Invalid ") or message == "Number out of range" or EXPECTED.match(message):
         value = _value_at(data, path)
-        shows = "" if value is _UNKNOWN else f" {shown(value)}"
-        return f"{where}{shows}: {_rule(message)}".strip()
-    return f"{where}: {message}" if where else message  # the message of a rule of the struct's own
+        shows = "" if value is _UNKNOWN else f" {show_value(value)}"
+        return f"{where}{shows}: {_format_rule(message)}".strip()
+    return f"{where}: {message}" if where else message  # raised by the struct itself
 
 
 _UNKNOWN = object()
 
 
 def _value_at(data: Any, path: str) -> Any:
-    """The value at a path such as ``.measurements[2].values``; _UNKNOWN if the path leaves a key out (``[...]``)."""
+    """Return the value at a path such as ``.measurements[2].values``; _UNKNOWN if it has a key ``[...]``."""
     for name, index in re.findall(r"\.(\w+)|\[([^]]*)\]", path):
         try:
             data = data[name] if name else data[int(index)]
@@ -70,10 +70,13 @@ def _value_at(data: Any, path: str) -> Any:
     return data
 
 
-def _rule(message: str) -> str:
+def _format_rule(message: str) -> str:
     if (expected := EXPECTED.match(message)) is None:
         return "must be one of the valid values" if message.startswith("Invalid ") else "is out of range"
     words = re.sub(r"`([^`]+)`", lambda found: " or ".join(map(_word, found[1].split(" | "))), expected[1])
+    if bound := re.fullmatch(r"(.*) (>=|<=) (\S+)", words):
+        number = int(bound[3]) if bound[3].lstrip("-").isdigit() else float(bound[3])
+        words = describe_range(bound[1], *((number, None) if bound[2] == ">=" else (None, number)))
     return f"must be {words}"
 
 
@@ -97,11 +100,11 @@ def check_value(name: str, value: Any, kind: Any) -> None:
         info = plain_type(inspect.type_info(kind))
         if isinstance(info, inspect.LiteralType):
             raise ConvertError(
-                f"unknown {name} {shown(value)}: {choices(value, list(map(str, info.values)))}"
+                f"unknown {name} {show_value(value)}: {suggest_choice(value, list(map(str, info.values)))}"
             ) from None
         if isinstance(value, int) and value >= 2**63:
-            raise ConvertError(f"{name} {shown(value)}: must be less than 2**63") from None
-        raise ConvertError(f"{name} {shown(value)}: must be {describe_type(info)}") from None
+            raise ConvertError(f"{name} {show_value(value)}: must be less than 2**63") from None
+        raise ConvertError(f"{name} {show_value(value)}: must be {describe_type(info)}") from None
 
 
 def plain_type(info: Any) -> Any:
@@ -116,25 +119,36 @@ def plain_type(info: Any) -> Any:
 def describe_type(info: Any) -> str:
     """Return a type in words: ``a whole number from 0 to 10``."""
     name = type(info).__name__.removesuffix("Type").lower()
-    words = _word(name)
     least, most = getattr(info, "ge", None), getattr(info, "le", None)
+    return describe_range(_word(name), least, None if most is None or most >= 2**63 - 1 else most)
+
+
+def describe_range(words: str, least: float | None, most: float | None) -> str:
+    """Return a rule for numbers: ``a whole number of 1 or more``, ``a number from 0 to 10``. None is no bound."""
+    low, high = (str(bound) if isinstance(bound, int) else f"{bound:.15g}" for bound in (least or 0, most or 0))
     if least is None:
-        return words
-    if most is None or most >= 2**63 - 1:
-        return f"{words} of {least} or more"
-    return f"{words} from {least} to {most}"
+        return words if most is None else f"{words} of at most {high}"
+    return f"{words} of {low} or more" if most is None else f"{words} from {low} to {high}"
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value as a message shows it: short, and on one line."""
     try:
         words = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         words = "a number of thousands of digits"
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 
-def choices(value: Any, valid: Collection[str]) -> str:
+def is_encodable(name: str) -> bool:
+    """Return whether a name is text that a file can hold: one half of a surrogate pair is not."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def suggest_choice(value: Any, valid: Collection[str]) -> str:
     """Return the nearest valid choice as a question, or all of them if none is near.
 
     Names with other numbers are not near: nobody types tpu:v9 for tpu:v4.

@@ -1,4 +1,4 @@
-"""The settings of an environment that change what a case measures, and how those of two records differ. No JAX."""
+"""Settings of an environment that may change a measurement, and how those of records differ. No JAX."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ COMPARED = ("python", "versions", "platform", "device", "devices", "cpu", "cores
 
 
 def recorded_settings(records: Sequence[Record]) -> dict[str, str]:
-    """{setting: value} of the records' environments, with every value where the records differ among themselves."""
+    """Return {setting: value} of the records' environments. If the records differ, the value lists all values."""
     seen: dict[str, set[str]] = {}
     for record in records:
         for name in COMPARED if record.environment else ():
             value = record.environment.get(name)
             for key, item in value.items() if isinstance(value, Mapping) else (("", value),):
-                if item == "":  # a variable that is set to nothing is not set
+                if item == "":  # an empty variable counts as not set
                     continue
                 seen.setdefault(f"{name} {key}".strip(), set()).add(str(item))
     return {name: ", ".join(sorted(values)) for name, values in seen.items()}
 
 
 def differing_settings(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The settings that differ: {name: (one's, the other's)}; empty where a side has none: nothing is known of it."""
-    if not (one and other):  # no worker lived long enough to tell
+    """Return the settings that differ as {name: (in one, in the other)}; empty if a side has no settings at all."""
+    if not (one and other):  # no worker of that side sent its environment
         return {}
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     return {name: (one.get(name, "nothing"), other.get(name, "nothing")) for name in names}
 
 
 def changed_settings(records: Sequence[Record], record: Record) -> dict[str, tuple[str, str]]:
-    """How the environment of a record differs from that of an earlier one that was measured in the same way.
+    """Return how the environment of a record differs from that of an earlier, comparable one: {name: (then, now)}.
 
     Records are compared if they have one model, target and number of devices, which change the environment. A record
     that is not ok is not compared: its worker may have ended before it knew its environment.
@@ -51,18 +51,18 @@ def _comparable_key(record: Record) -> tuple[Any, ...]:
 
 
 def changed_versions(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """The versions that any record was measured with and that are other ones now: {package: (then, now)}."""
+    """Return the packages whose installed version is not that of all records: {package: (then, now)}."""
     then: dict[str, set[str]] = {}
     for record in records:
-        told = {"python": record.environment.get("python"), **record.environment.get("versions", {})}
-        for name, version in told.items():
+        versions = {"python": record.environment.get("python"), **record.environment.get("versions", {})}
+        for name, version in versions.items():
             if version is not None:
                 then.setdefault(name, set()).add(str(version))
-    now = {name: _installed(name) for name in then}
+    now = {name: _installed_version(name) for name in then}
     return {name: (", ".join(sorted(seen)), now[name]) for name, seen in then.items() if seen != {now[name]}}
 
 
-def _installed(package: str) -> str:
+def _installed_version(package: str) -> str:
     if package == "python":
         return platform.python_version()
     try:

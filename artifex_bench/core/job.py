@@ -6,14 +6,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from artifex_bench.core.case import Case, RematCase, case_id, replace_fields
+from artifex_bench.core.case import Case, RematCase, replace_fields
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.convert import convert, to_plain
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"
 
 
 class SkipJob(Exception):
-    """The case cannot be measured here, for a reason that is not a fault: its record is `skipped`, with the reason."""
+    """The case cannot be measured here, and that is not a failure. Its record is `skipped`, with the reason."""
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,15 +46,15 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key of the record that this job will give."""
+        """The key of the record that this job gives."""
         return case_id(self.case), self.round
 
 
 def split_job(job: Job) -> tuple[Job, ...]:
     """Return the parts of a job, each for a fresh process of its own, in order.
 
-    The search for a budget runs programs whose memory would count in no peak, or in the wrong one. It is a part of its
-    own, and leaves its choice in the compile cache.
+    The search for a budget runs programs, which would change the measured peak. It is therefore a part of its own, and
+    leaves its choice in the compile cache.
     """
     case = job.case
     searches = isinstance(case, RematCase) and case.strategy.startswith("budget-") and case.is_local

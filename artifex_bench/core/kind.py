@@ -1,4 +1,4 @@
-"""Kinds of cases: everything that suites, the command line, jobs and reports know of one kind."""
+"""Kinds of cases: everything that suites, the command line, jobs and reports know about one kind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from artifex_bench.core.case import Case, CaseError, axes, grid
+from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.columns import Column
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.record import Record
 from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.core.suite import Grids, Suite
@@ -59,7 +61,7 @@ class Table:
 
 def expand_grids(kind: Kind, grids: Grids, given: Mapping[str, Any]) -> tuple[Case, ...]:
     """Return the cases of a preset's grids, checked, where the user's axes replace those of the grids."""
-    cases = dict.fromkeys(case for one in grids for case in grid(kind.case_type, **{**one, **given}))
+    cases = dict.fromkeys(case for one in grids for case in expand_grid(kind.case_type, **{**one, **given}))
     for case in cases:
         kind.check_case(case)
     return tuple(cases)
@@ -123,5 +125,5 @@ def all_suites() -> dict[str, tuple[Kind, Suite]]:
 def check_axes(kind: Kind, suite: str, given: Mapping[str, Any]) -> None:
     """Raise CaseError if the user set an axis that cases of the kind do not have."""
     for axis in given:
-        if axis not in axes(kind.case_type):
-            raise CaseError(f"suite {suite!r} has no axis {axis!r}: it has {', '.join(axes(kind.case_type))}")
+        if axis not in axis_names(kind.case_type):
+            raise CaseError(f"suite {suite!r} has no axis {axis!r}: it has {', '.join(axis_names(kind.case_type))}")

@@ -1,4 +1,4 @@
-"""Run specs: everything that a run was asked for. Kept in its folder, to resume and report it. No JAX."""
+"""Run specs: everything that a run was asked for. Stored in its folder, to resume and report it. No JAX."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from artifex_bench.core import store
-from artifex_bench.core.case import Case, CaseError, Positive
+from artifex_bench.core.case import Case, CaseError
 from artifex_bench.core.convert import convert, to_plain
+from artifex_bench.core.fields import Positive
 from artifex_bench.core.job import Job
 
 CACHE, SCRATCH = "compile-cache", "scratch"  # folders in a run's folder, while it goes on
-MAX_BATCH, PROFILE = "max-batch", "profile"  # stand for a suite in the folders of these commands
-REMAT_ONLY = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports read what only remat cases have
+MAX_BATCH, PROFILE = "max-batch", "profile"  # named as the suite in the run folders of these commands
+REMAT_ONLY = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports need remat cases
 RENAMED = {"remat-absent": "remat-aot"}  # suites: names of version 0.1, and today's
 
 
@@ -59,23 +60,23 @@ class RunSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         kinds = dict.fromkeys(case.kind for case in self.cases)
         if len(kinds) != 1:
-            raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run has cases, all of one kind")
+            raise CaseError(f"cases of {len(kinds)} kinds ({', '.join(kinds)}): a run needs cases of one kind")
         if self.suite in REMAT_ONLY and kinds.keys() != {"remat"}:
-            raise CaseError(f"suite {self.suite!r}: has remat cases alone, no {', '.join(kinds)} cases")
+            raise CaseError(f"suite {self.suite!r}: must have remat cases, not {', '.join(kinds)} cases")
         if (self.suite == MAX_BATCH) != (self.search is not None):
             raise CaseError(f"suite {self.suite!r}: {MAX_BATCH} has a search, and no other suite has one")
 
-    def jobs(self, folder: Path) -> list[Job]:
+    def make_jobs(self, folder: Path) -> list[Job]:
         """Return every job in the order in which it is run.
 
-        All cases come once, then all again (A B C A B C), so that drift affects all of them. Cases that are only
-        compiled come before them, in one round: a second would give the same.
+        The rounds are interleaved (A B C A B C), so that drift affects all cases. Cases that are only compiled come
+        first, in one round, because a second compilation gives the same result.
         """
-        compiled = [self.job(folder, case) for case in self.cases if not case.is_local]
+        compiled = [self.make_job(folder, case) for case in self.cases if not case.is_local]
         timed = [case for case in self.cases if case.is_local]
-        return compiled + [self.job(folder, case, number) for number in range(self.rounds) for case in timed]
+        return compiled + [self.make_job(folder, case, number) for number in range(self.rounds) for case in timed]
 
-    def job(self, folder: Path, case: Case, number: int = 0) -> Job:
+    def make_job(self, folder: Path, case: Case, number: int = 0) -> Job:
         """Return the job that measures a case in that round, in the run's folder."""
         return Job(
             case,

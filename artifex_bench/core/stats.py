@@ -1,4 +1,4 @@
-"""Statistics of raw values: pure functions, seconds and bytes in, the same out."""
+"""Statistics of raw values: pure functions whose results have the unit of their arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Summary:
-    """A median with its bootstrap 95 % interval; `low` and `high` are None where one sample gives no spread."""
+    """A median with its bootstrap 95 % interval; `low` and `high` are None if there is one sample only."""
 
     median: float
     low: float | None
@@ -23,11 +23,14 @@ class Summary:
 
 
 def summarize(rounds: Sequence[Sequence[float]]) -> Summary | None:
-    """Median and bootstrap 95 % interval of samples grouped by round (one process a round).
+    """Return the median and its bootstrap 95 % interval; None without samples.
 
-    Samples of one process are not independent, so rounds are resampled first and samples within them second
-    (a two-stage bootstrap: Davison & Hinkley 1997, section 3.8). With a single round the interval covers the
-    spread within that process only. Returns None where there are no samples.
+    Samples of one process are not independent. Rounds are therefore resampled first and samples within them second (a
+    two-stage bootstrap: Davison & Hinkley 1997, section 3.8). With a single round the interval covers only the spread
+    within that process.
+
+    Args:
+        rounds: The samples of each round. A round is one process.
     """
     groups = [np.asarray(values, float) for values in rounds if len(values)]
     if not groups:
@@ -40,10 +43,10 @@ def summarize(rounds: Sequence[Sequence[float]]) -> Summary | None:
 
 
 def bootstrap_medians(groups: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Medians of `resamples` two-stage resamples of the groups; the same seed gives the same values."""
+    """Return the medians of two-stage resamples of the groups, shape (resamples,). One seed gives one result."""
     rng = np.random.default_rng(seed)
     sizes = np.array([group.size for group in groups])
-    padded = np.full((len(groups), sizes.max()), np.inf)  # groups differ in length; what is padded sorts to the end
+    padded = np.full((len(groups), sizes.max()), np.inf)  # groups differ in length, and padding sorts to the end
     for row, group in zip(padded, groups, strict=True):
         row[: group.size] = group
     picks = rng.integers(len(groups), size=(resamples, len(groups), 1))
@@ -56,13 +59,14 @@ def bootstrap_medians(groups: Sequence[np.ndarray], resamples: int = RESAMPLES, 
 
 
 def pooled_median(groups: Sequence[Sequence[float]]) -> float:
-    """The median of all values of all groups."""
+    """Return the median of all values of all groups."""
     return float(np.median(np.concatenate([np.asarray(group) for group in groups])))
 
 
 def bootstrap_ratios(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> np.ndarray | None:
-    """Ratios of the medians of two-stage resamples; None where a side has one sample, which has no spread, or where
-    a value below is not above zero.
+    """Return the ratios of the medians of two-stage resamples, shape (RESAMPLES,).
+
+    None if a side has fewer than two samples, or if a value in `below` is not above zero.
     """
     if min(sum(map(len, side)) for side in (above, below)) < 2 or min(map(min, below)) <= 0:
         return None
@@ -71,12 +75,14 @@ def bootstrap_ratios(above: Sequence[Sequence[float]], below: Sequence[Sequence[
 
 
 def least_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> tuple[float, float] | None:
-    """(ratio of the rounds' least values, in geometric means, two-sided p of a difference: Welch's t test on their
-    logarithms).
+    """Compare the least values of the rounds of two sides.
 
-    What else goes on in a machine only adds to a time, so that the least of a round varies less than its median (Chen &
-    Revels 2016). A round counts as one sample: those of one process are not independent. None where a side has fewer
-    than two rounds, or a value is not above zero.
+    Interference only makes steps slower, so that the least time of a round varies less than its median (Chen & Revels
+    2016). A round counts as one sample, because the times of one process are not independent.
+
+    Returns:
+        The ratio of geometric means, and the two-sided p of a difference (Welch's t test of the logarithms). None if a
+        side has fewer than two rounds, or if a value is not above zero.
     """
     from scipy import stats  # slow to import
 
@@ -87,15 +93,15 @@ def least_ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float
     ratio = float(np.exp(logs[0].mean() - logs[1].mean()))
     if max(np.ptp(side) for side in logs) == 0:
         return ratio, float(logs[0][0] == logs[1][0])
-    with warnings.catch_warnings():  # of a side that does not vary
+    with warnings.catch_warnings():  # for a side that does not vary
         warnings.simplefilter("ignore", RuntimeWarning)
         return ratio, float(stats.ttest_ind(*logs, equal_var=False).pvalue)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other point beats in both coordinates (less is better), by the first.
+    """Return the indices of the points on the Pareto front (less is better), sorted by the first coordinate.
 
-    A point is beaten where another is no worse in both and better in one; equal points stand together.
+    A point is not on the front if another is no worse in both coordinates and better in one. Equal points share it.
     """
     order = sorted(range(len(points)), key=lambda i: points[i])
     front: list[int] = []

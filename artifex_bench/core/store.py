@@ -1,7 +1,7 @@
-"""The only writer of a run's folder: records appended one by one, read back whole. No JAX.
+"""The only reader and writer of a run's folder. Records are appended one by one. No JAX.
 
-A run's folder holds `run.json` (what was asked for), `records.jsonl` (one record a line, each on disk before the
-next case starts), the logs of jobs that did not end well, and the tables and plots derived from the records.
+A run's folder holds `run.json` (the run spec), `records.jsonl` (one record per line, each on disk before the next case
+starts), the logs of jobs that failed, and the tables and plots made from the records.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core.convert import shown
+from artifex_bench.core.convert import show_value
 from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
 RECORDS, MANIFEST, LOCK = "records.jsonl", "run.json", ".lock"
 
 
 class StoreError(Exception):
-    """A run's folder that cannot be used: one line with the folder, what is wrong and what to do."""
+    """A run's folder that cannot be used. The message is one line with the folder, what is wrong and what to do."""
 
 
 def create_run(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make a run's folder, with no records yet. Raises StoreError when it holds a run already or cannot be written."""
+    """Create the folder of a run without records.
+
+    Args:
+        folder: The folder. Missing parents are created.
+        manifest: The run spec as JSON values.
+
+    Raises:
+        StoreError: The folder holds a run already, or cannot be written.
+    """
     if os.path.exists(folder / MANIFEST):
-        raise StoreError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --name")
+        raise StoreError(f"{folder} already holds a run: resume it with --resume {folder}, or choose another --name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORDS).touch()
@@ -39,31 +47,31 @@ def create_run(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What was asked for. Raises StoreError when the folder holds no run."""
+    """Return the run spec of a folder as JSON values. Raises StoreError if the folder holds no run."""
     if not os.path.exists(folder / MANIFEST):
         raise StoreError(f"{folder} holds no run: it has no {MANIFEST}")
     return read_object(folder / MANIFEST)
 
 
 def read_suite(folder: Path) -> str | None:
-    """The suite that a run is of; None where that is not told. Raises StoreError where it is no name."""
-    found = read_manifest(folder).get("suite")
-    if not isinstance(found, str | None):
-        raise StoreError(f"cannot read {folder / MANIFEST}: suite {shown(found)}: must be text")
-    return found
+    """Return the suite of a run; None if the manifest does not name it. Raises StoreError if it is not text."""
+    suite = read_manifest(folder).get("suite")
+    if not isinstance(suite, str | None):
+        raise StoreError(f"cannot read {folder / MANIFEST}: suite {show_value(suite)}: must be text")
+    return suite
 
 
 def read_object(path: Path, finite: bool = True) -> dict[str, Any]:
-    """The JSON object in a file. Raises StoreError when there is none."""
+    """Return the JSON object in a file. Raises StoreError if it cannot be read or is not an object."""
     try:
-        found = parse_json(path.read_bytes(), finite)
+        data = parse_json(path.read_bytes(), finite)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise StoreError(f"cannot read {path}: {error}") from error
-    if not isinstance(found, dict):
-        raise StoreError(f"cannot read {path}: it is no JSON object")
-    return found
+    if not isinstance(data, dict):
+        raise StoreError(f"cannot read {path}: not a JSON object")
+    return data
 
 
 def parse_json(text: str | bytes, finite: bool = True) -> Any:
@@ -80,9 +88,9 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
     try:
         return json.loads(text, **hooks)
     except RecursionError:
-        raise ValueError("it is no JSON of a run: it is nested too deeply") from None
+        raise ValueError("not JSON of a run: nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def _refuse_number(name: str) -> float:
@@ -96,7 +104,7 @@ def _parse_finite(digits: str) -> float:
 
 @contextlib.contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Hold the folder while writing to it. Raises StoreError when another process does, or it is read-only."""
+    """Lock the folder while writing to it. Raises StoreError if another process has locked it, or it is read-only."""
     try:
         handle = (folder / LOCK).open("w")
     except OSError as error:
@@ -110,10 +118,16 @@ def lock_run(folder: Path) -> Iterator[None]:
 
 
 def cut_torn_line(folder: Path) -> int:
-    """Cut off what a killed writer left behind its last whole line; returns the bytes that were cut.
+    """Remove an incomplete last line, which a killed writer leaves behind.
 
-    A last line that lacks its line break alone, as editors may leave it, gets it. Makes the file where a run has none,
-    as one that was killed at its very beginning. Raises StoreError.
+    A last line that is complete except for its line break, as an editor may leave it, gets one. If the file is missing,
+    because the run was killed at its very beginning, it is created.
+
+    Returns:
+        Number of bytes removed.
+
+    Raises:
+        StoreError: The file cannot be written.
     """
     path = folder / RECORDS
     try:
@@ -132,7 +146,7 @@ def cut_torn_line(folder: Path) -> int:
 
 
 def _is_json(line: bytes) -> bool:
-    """Whether a line is whole JSON: no object that was torn off is."""
+    """Return whether a line is complete JSON. A torn object is not."""
     try:
         parse_json(line)
     except ValueError:
@@ -141,11 +155,11 @@ def _is_json(line: bytes) -> bool:
 
 
 def append_record(folder: Path, record: Record) -> None:
-    """Add a record; it is on disk, whole, when this returns. Raises StoreError, with nothing half-written."""
+    """Append a record and wait until it is on disk. Raises StoreError, and leaves nothing half-written then."""
     path = folder / RECORDS
     line = (json.dumps(record_to_json(record), allow_nan=False) + "\n").encode()
-    if not path.exists():  # to make another would hide that the records before this one are lost
-        raise StoreError(f"cannot write {path}: it was there when the run began and is gone: put it back")
+    if not path.exists():  # a new file would hide that the earlier records are lost
+        raise StoreError(f"cannot write {path}: the file was removed while the run went on: restore it")
     size = path.stat().st_size
     try:
         with path.open("ab", buffering=0) as file:
@@ -160,12 +174,12 @@ def append_record(folder: Path, record: Record) -> None:
 
 
 def load_records(folder: Path) -> list[Record]:
-    """The run's records, in the order they came, one for each case and round; a torn last line is left out.
+    """Return the records of a run in the order in which they were written, one for each case and round.
 
-    Where lines tell of the same case and round, the last of them counts, as it does for a run that goes on: a line that
-    stands twice is no second round.
+    If several lines have one case and round, the last one counts. A torn last line is left out.
 
-    Raises StoreError for a folder without a run, a damaged line, another schema, or cases of several kinds.
+    Raises:
+        StoreError: The folder holds no run, a line is damaged or has another schema, or the cases have several kinds.
     """
     read_manifest(folder)
     path = folder / RECORDS
@@ -192,13 +206,21 @@ def load_records(folder: Path) -> list[Record]:
 
 
 def check_complete(folder: Path, count: int) -> None:
-    """Raise StoreError unless so many records are on disk: another process may have cut or replaced the file."""
-    if (there := len(load_records(folder))) < count:
-        raise StoreError(f"{folder / RECORDS} holds {there} of {count} records: it was changed while the run went on")
+    """Raise StoreError unless `count` records are on disk. Another process may have cut or replaced the file."""
+    if (found := len(load_records(folder))) < count:
+        raise StoreError(f"{folder / RECORDS} holds {found} of {count} records: it was changed while the run went on")
 
 
 def create_log(folder: Path, record_key: tuple[str, int]) -> Path:
-    """The file, made anew, where what a job's process prints is kept. Raises StoreError when it cannot be."""
+    """Create the empty file that receives everything a job's process prints.
+
+    Args:
+        folder: The run's folder.
+        record_key: The job's key.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
     name, number = record_key
     safe = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in name)
     path = folder / "logs" / f"{safe[-200:]}.round{number}.log"  # the end, with its digest, tells cases apart
@@ -211,7 +233,7 @@ def create_log(folder: Path, record_key: tuple[str, int]) -> Path:
 
 
 def clear_folder(folder: Path) -> None:
-    """Make the folder, empty: a worker that was killed leaves files behind. Raises StoreError."""
+    """Empty the folder, because a killed worker leaves files behind. Raises StoreError if it cannot be written."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
@@ -220,7 +242,7 @@ def clear_folder(folder: Path) -> None:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically: the complete file or nothing."""
     draft = path.with_name(path.name + ".tmp")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -10,42 +10,42 @@ ABSENT = "–"
 
 
 def seconds(value: float | None) -> str:
-    """4.00 h, 12.3 min, 1.23 s, 12.3 ms, 45.6 µs."""
+    """Return a duration: 4.00 h, 12.3 min, 1.23 s, 12.3 ms, 45.6 µs."""
     if value is None or isnan(value):
         return ABSENT
     for unit, size, least in (("h", 3600.0, 3600.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 1e-3)):
         if abs(value) >= least:
-            return f"{_three(value / size)} {unit}"
-    return f"{_three(value / 1e-6)} µs"
+            return f"{_three_digits(value / size)} {unit}"
+    return f"{_three_digits(value / 1e-6)} µs"
 
 
 def size(value: float | None) -> str:
-    """512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
+    """Return bytes: 512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
     if value is None or isnan(value):
         return ABSENT
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if abs(value) >= 1024**power:
-            return f"{_three(value / 1024**power)} {unit}"
+            return f"{_three_digits(value / 1024**power)} {unit}"
     return f"{value:.0f} B"
 
 
 def count(value: float | None) -> str:
-    """12.3 k, 4.56 M, 7.89 G."""
+    """Return a number: 12.3 k, 4.56 M, 7.89 G."""
     if value is None or isnan(value):
         return ABSENT
     for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= factor:
-            return f"{_three(value / factor)}{unit}"
-    return _three(value)
+            return f"{_three_digits(value / factor)}{unit}"
+    return _three_digits(value)
 
 
 def ratio(value: float | None) -> str:
-    """1.00x."""
+    """Return a ratio: 1.00x."""
     return ABSENT if value is None or isnan(value) else f"{value:.2f}x"
 
 
-def _three(value: float) -> str:
-    """Three significant digits, without an exponent."""
+def _three_digits(value: float) -> str:
+    """Return a number with three significant digits, without an exponent."""
     if value == 0:
         return "0"
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
@@ -53,32 +53,32 @@ def _three(value: float) -> str:
 
 
 def share(value: float | None) -> str:
-    """12 %, of a share from 0 to 1."""
+    """Return a share from 0 to 1: 12 %."""
     return ABSENT if value is None or isnan(value) else f"{value:.0%}"
 
 
 def text(value: Any) -> str:
-    """The words themselves."""
-    return str(value) if there(value) else ABSENT
+    """Return a value as text."""
+    return str(value) if is_present(value) else ABSENT
 
 
 def whole(value: float | None) -> str:
-    """1234."""
+    """Return a whole number: 1234."""
     return ABSENT if value is None or isnan(value) else f"{value:.0f}"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """0.95 … 1.05."""
-    return f"{low:.2f} … {high:.2f}" if there(low) and there(high) else ABSENT
+    """Return an interval: 0.95 … 1.05."""
+    return f"{low:.2f} … {high:.2f}" if is_present(low) and is_present(high) else ABSENT
 
 
-def there(value: Any) -> bool:
-    """Whether a cell of a table holds something: neither None nor NaN."""
+def is_present(value: Any) -> bool:
+    """Return whether a cell of a table has a value: neither None nor NaN."""
     return value is not None and value == value
 
 
-def scale(quantity: str, largest: float) -> tuple[str, float]:
-    """The unit of an axis up to so many "seconds" or "bytes", and its size in them; no unit of anything else."""
+def choose_unit(quantity: str, largest: float) -> tuple[str, float]:
+    """Return the unit of an axis that ends at `largest` ("seconds" or "bytes"), and its size. Others have no unit."""
     units = {
         "seconds": (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)),
         "bytes": (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)),
@@ -87,7 +87,7 @@ def scale(quantity: str, largest: float) -> tuple[str, float]:
     return next((choice for choice in choices if largest >= choice[1]), choices[-1])
 
 
-LEAST_BARE_BYTES = 1024  # a memory size without a unit is bytes only from here on: "45" of memory means GiB
+LEAST_BARE_BYTES = 1024  # a smaller memory size needs a unit, because "45" means GiB
 _BYTES = {"": 1, "B": 1}
 _BYTES |= {f"{prefix}IB": 2 ** (10 * i) for i, prefix in enumerate("KMGT", 1)}
 _BYTES |= {f"{prefix}B": 10 ** (3 * i) for i, prefix in enumerate("KMGT", 1)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifex_bench.core.case import CaseError
-from artifex_bench.core.convert import choices
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.job import Job
 from artifex_bench.core.plugin import import_user_object
 from artifex_bench.core.record import Record
@@ -62,7 +62,7 @@ def load_executor(name: str) -> Executor:
     if name in EXECUTORS:
         return EXECUTORS[name]
     if ":" not in name:
-        raise CaseError(f"unknown executor {name!r}: {choices(name, [*EXECUTORS, 'package.module:attribute'])}")
+        raise CaseError(f"unknown executor {name!r}: {suggest_choice(name, [*EXECUTORS, 'package.module:attribute'])}")
     executor = import_user_object("executor", name)
     if not isinstance(executor, Executor):
         raise CaseError(f"executor {name!r}: is a {type(executor).__name__}: must be an `Executor` ({__name__})")

@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.core.case_names import case_label
+from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.record import Record
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.core.versions import chosen_remat3
 from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.frames import make_frame
@@ -39,7 +40,7 @@ def benchmark_checkpointing(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CaseError(f"{name} {value!r}: must be a whole number of 1 or more")
     strategies = {"none": "none", "all": "all", "selective": f"every-{checkpoint_every_n}"}
-    grid = cases.grid(
+    grid = expand_grid(
         RematCase,
         model="mlp",
         remat3=chosen_remat3(),
@@ -54,7 +55,7 @@ def benchmark_checkpointing(
     records = measure_run(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
     fell = next((record for record in records if record.status != "ok"), None)
     if fell is not None:
-        raise RuntimeError(f"{cases.label(fell.case)}: {fell.status}: {fell.reason}")
+        raise RuntimeError(f"{case_label(fell.case)}: {fell.status}: {fell.reason}")
     rows = {row["strategy"]: row for row in make_frame(records).to_dict("records")}
     losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
     return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
@@ -79,4 +80,4 @@ def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
         "memory_ratio": row["compiled_peak_ratio"],
         "verdict": row["verdict"],
     }
-    return {name: value if there(value) else None for name, value in figures.items()}
+    return {name: value if is_present(value) else None for name, value in figures.items()}

@@ -19,9 +19,10 @@ from msgspec import Meta
 
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import Case
-from artifex_bench.core.convert import convert, shown
-from artifex_bench.core.record import Agreement, Measurement, Record, Verdict
+from artifex_bench.core.convert import convert, show_value
+from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.store import StoreError, read_object
+from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.kinds.remat_columns import COLUMNS
 from artifex_bench.remat.measure.probes import PROBES
@@ -133,4 +134,4 @@ def blame_file(path: Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged, or of a version that this does not know: {shown(error)}") from error
+        raise StoreError(f"{path} is damaged, or of a version that this does not know: {show_value(error)}") from error

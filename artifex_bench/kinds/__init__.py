@@ -1,1 +1,1 @@
-"""Kinds of cases: what suites, the command line, jobs and reports know of each (core/kind.py)."""
+"""Kinds of cases: everything that suites, the command line, jobs and reports know about each (core/kind.py)."""

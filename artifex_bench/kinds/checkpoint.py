@@ -13,10 +13,10 @@ from artifex_bench.core.columns import (
     axis_column,
     axis_columns,
     common_columns,
+    constant_column,
     interval_column,
-    once,
     show_status,
-    timed,
+    timed_column,
 )
 from artifex_bench.core.kind import Kind, Table
 from artifex_bench.core.record import Record
@@ -50,8 +50,8 @@ AXES = (
     axis_column("mode", doc="`sync` or `async`.", heading="mode", priority=0, **SHOWN),
 )
 FIGURES = (
-    timed("blocking_seconds", "Until training may go on; wall clock.", heading="blocking", **SHOWN),
-    timed("committed_seconds", "Until every file is on the disk; wall clock.", heading="committed", **SHOWN),
+    timed_column("blocking_seconds", "Until training may go on; wall clock.", heading="blocking", **SHOWN),
+    timed_column("committed_seconds", "Until every file is on the disk; wall clock.", heading="committed", **SHOWN),
     Column(
         "write_ratio",
         "Ratio of `committed_seconds` to `raw_write_seconds`.",
@@ -62,14 +62,14 @@ FIGURES = (
         **SHOWN,
     ),
     interval_column("write_ratio", **SHOWN),
-    timed(
+    timed_column(
         "lost_seconds",
         "Training time lost to one save, in a loop with donated buffers that goes on.",
         heading="lost",
         priority=2,
         **SHOWN,
     ),
-    timed(
+    timed_column(
         "restore_seconds",
         "Until the state is back on the devices; wall clock, blocked until ready.",
         heading="restore",
@@ -85,8 +85,8 @@ FIGURES = (
         **SHOWN,
     ),
     interval_column("read_ratio", **SHOWN),
-    once("disk_bytes", "Bytes of the files that the save left.", "bytes", heading="on disk", **SHOWN),
-    once("disk_files", "Number of files that the save left.", "count", heading="files", priority=3, **SHOWN),
+    constant_column("disk_bytes", "Bytes of the files that the save left.", "bytes", heading="on disk", **SHOWN),
+    constant_column("disk_files", "Number of files that the save left.", "count", heading="files", priority=3, **SHOWN),
     Column(
         "save_peak_ratio",
         "Ratio of `save_peak_bytes` to `state_bytes`.",
@@ -106,12 +106,12 @@ FIGURES = (
         **SHOWN,
     ),
     Column("shown_status", heading="status", text=show_status, **SHOWN),
-    once("state_bytes", "Bytes of the state that is saved, from the sizes of its arrays.", "bytes"),
-    timed("raw_write_seconds", "One file of the same bytes, written and synced beside it."),
-    timed("raw_read_seconds", "That file, read."),
-    timed("training_step_seconds", "A step of the loop of `lost_seconds` without a save."),
-    timed("save_peak_bytes", "Resident memory that a save takes on top: the rise of VmHWM (Linux).", "bytes"),
-    timed("restore_peak_bytes", "Resident memory that a restore takes on top, its arrays included.", "bytes"),
+    constant_column("state_bytes", "Bytes of the state that is saved, from the sizes of its arrays.", "bytes"),
+    timed_column("raw_write_seconds", "One file of the same bytes, written and synced beside it."),
+    timed_column("raw_read_seconds", "That file, read."),
+    timed_column("training_step_seconds", "A step of the loop of `lost_seconds` without a save."),
+    timed_column("save_peak_bytes", "Resident memory that a save takes on top: the rise of VmHWM (Linux).", "bytes"),
+    timed_column("restore_peak_bytes", "Resident memory that a restore takes on top, its arrays included.", "bytes"),
 )
 
 
@@ -137,7 +137,7 @@ def describe_state(shape: Mapping[str, Any]) -> str:
         words.append({"reshard": "restored onto half of them", "partial": "half restored"}[str(shape["restore"])])
     if shape["cache"] != "warm":
         words.append("cold page cache")
-    if units.there(shape["chunk"]):
+    if units.is_present(shape["chunk"]):
         words.append(f"chunks of {units.size(shape['chunk'])}")
     if shape["seed"]:
         words.append(f"seed {int(shape['seed'])}")

@@ -14,7 +14,7 @@ from artifex_bench.core.case import LOCAL
 from artifex_bench.core.columns import Column
 from artifex_bench.core.kind import Table
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import SHAPE, describe_shape, note_on_pool
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _show_monotone(row: Any) -> str:
 
 def _show_throughput(row: Any) -> str:
     value = row.estimated_samples_per_second
-    return f"{units.count(value)} samples/s" if there(value) else units.ABSENT
+    return f"{units.count(value)} samples/s" if is_present(value) else units.ABSENT
 
 
 COLUMNS = (
@@ -98,7 +98,7 @@ COLUMNS = (
         doc="The largest compiled batch that fits; NaN if none does.",
         value=_edge(True, "batch"),
         unit="count",
-        text=lambda row: units.whole(row.largest_batch) if there(row.largest_batch) else "none",
+        text=lambda row: units.whole(row.largest_batch) if is_present(row.largest_batch) else "none",
     ),
     _shown(
         "largest_peak_bytes", "its peak", doc="Its compiled peak.", value=_edge(True, "peak"), unit="bytes", priority=2
@@ -211,11 +211,11 @@ def notes_on_searches(rows: pd.DataFrame) -> list[str]:
 def _notes_on_search(row: Any, search: SearchResult) -> Iterator[str]:
     if row.status != "ok":
         yield f"{row.status}: {row.reason}"
-    elif not there(row.largest_batch):
+    elif not is_present(row.largest_batch):
         excess = row.failing_peak_bytes - row.capacity_bytes
-        over = f": {units.size(excess)} over" if there(excess) else ""
+        over = f": {units.size(excess)} over" if is_present(excess) else ""
         yield f"batch {units.whole(row.failing_batch)} does not fit{over}"
-    elif not there(row.failing_batch):
+    elif not is_present(row.failing_batch):
         yield "no larger batch was compiled: the limit was reached, or the search did not end"
     for small, large in find_disorder(search.points):
         peaks = f"{units.size(small.peak)} and {units.size(large.peak)}"

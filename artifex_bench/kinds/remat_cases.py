@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from artifex_bench import models, targets
-from artifex_bench.core.case import CaseError, RematCase, grid, mesh_axes, with_baselines
+from artifex_bench.core.case import CaseError, RematCase, mesh_axes
+from artifex_bench.core.grid import expand_grid, with_baselines
 from artifex_bench.core.suite import Grids
 from artifex_bench.remat import strategies
 
@@ -20,7 +21,7 @@ def expand_remat_grids(kind: Any, grids: Grids, given: Mapping[str, Any]) -> tup
     cases: list[RematCase] = []
     for one in _grids_of_models(grids, given.get("model")):
         axes = {**one, **given, "model": one["model"]}
-        cases += (strategies.fit(case) for case in grid(RematCase, **axes))
+        cases += (strategies.fit(case) for case in expand_grid(RematCase, **axes))
     check_remat_cases(cases)
     return with_baselines(cases)
 

@@ -13,14 +13,14 @@ from artifex_bench.core.columns import (
     axis_column,
     axis_columns,
     common_columns,
+    constant_column,
     interval_column,
-    once,
     show_status,
-    timed,
+    timed_column,
 )
 from artifex_bench.core.record import REAL_STEPS
 from artifex_bench.core.results import CaseResult, Interval, ratio_of_medians, values_by_round
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import show_fit
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
@@ -94,11 +94,11 @@ def _time_ratio(result: CaseResult) -> Interval:
 def show_recomputed(row: Any) -> str:
     """Return the recomputed FLOPs as a share of the model's."""
     share = row.recomputed_flops / row.model_flops if row.model_flops else None
-    return f"{share:+.0%}" if there(share) else units.ABSENT
+    return f"{share:+.0%}" if is_present(share) else units.ABSENT
 
 
 def _show_throughput(row: Any) -> str:
-    if not there(row.throughput_per_second):
+    if not is_present(row.throughput_per_second):
         return units.ABSENT
     return f"{units.count(row.throughput_per_second)} {row.throughput_unit}/s"
 
@@ -112,7 +112,7 @@ SHOWN = (
         tables=BOTH,
         priority=0,
     ),
-    timed(
+    timed_column(
         "step_seconds",
         "A training step after a warm-up; wall clock, blocked until ready.",
         heading="step time",
@@ -128,7 +128,7 @@ SHOWN = (
         tables=LOCAL,
     ),
     interval_column("time_ratio", tables=LOCAL),
-    once(
+    constant_column(
         "compiled_peak_bytes",
         "The compiler's plan of the peak: all that the program allocates in the device's main memory "
         "(`compiled.memory_analysis()`; the record names the formula). Over a mesh: of one device.",
@@ -145,7 +145,7 @@ SHOWN = (
         tables=BOTH,
     ),
     Column("fits", heading="fits", text=show_fit, tables=AOT),
-    timed(
+    timed_column(
         "measured_peak_bytes",
         "Peak while steps ran; `measured_peak_source` says how it was read.",
         "bytes",
@@ -179,7 +179,7 @@ SHOWN = (
         tables=AOT,
         priority=3,
     ),
-    once(
+    constant_column(
         "residual_bytes",
         "Bytes that autodiff saves for the backward pass, from the jaxpr; over a mesh, of all devices together.",
         "bytes",
@@ -187,7 +187,7 @@ SHOWN = (
         tables=BOTH,
         priority=2,
     ),
-    once(
+    constant_column(
         "estimated_step_seconds",
         f"Estimated step on an AOT target, by a roofline; never a measurement ({REAL_STEPS} of published steps).",
         "seconds",
@@ -229,7 +229,7 @@ SHOWN = (
         text=lambda row: {True: "yes", False: "NO"}.get(row.agrees, units.ABSENT),
         tables=LOCAL,
     ),
-    once(
+    constant_column(
         "compile_seconds",
         "XLA compilation, wall clock, in the first process; later ones share its program.",
         "seconds",
@@ -241,7 +241,7 @@ SHOWN = (
 )
 OTHERS = (
     Column("on_front", "Whether the case is on the Pareto front of its shape."),
-    once("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
+    constant_column("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
     Column("output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"),
     Column(
         "needed_peak_bytes",
@@ -249,41 +249,43 @@ OTHERS = (
         _needed_peak,
         "bytes",
     ),
-    once("cublas_peak_bytes", "Compiled peak on a GPU target if cuBLAS computes every matrix product.", "bytes"),
-    once(
+    constant_column(
+        "cublas_peak_bytes", "Compiled peak on a GPU target if cuBLAS computes every matrix product.", "bytes"
+    ),
+    constant_column(
         "capacity_bytes",
         "Bytes that one program gets on an AOT target; for `max-batch`, the memory budget if that is less.",
         "bytes",
     ),
-    once("device_memory_bytes", "Memory of the AOT target's device.", "bytes"),
+    constant_column("device_memory_bytes", "Memory of the AOT target's device.", "bytes"),
     Column(
         "computed_in",
         "`float32` if XLA's CPU compiler computes the case's bfloat16 or float16 in float32.",
         _part("computed_in"),
     ),
     Column("measured_peak_source", "How the measured peak was read, or why it was not.", _measured_peak_source),
-    once("parameter_bytes", "Bytes of the parameters, from the jaxpr.", "bytes"),
+    constant_column("parameter_bytes", "Bytes of the parameters, from the jaxpr.", "bytes"),
     Column("parameter_dtypes", "Dtypes of the parameters, joined by `+`.", _joined("parameter_bytes", "dtypes")),
-    once("optimizer_bytes", "Bytes of the optimizer state, from the jaxpr.", "bytes"),
+    constant_column("optimizer_bytes", "Bytes of the optimizer state, from the jaxpr.", "bytes"),
     Column(
         "product_dtypes",
         "Dtypes of the operands of matrix products, joined by `+`.",
         _joined("gradient_flops", "product_dtypes"),
     ),
-    once(
+    constant_column(
         "gradient_flops",
         "FLOPs of the forward and backward pass with recomputation, from the jaxpr; loops count as often as they run.",
         "count",
     ),
     Column("model_flops", "`gradient_flops` of strategy none.", _model_flops, "count"),
-    once("budget_bytes", "Byte limit that a `budget-…` strategy came to.", "bytes"),
+    constant_column("budget_bytes", "Byte limit that a `budget-…` strategy came to.", "bytes"),
     Column(
         "plan",
         "What met the budget: `plan`, `mixture`, or the strategy whose program it is.",
         lambda result: result.detail("budget_bytes", "plan"),
     ),
-    timed("first_step_seconds", "The first step."),
-    timed("forward_seconds", "The forward pass alone, for strategy none."),
+    timed_column("first_step_seconds", "The first step."),
+    timed_column("forward_seconds", "The forward pass alone, for strategy none."),
     Column("samples", "Timed steps over all processes.", _samples, "count"),
     Column(
         "throughput_unit",
@@ -310,7 +312,9 @@ OTHERS = (
 def probe_columns() -> tuple[Column, ...]:
     """Return a column for each probe that has no entry above: its first value, in the probe's unit."""
     known = {column.name for column in (*SHOWN, *OTHERS)} | {"other_cpu_share", "gradient_sketch"}
-    return tuple(once(name, probe.summary, _unit(probe.unit)) for name, probe in PROBES.items() if name not in known)
+    return tuple(
+        constant_column(name, probe.summary, _unit(probe.unit)) for name, probe in PROBES.items() if name not in known
+    )
 
 
 def _unit(unit: str) -> str:

@@ -10,7 +10,7 @@ from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, mesh_axes
 from artifex_bench.core.record import OWN
 from artifex_bench.core.stats import pareto_front
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_pools
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def describe_shape(shape: dict[str, Any]) -> str:
     """Return a shape in words: ``transformer: depth 4, width 128, batch 8, sequence 128, float32, scan``."""
     usual = {"step": "train", "optimizer": "adam", "compiler": "faithful", "seed": 0}
     usual |= {"target": LOCAL, "remat3": "off"}
-    words = [f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if there(shape[axis])]
+    words = [
+        f"{axis} {int(shape[axis])}" for axis in ("depth", "width", "batch", "sequence") if is_present(shape[axis])
+    ]
     words += [str(shape["dtype"]), str(shape["layers"])]
-    words += [f"heads {int(shape['heads'])}"] if there(shape["heads"]) and shape["heads"] != 4 else []
+    words += [f"heads {int(shape['heads'])}"] if is_present(shape["heads"]) and shape["heads"] != 4 else []
     words += [f"{axis} {shape[axis]}" for axis, value in usual.items() if shape[axis] != value]
-    words += [f"mesh {shape['mesh']}"] if there(shape["mesh"]) else []
+    words += [f"mesh {shape['mesh']}"] if is_present(shape["mesh"]) else []
     return f"{shape['model']}: {', '.join(words)}"
 
 
@@ -100,9 +102,9 @@ def notes_on_status(rows: pd.DataFrame) -> list[str]:
 def notes_on_peaks(row: Any) -> Iterator[str]:
     """Yield what a measured peak shows beside the compiled one: an exceeded budget, memory that is in no plan."""
     measured, compiled, budget = row.measured_peak_bytes, row.compiled_peak_bytes, row.budget_bytes
-    if not (there(measured) and there(compiled)):
+    if not (is_present(measured) and is_present(compiled)):
         return
-    if there(budget) and measured > budget:
+    if is_present(budget) and measured > budget:
         yield f"over its budget as measured: {units.size(measured)} of {units.size(budget)}"
     if measured - compiled > max(LARGE_SHARE * compiled, LARGE_BYTES):
         more = measured / compiled - 1
@@ -111,13 +113,13 @@ def notes_on_peaks(row: Any) -> Iterator[str]:
 
 def is_plan_of_strategy(row: Any) -> bool:
     """Return whether a budget was met by the program of a strategy that has a name of its own."""
-    return there(row.plan) and row.plan not in OWN
+    return is_present(row.plan) and row.plan not in OWN
 
 
 def notes_on_mesh(rows: pd.DataFrame) -> list[str]:
     """Return a note on whose bytes are shown, for a shape over a mesh."""
     mesh = rows.mesh.iloc[0]
-    if not there(mesh):
+    if not is_present(mesh):
         return []
     devices = math.prod(mesh_axes(mesh).values())
     return [f"peaks are those of each of the {devices} devices; residuals are what all of them together save"]
@@ -136,7 +138,7 @@ def fits_larger_pool(row: Any) -> bool:
 def show_fit(row: Any) -> str:
     """Return whether a program fits, and by how much."""
     excess = excess_bytes(row)
-    if not there(excess):
+    if not is_present(excess):
         return units.ABSENT
     if fits_larger_pool(row):
         return LARGER_POOL
@@ -146,7 +148,7 @@ def show_fit(row: Any) -> str:
 def note_on_pool(rows: pd.DataFrame) -> str:
     """Return which share of the memory the capacity is, for targets where JAX takes a pool; empty if not known."""
     memory, capacity = rows.device_memory_bytes.max(), rows.capacity_bytes.max()
-    if not there(memory) or not capacity < memory:
+    if not is_present(memory) or not capacity < memory:
         return ""
     return f", JAX's pool of {capacity / memory:.0%} of {units.size(memory)} ({POOL_VARIABLE})"
 
@@ -155,7 +157,7 @@ def notes_on_kernels(rows: pd.DataFrame) -> Iterator[str]:
     """Yield a note on each program whose peak depends on the kernels that autotuning chooses on the device."""
     for row in rows.itertuples():
         other, peak = row.cublas_peak_bytes, row.compiled_peak_bytes
-        if there(other) and there(peak) and abs(other - peak) > KERNEL_DIFFERENCE * peak:
+        if is_present(other) and is_present(peak) and abs(other - peak) > KERNEL_DIFFERENCE * peak:
             yield (
                 f"{row.strategy}: {units.size(peak)} with Triton's matrix products, {units.size(other)} with cuBLAS: "
                 "autotuning on the device chooses, so the peak may be either or between"

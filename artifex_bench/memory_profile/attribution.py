@@ -1,4 +1,4 @@
-"""Whose memory it is: the scope, operation, pass and source line behind a buffer, from the program's own metadata."""
+"""Attribution: the scope, operation, pass and source line behind a buffer, from the program's own metadata."""
 
 from __future__ import annotations
 
@@ -7,32 +7,38 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from artifex_bench.memory_profile.buffer_assignment import Assignment, Instruction, Position, shape_at
+from artifex_bench.memory_profile.buffer_assignment import Assignment, Instruction, Position, format_shape
 
 UNKNOWN = "not attributed"
-_WRAPPED = re.compile(r"(jit|jvp|transpose|vmap|pmap|remat|checkpoint|custom_jvp|custom_vjp)\((.*)\)")
-_LOOPS = frozenset(
+LOOP_CARRY = "carry of a loop"
+_TRANSFORMATION = re.compile(r"(jit|jvp|transpose|vmap|pmap|remat|checkpoint|custom_jvp|custom_vjp)\((.*)\)")
+_CONTROL_FLOW = frozenset(
     [
         *("while", "body", "cond", "scan", "closed_call", "eval_jaxpr", "call"),
         *("checkpoint", "remat", "remat2", "rematted_computation"),
     ]
 )
-# What moves a value and does not make one: the value's maker is what is looked for.
+# Opcodes that move or convert a value. The instruction that computed the value is more informative.
 _MOVES = frozenset(
     ["bitcast", "reshape", "copy", "convert", "broadcast", "transpose", "slice", "reduce-precision", "opt-barrier"]
 )
-# What says least about a place in memory that several values share: how it began, or that a loop carries it.
-_TELLS_LITTLE = frozenset(["parameter", "while", "conditional", "call", "copy", "constant", "iota", "tuple"])
+# Opcodes that say little about what a place in memory holds: an initial value, or what a loop carries.
+_UNINFORMATIVE = frozenset(["parameter", "while", "conditional", "call", "copy", "constant", "iota", "tuple"])
 _JAX = "/site-packages/jax/"
 _LIBRARIES = (_JAX, "/site-packages/flax/", "/site-packages/optax/")
-_OWN = ("/artifex_bench/remat/", "<frozen ")
+_THIS_PACKAGE = ("/artifex_bench/remat/", "<frozen ")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """`scope` is the path of named scopes, empty without one; `operation` has JAX's name where there is one.
+    """Where a buffer comes from.
 
-    `phase`: argument, forward, backward, recomputed, or step, which is what autodiff has no part in (the optimizer).
+    Attributes:
+        scope: Path of named scopes; empty without one.
+        operation: JAX's name of the operation, or XLA's if JAX gives none.
+        phase: `argument`, `forward`, `backward`, `recomputed`, or `step`: code outside of autodiff (the optimizer).
+        shape: Type and shape, such as ``f32[4,2,32]``.
+        source: Source line, such as ``models/transformer.py:73``; empty if it is not known.
     """
 
     scope: str
@@ -42,60 +48,62 @@ class Origin:
     source: str
 
 
-class Origins:
-    """Finds the origin of the values of one program."""
+class OriginFinder:
+    """Finds the origins of the values of one program."""
 
     def __init__(self, assignment: Assignment):
+        """Index the program's callers: computation -> the instruction that calls it."""
         self._assignment = assignment
         self._instructions = assignment.instructions
-        self._callers = {inner: one for one in assignment.instructions.values() for inner in one.called}
+        self._callers = {inner: caller for caller in assignment.instructions.values() for inner in caller.called}
 
-    def of(self, value: int) -> Origin:
-        """Of the values that share the value's place, what the most telling of them is."""
-        found = self._assignment.values[value]
-        itself = self._instructions[found.position[0]]
-        shape = shape_at(itself, found.position[1])
-        if itself.opcode == "parameter" and itself.computation == self._assignment.entry:
-            return Origin("", argument(itself), "argument", shape, "")
-        best = max(
-            (
-                self._ranked(position)
-                for position in (found.position, *found.aliases)
-                if shape_at(self._instructions[position[0]], position[1]) == shape
-            ),
-            key=lambda ranked: ranked[0],  # the first of those that tell as much: the value itself
-        )
-        return self._told(*best[1:], shape)
+    def find_origin(self, number: int) -> Origin:
+        """Return the origin of the value with that id.
 
-    def _ranked(self, position: Position) -> tuple[int, Instruction, bool]:
-        """How much the maker of a value tells, the maker, and whether what it makes is put into a stack."""
-        made, stacked = self._maker(position)
-        return 2 * stacked + (made.opcode not in _TELLS_LITTLE), made, stacked
+        Values may share a place in memory. The most informative of those with the same shape gives the origin, and the
+        value itself if no other is more informative.
+        """
+        value = self._assignment.values[number]
+        defining = self._instructions[value.position[0]]
+        shape = format_shape(defining, value.position[1])
+        if self._is_argument(defining):
+            return Origin("", name_argument(defining), "argument", shape, "")
+        candidates = [
+            self._find_producer(position)
+            for position in (value.position, *value.aliases)
+            if format_shape(self._instructions[position[0]], position[1]) == shape
+        ]
+        # a stacked value first, then an informative opcode; `max` keeps the first of equals
+        producer, stacked = max(candidates, key=lambda found: (found[1], found[0].opcode not in _UNINFORMATIVE))
+        return self._describe(producer, stacked, shape)
 
-    def _told(self, made: Instruction, stacked: bool, shape: str) -> Origin:
+    def _is_argument(self, instruction: Instruction) -> bool:
+        return instruction.opcode == "parameter" and instruction.computation == self._assignment.entry
+
+    def _describe(self, producer: Instruction, stacked: bool, shape: str) -> Origin:
         if shape.startswith("tuple"):
             return Origin("", "table of pointers", "step", shape, "")
-        after = ", stacked" if stacked else ""
-        if made.opcode == "parameter" and made.computation == self._assignment.entry:
-            return Origin("", f"copy of {argument(made)}{after}", "argument", shape, "")
-        caller = self._callers.get(made.computation)
-        if made.opcode in ("parameter", "while") and (made.opcode == "while" or caller is not None):
-            loop = made if made.opcode == "while" else caller
-            assert loop is not None
-            scope, _, phase = split(loop.operation)
-            return Origin(scope, "carry of a loop" + after, phase, shape, line(loop.source))
-        scope, operation, phase = split(made.operation)
+        suffix = ", stacked" if stacked else ""
+        if self._is_argument(producer):
+            return Origin("", f"copy of {name_argument(producer)}{suffix}", "argument", shape, "")
+        loop = producer if producer.opcode == "while" else None
+        if producer.opcode == "parameter":
+            loop = self._callers.get(producer.computation)
+        if loop is not None:
+            scope, _, phase = split_path(loop.operation)
+            return Origin(scope, LOOP_CARRY + suffix, phase, shape, find_user_line(loop.source))
+        scope, operation, phase = split_path(producer.operation)
         if phase == UNKNOWN:
             return Origin("", UNKNOWN, UNKNOWN, shape, "")
-        return Origin(scope, (operation or made.opcode) + after, phase, shape, line(made.source))
+        return Origin(scope, (operation or producer.opcode) + suffix, phase, shape, find_user_line(producer.source))
 
-    def _maker(self, position: Position) -> tuple[Instruction, bool]:
-        """The instruction that makes the value, and whether it is put into a stack of them, as a scan's outputs are."""
+    def _find_producer(self, position: Position) -> tuple[Instruction, bool]:
+        """Return the instruction that computes a value, and whether the value is put into a stack by a scan."""
         here, index = self._instructions[position[0]], position[1]
         fusions: list[Instruction] = []
         named, stacked = here, False
         while True:
-            if split(here.operation)[1] and here.opcode not in ("fusion", "parameter"):
+            if split_path(here.operation)[1] and here.opcode not in ("fusion", "parameter"):
                 named = here
             following: int | None = None
             if here.opcode == "fusion":
@@ -114,15 +122,21 @@ class Origins:
             if following is None:
                 break
             here = self._instructions[following]
-        known = split(here.operation)[1] or here.opcode in _TELLS_LITTLE
-        return (here if known else named if split(named.operation)[1] else here), stacked
+        known = split_path(here.operation)[1] or here.opcode in _UNINFORMATIVE
+        return (here if known else named if split_path(named.operation)[1] else here), stacked
 
 
-def split(path: str) -> tuple[str, str, str]:
-    """(scope, operation, phase) of an operation's path, e.g. ``jit(step)/jvp(layers)/while/body/attention/exp``."""
+def split_path(path: str) -> tuple[str, str, str]:
+    """Split an operation's path into (scope, operation, phase).
+
+    Args:
+        path: For example ``jit(step)/jvp(layers)/while/body/attention/exp``, which gives
+            ``("layers/attention", "exp", "forward")``. The operation is empty if the path ends in a loop or a
+            transformation. The phase of an empty path is UNKNOWN.
+    """
     if not path:
         return "", "", UNKNOWN
-    path = path.rpartition(";")[2]  # XLA joins the paths of operations that it makes one
+    path = path.rpartition(";")[2]  # XLA joins the paths of operations that it merges
     phase = "step"
     if "rematted_computation" in path:
         phase = "recomputed"
@@ -130,24 +144,32 @@ def split(path: str) -> tuple[str, str, str]:
         phase = "backward"
     elif "jvp(" in path:
         phase = "forward"
-    *scopes, last = _parts(path)
-    names = [name for name, _ in itertools.groupby(name for part in scopes for name in _unwrapped(part))]
-    if last in _LOOPS or _WRAPPED.fullmatch(last):  # no operation: where one is
-        return "/".join([*names, *_unwrapped(last)]), "", phase
+    *scopes, last = _split_at_slashes(path)
+    names = [name for name, _ in itertools.groupby(name for part in scopes for name in _unwrap_scopes(part))]
+    if last in _CONTROL_FLOW or _TRANSFORMATION.fullmatch(last):
+        return "/".join([*names, *_unwrap_scopes(last)]), "", phase
     return "/".join(names), last, phase
 
 
-def line(frames: tuple[tuple[str, int], ...]) -> str:
-    """``models/transformer.py:73``: the innermost frame of no library, or else of one other than JAX, or nothing."""
-    for others in ((*_LIBRARIES, *_OWN), (_JAX, *_OWN)):
+def find_user_line(frames: tuple[tuple[str, int], ...]) -> str:
+    """Return the source line that a user knows, such as ``models/transformer.py:73``.
+
+    Args:
+        frames: (file, line) of each stack frame, the innermost first.
+
+    Returns:
+        The innermost frame outside of JAX, Flax, Optax and this package's `remat`; else the innermost outside of JAX
+        and `remat`; empty if there is neither.
+    """
+    for excluded in ((*_LIBRARIES, *_THIS_PACKAGE), (_JAX, *_THIS_PACKAGE)):
         for file, number in frames:
-            if not any(other in file for other in others):
+            if not any(folder in file for folder in excluded):
                 return f"{'/'.join(PurePath(file).parts[-2:])}:{number}"
     return ""
 
 
-def _parts(path: str) -> list[str]:
-    """The path at its slashes, those within brackets left alone."""
+def _split_at_slashes(path: str) -> list[str]:
+    """Split a path at its slashes, except at those within parentheses."""
     parts, depth = [""], 0
     for letter in path:
         depth += (letter == "(") - (letter == ")")
@@ -158,15 +180,16 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def _unwrapped(part: str) -> list[str]:
-    """The scopes in a part of a path: within transformations, without loops and the names of jitted functions."""
-    found = _WRAPPED.fullmatch(part)
-    if found:
-        return [] if found[1] == "jit" else [name for inner in _parts(found[2]) for name in _unwrapped(inner)]
-    return [part] if part and part not in _LOOPS else []
+def _unwrap_scopes(part: str) -> list[str]:
+    """Return the scopes in a part of a path, without transformations, control flow and names of jitted functions."""
+    match = _TRANSFORMATION.fullmatch(part)
+    if match:
+        inner = () if match[1] == "jit" else _split_at_slashes(match[2])
+        return [name for one in inner for name in _unwrap_scopes(one)]
+    return [part] if part and part not in _CONTROL_FLOW else []
 
 
-def argument(parameter: Instruction) -> str:
-    """``params.stacks.layers.up.kernel`` of ``state['params']['stacks']['layers']['up']['kernel'].value``."""
+def name_argument(parameter: Instruction) -> str:
+    """Return the name of an argument: ``params.layers.kernel`` of ``state['params']['layers']['kernel'].value``."""
     names = re.findall(r"\w+", parameter.operation)
     return ".".join(names[names[:1] == ["state"] : len(names) - (names[-1:] == ["value"])]) or parameter.name

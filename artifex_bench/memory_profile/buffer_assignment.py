@@ -1,8 +1,8 @@
-"""XLA's buffer assignment and the program it is of, read from what a compiled program serializes.
+"""XLA's buffer assignment and the program that it belongs to, parsed from a compiled program's serialized messages.
 
-The messages are XLA's own (`buffer_assignment.proto` and `hlo.proto`): of each only the fields that are used here.
-They are what XProf's memory viewer reads, and they name values by the ids of the instructions that define them; the
-text that XLA can dump has no fixed form.
+The messages are XLA's own (`buffer_assignment.proto` and `hlo.proto`); only the fields that are used here are declared.
+XProf's memory viewer reads the same messages. They name a value by the id of the instruction that defines it. The text
+that XLA can dump instead has no fixed format.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from artifex_bench.compat import xla_message
 
-Position = tuple[int, tuple[int, ...]]  # an instruction's id and where in its (tuple) result
+Position = tuple[int, tuple[int, ...]]  # an instruction's id, and an index into its (tuple) result
 
-_ELEMENTS = (  # by the number that XLA gives a type
+_ELEMENT_TYPES = (  # by the number that XLA gives a type
     *("", "pred", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f16", "f32", "f64", "tuple"),
     *("", "c64", "bf16", "token", "c128", "f8e5m2", "f8e4m3fn"),
 )
@@ -22,7 +22,13 @@ _ELEMENTS = (  # by the number that XLA gives a type
 
 @dataclass(frozen=True)
 class Value:
-    """A value that has a place in memory: where it is defined, and the values that must lie in the same place."""
+    """A value that has a place in memory.
+
+    Attributes:
+        id: The value's number in the buffer assignment.
+        position: Where the value is defined.
+        aliases: Positions of the values that must share its place.
+    """
 
     id: int
     position: Position
@@ -31,7 +37,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Slice:
-    """The place of a value within an allocation, in bytes."""
+    """The place of a value within an allocation. `value` is its id; `offset` and `size` are in bytes."""
 
     value: int
     offset: int
@@ -40,7 +46,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class Allocation:
-    """`kind`: argument, output, temporary; or constant and thread-local, which no compiled peak counts."""
+    """A piece of memory that the compiler reserves.
+
+    Attributes:
+        kind: `argument`, `output` or `temporary`. `constant` and `thread-local` do not count in a compiled peak.
+        size: Bytes.
+        slices: The places of values within it.
+    """
 
     kind: str
     size: int
@@ -49,12 +61,26 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Instruction:
-    """`source` is (file, line) frames, the innermost first; `parameter` and `index` as far as the opcode has them."""
+    """An instruction of the compiled program.
+
+    Attributes:
+        id: Its number, unique in the program.
+        name: Its name in XLA's text.
+        opcode: What it computes, such as ``fusion``.
+        operation: Scopes and transformations as a path, with JAX's operation at its end (XLA's `op_name`).
+        source: (file, line) of each stack frame, the innermost first.
+        shape: Shape of its result, as an XLA message.
+        operands: Ids of its operands.
+        called: Ids of the computations that it calls.
+        parameter: Number of the parameter, if the opcode is ``parameter``.
+        index: Index of the element, if the opcode is ``get-tuple-element``.
+        computation: Id of the computation that holds it.
+    """
 
     id: int
     name: str
     opcode: str
-    operation: str  # the path of scopes and transformations with the operation at its end (XLA: op_name)
+    operation: str
     source: tuple[tuple[str, int], ...]
     shape: Any
     operands: tuple[int, ...]
@@ -66,41 +92,55 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Allocations and values of a program, and the program: instructions, their order, the roots of computations."""
+    """The buffer assignment of a program, and the program.
+
+    Attributes:
+        allocations: Every allocation.
+        values: Value by id.
+        instructions: Instruction by id.
+        sequences: Computation -> ids of its instructions in the order in which they run.
+        roots: Computation -> id of the instruction whose result it returns.
+        entry: Id of the computation that is run first.
+    """
 
     allocations: tuple[Allocation, ...]
     values: dict[int, Value]
     instructions: dict[int, Instruction]
-    sequences: dict[int, tuple[int, ...]]  # computation -> its instructions in the order they run
-    roots: dict[int, int]  # computation -> the instruction that is its result
+    sequences: dict[int, tuple[int, ...]]
+    roots: dict[int, int]
     entry: int
 
 
-def read(assignment: bytes, module: bytes) -> Assignment:
-    """The assignment, from `memory_analysis().serialized_buffer_assignment_proto`, and the module that was compiled.
+def parse_assignment(assignment: bytes, module: bytes) -> Assignment:
+    """Parse a buffer assignment and its program.
 
-    Raises ValueError when they are not of the same program, or the program has no order.
+    Args:
+        assignment: `memory_analysis().serialized_buffer_assignment_proto` of the compiled program.
+        module: The compiled module as a serialized `HloModuleProto`.
+
+    Raises:
+        ValueError: The two belong to different programs, or the program has no schedule.
     """
     buffers, program = xla_message("Assignment").FromString(assignment), xla_message("Module").FromString(module)
     if program.entry_computation_id not in {entry.key for entry in program.schedule.sequences}:
-        raise ValueError("this compiler does not tell the order of the program")
+        raise ValueError("the compiler does not report the order of the program's instructions")
     sources = _Sources(program.stack_frame_index)
     instructions = {
-        one.id: _instruction(one, computation.id, sources)
+        message.id: _parse_instruction(message, computation.id, sources)
         for computation in program.computations
-        for one in computation.instructions
+        for message in computation.instructions
     }
     aliases: dict[int, list[Position]] = {}
     for alias in buffers.buffer_aliases:
-        aliases.setdefault(alias.source_buffer_id, []).append(_position(alias.location))
+        aliases.setdefault(alias.source_buffer_id, []).append(_parse_position(alias.location))
     values = {
-        one.id: Value(one.id, _position(one.defined_at), tuple(aliases.get(one.id, ())))
-        for one in buffers.logical_buffers
+        message.id: Value(message.id, _parse_position(message.defined_at), tuple(aliases.get(message.id, ())))
+        for message in buffers.logical_buffers
     }
     if any(value.position[0] not in instructions for value in values.values()):
         raise ValueError("the buffer assignment names instructions that the program does not have")
     return Assignment(
-        tuple(map(_allocation, buffers.buffer_allocations)),
+        tuple(map(_parse_allocation, buffers.buffer_allocations)),
         values,
         instructions,
         {entry.key: tuple(entry.value.instruction_ids) for entry in program.schedule.sequences},
@@ -109,66 +149,63 @@ def read(assignment: bytes, module: bytes) -> Assignment:
     )
 
 
-def shape_at(instruction: Instruction, index: tuple[int, ...]) -> str:
-    """``f32[4,2,32]`` of a part of an instruction's result; a tuple's is its table of pointers."""
+def format_shape(instruction: Instruction, index: tuple[int, ...]) -> str:
+    """Return the shape of a part of an instruction's result, such as ``f32[4,2,32]`` or ``tuple of 3``."""
     shape = instruction.shape
-    for one in index:
-        shape = shape.tuple_shapes[one]
+    for element in index:
+        shape = shape.tuple_shapes[element]
     if shape.tuple_shapes:
         return f"tuple of {len(shape.tuple_shapes)}"
     number = shape.element_type
-    element = _ELEMENTS[number] if number < len(_ELEMENTS) else f"type {number} "
-    return f"{element}[{','.join(map(str, shape.dimensions))}]"
+    element_type = _ELEMENT_TYPES[number] if number < len(_ELEMENT_TYPES) else f"type {number} "
+    return f"{element_type}[{','.join(map(str, shape.dimensions))}]"
 
 
-def _position(location: Any) -> Position:
+def _parse_position(location: Any) -> Position:
     return location.instruction_id, tuple(location.shape_index)
 
 
-def _allocation(one: Any) -> Allocation:
-    kind = "temporary"
-    for kind_of, is_it in (
-        ("thread-local", one.is_thread_local),
-        ("constant", one.is_constant),
-        ("argument", one.is_entry_computation_parameter),
-        ("output", one.maybe_live_out),
-    ):
-        if is_it:
-            kind = kind_of
-            break
-    slices = (Slice(part.logical_buffer_id, part.offset, part.size) for part in one.assigned)
-    return Allocation(kind, one.size, tuple(slices))
+def _parse_allocation(message: Any) -> Allocation:
+    flags = {  # several may be set: the first decides
+        "thread-local": message.is_thread_local,
+        "constant": message.is_constant,
+        "argument": message.is_entry_computation_parameter,
+        "output": message.maybe_live_out,
+    }
+    kind = next((name for name, is_set in flags.items() if is_set), "temporary")
+    slices = (Slice(part.logical_buffer_id, part.offset, part.size) for part in message.assigned)
+    return Allocation(kind, message.size, tuple(slices))
 
 
-def _instruction(one: Any, computation: int, sources: _Sources) -> Instruction:
+def _parse_instruction(message: Any, computation: int, sources: _Sources) -> Instruction:
     return Instruction(
-        one.id,
-        one.name,
-        one.opcode,
-        one.metadata.op_name,
-        sources.of(one.metadata),
-        one.shape,
-        tuple(one.operand_ids),
-        tuple(one.called_computation_ids),
-        one.parameter_number,
-        one.tuple_index,
+        message.id,
+        message.name,
+        message.opcode,
+        message.metadata.op_name,
+        sources.read_frames(message.metadata),
+        message.shape,
+        tuple(message.operand_ids),
+        tuple(message.called_computation_ids),
+        message.parameter_number,
+        message.tuple_index,
         computation,
     )
 
 
 class _Sources:
-    """Source lines: a file and line with the instruction, or its place in a table of stack frames that all share."""
+    """Source lines of instructions: in a table of stack frames that all share, or in the instruction itself."""
 
     def __init__(self, frames: Any):
         self._frames = frames
 
-    def of(self, metadata: Any) -> tuple[tuple[str, int], ...]:
-        found, frame = [], metadata.stack_frame_id
-        while frame:  # ids count from 1: 0 is none
-            here = self._frames.stack_frames[frame - 1]
-            place = self._frames.file_locations[here.file_location_id - 1]
-            found.append((self._frames.file_names[place.file_name_id - 1], place.line))
-            frame = here.parent_frame_id
-        if not found and metadata.source_file:
-            found = [(metadata.source_file, metadata.source_line)]
-        return tuple(found)
+    def read_frames(self, metadata: Any) -> tuple[tuple[str, int], ...]:
+        frames, frame = [], metadata.stack_frame_id
+        while frame:  # ids count from 1, and 0 means no frame
+            entry = self._frames.stack_frames[frame - 1]
+            location = self._frames.file_locations[entry.file_location_id - 1]
+            frames.append((self._frames.file_names[location.file_name_id - 1], location.line))
+            frame = entry.parent_frame_id
+        if not frames and metadata.source_file:
+            frames = [(metadata.source_file, metadata.source_line)]
+        return tuple(frames)

@@ -1,7 +1,7 @@
-"""When each value of a compiled program is alive, and what its memory holds at any moment of it.
+"""When each value of a compiled program is alive, and how many bytes are alive at each moment.
 
-Time is the order in which a scheduled program runs its instructions, a loop's body counted once, in its place before
-the loop itself: the time that XLA's own analysis of live ranges has (`hlo_live_range.h`).
+A moment is the index of an instruction in the order in which the scheduled program runs. The body of a loop counts
+once, before the loop itself. This is the time of XLA's own analysis of live ranges (`hlo_live_range.h`).
 """
 
 from __future__ import annotations
@@ -12,84 +12,93 @@ from dataclasses import dataclass
 
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignment, Instruction, Position, Slice
 
-_RUN_OTHERS = frozenset(["while", "conditional", "call", "async-start"])  # those whose computations run in their place
-_PASS_ON = frozenset(["bitcast", "opt-barrier", "add-dependency", "domain"])
+_RUN_COMPUTATIONS = frozenset(["while", "conditional", "call", "async-start"])  # opcodes that run what they call
+_FORWARD_OPERAND = frozenset(["bitcast", "opt-barrier", "add-dependency", "domain"])  # opcodes with no result of theirs
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """`order` are the instructions by time; `ranges` the first and last moment of each value that lives within it."""
+    """The order of a program and the live ranges of its values.
+
+    Attributes:
+        order: Ids of the instructions by moment.
+        ranges: Value's id -> first and last moment at which it is alive.
+    """
 
     order: tuple[int, ...]
     ranges: dict[int, tuple[int, int]]
 
-    def alive(self, value: int, moment: int) -> bool:
+    def is_alive(self, value: int, moment: int) -> bool:
+        """Return whether a value is alive at a moment."""
         first, last = self.ranges.get(value, (0, -1))
         return first <= moment <= last
 
 
-def timeline(assignment: Assignment) -> Timeline:
-    """The order of the program and the live range of every value with a place in memory."""
+def build_timeline(assignment: Assignment) -> Timeline:
+    """Compute the order of a program and the live range of every value that has a place in memory."""
     order: list[int] = []
     spans: dict[int, tuple[int, int]] = {}
     _flatten(assignment, assignment.entry, order, spans)
     times = {instruction: moment for moment, instruction in enumerate(order)}
     users: dict[int, list[Instruction]] = defaultdict(list)
-    for instruction in times:
-        one = assignment.instructions[instruction]
-        for operand in one.operands:
-            users[operand].append(one)
+    for number in times:
+        instruction = assignment.instructions[number]
+        for operand in instruction.operands:
+            users[operand].append(instruction)
     ranges = {}
     for value in assignment.values.values():
         defining = assignment.instructions[value.position[0]]
         if defining.id not in times:  # inside a fusion: it has no moment of its own
             continue
         span = spans[defining.computation]
-        parameter = defining.opcode == "parameter"
-        first = span[0] if parameter else times[defining.id]
-        last = span[1] if parameter and defining.computation == assignment.entry else first
-        for position in _positions(value.position, users, assignment):
+        is_parameter = defining.opcode == "parameter"
+        first = span[0] if is_parameter else times[defining.id]
+        last = span[1] if is_parameter and defining.computation == assignment.entry else first
+        for position in _find_positions(value.position, users):
             if position[0] == assignment.roots[defining.computation]:
                 last = span[1]
-            last = max([last, *(times[user.id] for user in users[position[0]] if not _passes_on(user, position))])
+            last = max([last, *(times[user.id] for user in users[position[0]] if not _only_forwards(user, position))])
         ranges[value.id] = (first, last)
     return Timeline(tuple(order), ranges)
 
 
 def _flatten(assignment: Assignment, computation: int, order: list[int], spans: dict[int, tuple[int, int]]) -> None:
+    """Append the instructions of a computation to `order`, those that it calls included, and note its span."""
     start = len(order)
-    for instruction in assignment.sequences[computation]:
-        one = assignment.instructions[instruction]
-        if one.opcode in _RUN_OTHERS:
-            called = reversed(one.called) if one.opcode == "while" else one.called  # listed as body, condition
+    for number in assignment.sequences[computation]:
+        instruction = assignment.instructions[number]
+        if instruction.opcode in _RUN_COMPUTATIONS:
+            # XLA lists a loop's body before its condition
+            called = reversed(instruction.called) if instruction.opcode == "while" else instruction.called
             for inner in called:
                 _flatten(assignment, inner, order, spans)
-        order.append(instruction)
-    spans[computation] = (start, len(order))  # what it returns is alive until then
+        order.append(number)
+    spans[computation] = (start, len(order))  # its result is alive until then
 
 
-def _positions(start: Position, users: dict[int, list[Instruction]], assignment: Assignment) -> Iterator[Position]:
-    """Where the value that is defined there can be read: through tuples, their elements and views."""
+def _find_positions(start: Position, users: dict[int, list[Instruction]]) -> Iterator[Position]:
+    """Yield every position at which a value can be read: its own, and those reached by tuples, elements and views."""
     waiting, seen = [start], {start}
     while waiting:
         position = waiting.pop()
         yield position
         for user in users[position[0]]:
-            for further in _passed_on(user, position):
+            for further in _forward_position(user, position):
                 if further not in seen:
                     seen.add(further)
                     waiting.append(further)
 
 
-def _passes_on(user: Instruction, position: Position) -> bool:
-    """Whether a user only hands the value on, so that whoever reads it there counts; the tuple itself it does read."""
-    element = user.opcode == "get-tuple-element" and position[1] != ()
-    return element or user.opcode == "tuple" or user.opcode in _PASS_ON
+def _only_forwards(user: Instruction, position: Position) -> bool:
+    """Return whether a user forwards a value without reading it. An element of a tuple reads the tuple itself."""
+    is_element = user.opcode == "get-tuple-element" and position[1] != ()
+    return is_element or user.opcode == "tuple" or user.opcode in _FORWARD_OPERAND
 
 
-def _passed_on(user: Instruction, position: Position) -> Iterator[Position]:
+def _forward_position(user: Instruction, position: Position) -> Iterator[Position]:
+    """Yield the positions in a user's result that hold the value at `position`."""
     instruction, index = position
-    if user.opcode in _PASS_ON:
+    if user.opcode in _FORWARD_OPERAND:
         yield user.id, index
     elif user.opcode == "tuple":
         for place, operand in enumerate(user.operands):
@@ -99,42 +108,45 @@ def _passed_on(user: Instruction, position: Position) -> Iterator[Position]:
         yield user.id, index[1:]
 
 
-def held(allocation: Allocation, time: Timeline, moment: int) -> list[Slice]:
-    """The slices whose values are alive then, each byte once: of values in one place the latest counts."""
-    return _apart((part for part in allocation.slices if time.alive(part.value, moment)), time)
+def find_live_slices(allocation: Allocation, timeline: Timeline, moment: int) -> list[Slice]:
+    """Return the slices whose values are alive at a moment, cut so that every byte counts once.
+
+    Of values in the same place, the one that became alive last counts.
+    """
+    return _cut_overlaps((part for part in allocation.slices if timeline.is_alive(part.value, moment)), timeline)
 
 
-def live_bytes(allocations: list[Allocation], time: Timeline) -> list[int]:
-    """Bytes that are alive within the allocations at each moment, bytes shared by several values once."""
+def count_live_bytes(allocations: list[Allocation], timeline: Timeline) -> list[int]:
+    """Return the bytes within the allocations that are alive at each moment. Bytes that values share count once."""
     begin: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
     end: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
     for number, allocation in enumerate(allocations):
         for part in allocation.slices:
-            if part.value in time.ranges:
-                first, last = time.ranges[part.value]
+            if part.value in timeline.ranges:
+                first, last = timeline.ranges[part.value]
                 begin[first].append((number, part))
                 end[last + 1].append((number, part))
     alive: list[set[Slice]] = [set() for _ in allocations]
     sizes = [0] * len(allocations)
-    found = []
-    for moment in range(len(time.order)):
+    totals = []
+    for moment in range(len(timeline.order)):
         for number, part in end[moment]:
             alive[number].discard(part)
         for number, part in begin[moment]:
             alive[number].add(part)
         for number in {number for number, _ in (*begin[moment], *end[moment])}:
-            sizes[number] = sum(part.size for part in _apart(alive[number], time))
-        found.append(sum(sizes))
-    return found
+            sizes[number] = sum(part.size for part in _cut_overlaps(alive[number], timeline))
+        totals.append(sum(sizes))
+    return totals
 
 
-def _apart(parts: Iterable[Slice], time: Timeline) -> list[Slice]:
-    """The slices cut so that none share a byte: of those that begin together the longest, then the latest."""
-    found: list[Slice] = []
+def _cut_overlaps(parts: Iterable[Slice], timeline: Timeline) -> list[Slice]:
+    """Cut slices so that none share a byte. Of those with one offset the longest comes first, then the latest."""
+    cut: list[Slice] = []
     end = 0
-    for part in sorted(parts, key=lambda part: (part.offset, -part.size, -time.ranges[part.value][0])):
+    for part in sorted(parts, key=lambda part: (part.offset, -part.size, -timeline.ranges[part.value][0])):
         start, stop = max(part.offset, end), part.offset + part.size
         if stop > start:
-            found.append(Slice(part.value, start, stop - start))
+            cut.append(Slice(part.value, start, stop - start))
             end = stop
-    return found
+    return cut

@@ -1,4 +1,4 @@
-"""The picture of a profile: bytes alive over the program, in the colour of the pass that runs, the peak marked."""
+"""The plot of a profile: bytes alive over the program, coloured by the pass that runs, with the peak marked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
+from artifex_bench.memory_profile import LIVE
 from artifex_bench.report.plots.style import FILLS, MIB, plot_style, plt, save_figure
 from artifex_bench.report.text import caption
 
-# Okabe-Ito by pass; the hatch tells them apart in black and white.
+# colours of Okabe and Ito; hatches distinguish the passes in black and white
 PASSES = {
     "forward": (FILLS[1], ""),
     "recomputed": (FILLS[5], "xxx"),
@@ -22,25 +23,28 @@ PASSES = {
     "step": (FILLS[4], "..."),
     "not attributed": ("#E6E6E6", ""),  # copies and bookkeeping, which carry no metadata
 }
-LIVE = "live_bytes"
 
 
-def write(records: Sequence[Record], path: Path) -> list[Path]:
-    """One panel a record, on one scale; nothing where none tells its live bytes."""
-    told = [record for record in records if (live := record.get(LIVE)) is not None and live.values]
-    if not told:
+def write_timeline(records: Sequence[Record], path: Path) -> list[Path]:
+    """Write the plot of the records that have live bytes, with one panel per record on a common scale.
+
+    Returns:
+        The path of the file; empty if no record has live bytes.
+    """
+    plotted = [record for record in records if (live := record.get(LIVE)) is not None and live.values]
+    if not plotted:
         return []
     with plot_style():
-        return [save_figure(draw(told), path)]
+        return [save_figure(plot_timeline(plotted), path)]
 
 
-def draw(records: Sequence[Record]) -> Any:
-    """The figure: live bytes in MiB over the instructions in the order they run."""
+def plot_timeline(records: Sequence[Record]) -> Any:
+    """Return the figure: live bytes in MiB over the instructions in the order in which they run."""
     figure, panels = plt.subplots(
         1, len(records), figsize=(6.4 if len(records) == 1 else 5 * len(records), 4), sharey=True, squeeze=False
     )
     for panel, record in zip(panels.flat, records, strict=True):
-        _panel(panel, record)
+        _plot_panel(panel, record)
     panels.flat[0].set_ylabel("alive, MiB")
     panels.flat[0].set_ylim(0, 1.15 * max(record.value("compiled_peak_bytes") or 0 for record in records) / MIB)
     handles, labels = panels.flat[0].get_legend_handles_labels()
@@ -48,7 +52,7 @@ def draw(records: Sequence[Record]) -> Any:
     return figure
 
 
-def _panel(panel: Any, record: Record) -> None:
+def _plot_panel(panel: Any, record: Record) -> None:
     live = record.get(LIVE)
     assert live is not None and isinstance(record.case, RematCase)
     alive = np.append(live.values, live.values[-1]) / MIB

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifex_bench.core.case import CaseError, RematCase, mesh_axes
-from artifex_bench.core.convert import choices
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.plugin import import_user_object
 from artifex_bench.core.registry import load_attribute
 
@@ -100,7 +100,7 @@ def entry(model: str) -> ModelEntry:
         return MODELS[model]
     if ":" in model:
         return ModelEntry(model, "a model of your own", sequential=True, parts=None, tags=None)
-    raise CaseError(f"unknown model {model!r}: {choices(model, [*MODELS, 'package.module:attribute'])}")
+    raise CaseError(f"unknown model {model!r}: {suggest_choice(model, [*MODELS, 'package.module:attribute'])}")
 
 
 def load(model: str) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from artifex_bench.core.case import CaseError, RematCase, replace_fields
-from artifex_bench.core.convert import choices
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.models import entry
 from artifex_bench.remat.planner.budget import Budget, BudgetError, parse_budget
 
@@ -133,7 +133,7 @@ def _structure(strategy: str, structure: str, depth: int) -> Plan:
     head, _, argument = structure.rpartition("-")
     found = STRATEGIES.get(structure) or STRATEGIES.get(f"{head}-<n>")
     if found is None or structure.endswith("-<n>"):
-        raise CaseError(f"unknown strategy {strategy!r}: {choices(strategy, list(names()))}")
+        raise CaseError(f"unknown strategy {strategy!r}: {suggest_choice(strategy, list(names()))}")
     if structure in STRATEGIES:
         return found.plan(1)
     if argument == "sqrt" and found.sqrt:
@@ -157,7 +157,7 @@ def _budget(strategy: str) -> Budget:
 def _policy(strategy: str, text: str) -> Policy:
     name, colon, rest = text.partition(":")
     if name not in POLICIES:
-        raise CaseError(f"strategy {strategy!r}: unknown policy {name!r}: {choices(name, POLICIES)}")
+        raise CaseError(f"strategy {strategy!r}: unknown policy {name!r}: {suggest_choice(name, POLICIES)}")
     kind = POLICIES[name].arguments
     usage = f"strategy {strategy!r}: write {name}{ARGUMENTS[kind]}"
     if kind == "none":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from artifex_bench.core.case import RematCase, replace_fields
-from artifex_bench.core.record import LARGEST, Agreement, Record, Verdict, VerdictName
+from artifex_bench.core.fields import LARGEST
+from artifex_bench.core.record import Record
+from artifex_bench.core.verdicts import Agreement, Verdict, VerdictName
 
 # Largest relative error by dtype. Recomputation repeats the same operations, but a compiler may fuse and round them
 # differently: errors were up to 4e-6 in float32 and up to 1e-2 in bfloat16 (8 bits of mantissa).

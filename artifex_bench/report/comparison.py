@@ -13,6 +13,7 @@ import pandas as pd
 
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case_names import case_id, case_label
 from artifex_bench.core.environments import differing_settings, recorded_settings
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
@@ -92,7 +93,7 @@ def find_environment_differences(base: Sequence[Record], new: Sequence[Record]) 
 def find_unshared_cases(base: Sequence[Record], new: Sequence[Record]) -> dict[str, list[str]]:
     """Return the labels of the cases that only one run has, under ``base`` and ``new``."""
     one, other = ({record.case for record in records} for records in (base, new))
-    return {"base": sorted(map(cases.label, one - other)), "new": sorted(map(cases.label, other - one))}
+    return {"base": sorted(map(case_label, one - other)), "new": sorted(map(case_label, other - one))}
 
 
 def count_changes(table: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +106,7 @@ def count_changes(table: pd.DataFrame) -> pd.DataFrame:
 def _compare_case(
     case: Case, base: list[Record], new: list[Record], thresholds: Mapping[str, float]
 ) -> Iterator[ComparedFigure]:
-    row = ComparedFigure(cases.case_id(case), cases.label(case), "status")
+    row = ComparedFigure(case_id(case), case_label(case), "status")
     failed = [next((record for record in rounds if record.status != "ok"), None) for rounds in (base, new)]
     if any(failed):
         yield _compare_status(row, *failed)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from artifex_bench.core import units
 from artifex_bench.core.record import Record
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.report.comparison import find_environment_differences, find_unshared_cases
 from artifex_bench.report.comparison_data import Change, Reason
 from artifex_bench.report.tables import make_markdown_table
@@ -30,7 +30,7 @@ def format_row(row: Any) -> list[str]:
     """Return the cells of a row of a comparison, in the order of `HEADINGS`."""
     show = units.seconds if row.quantity.endswith("seconds") else units.size
     show = "{:.3g}".format if row.quantity.endswith("trials") else show
-    ratio = units.ratio(row.ratio) if there(row.ratio) else units.ABSENT
+    ratio = units.ratio(row.ratio) if is_present(row.ratio) else units.ABSENT
     interval = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, interval, row.change, describe_reason(row)]
 
@@ -45,7 +45,7 @@ def describe_reason(row: Any) -> str:
     text = REASONS[Reason(row.reason)]
     if row.reason not in (Reason.SIGNIFICANT, Reason.NOT_SIGNIFICANT, Reason.MEDIANS_ONLY):
         return text
-    least = f"least values {units.ratio(row.least_ratio)}, " if there(row.least_ratio) else ""
+    least = f"least values {units.ratio(row.least_ratio)}, " if is_present(row.least_ratio) else ""
     return f"{text}: {least}p {row.p:.2g} over {row.tests:.0f} tests"
 
 

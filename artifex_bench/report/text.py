@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,9 @@ def csv(table: pd.DataFrame) -> str:
 
 def json_rows(table: pd.DataFrame) -> str:
     """A table's rows as JSON objects in ASCII; what is absent is null."""
-    rows = [{key: value if there(value) else None for key, value in row.items()} for row in table.to_dict("records")]
+    rows = [
+        {key: value if is_present(value) else None for key, value in row.items()} for row in table.to_dict("records")
+    ]
     return json.dumps(rows, indent=1, allow_nan=False, default=lambda value: value.item())
 
 

@@ -1,4 +1,4 @@
-"""The sweep: jobs in interleaved rounds, each record judged and stored before the next begins."""
+"""The scheduler: runs the jobs of a spec, and judges and stores each record before the next job begins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from artifex_bench.core import case as cases
 from artifex_bench.core import store
 from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
@@ -20,7 +20,7 @@ from artifex_bench.core.run_spec import CACHE, SCRATCH, RunSpec, Search
 from artifex_bench.sweep import batch_search
 
 Measure = Callable[[Job, Path], Record]
-Show = Callable[[Job, Record | None], None]  # before a job (None) and after it
+Show = Callable[[Job, Record | None], None]  # called before a job, with None, and after it
 
 
 def run_sweep(
@@ -31,14 +31,26 @@ def run_sweep(
     stop: Callable[[], None] = lambda: None,
     across: bool = False,
 ) -> list[Record]:
-    """Make every job of the spec that has no record yet; returns all records of the run.
+    """Run every job of a spec that has no record yet.
 
-    A case that did not end `ok` in one round is not measured again. Whatever interrupts the sweep, each record
-    made so far is on disk, and the same call goes on where it was. Jobs that only compile are made over all cores
-    at once, and `stop` ends those that are under way; timed ones are alone.
+    A case that is not `ok` in one round is not measured again. Jobs that only compile run on all cores at once. Timed
+    jobs run alone. If the sweep is interrupted, all records so far are on disk, and the same call continues it.
 
-    Raises StoreError where the folder cannot be written, and CaseError where a run goes on in another environment than
-    its records are from (other versions, another machine): one median would be of both. With `across` it is.
+    Args:
+        spec: The run spec.
+        folder: The run's folder.
+        measure: Runs a job, with a file for its log, and returns the record.
+        show: Called before and after each job.
+        stop: Ends the jobs that other threads have running.
+        across: Whether a run may continue in another environment than that of its records (versions, machine). A median
+            is then of both.
+
+    Returns:
+        All records of the run.
+
+    Raises:
+        StoreError: The folder cannot be written, or another process uses it.
+        CaseError: The environment has changed, and `across` is false.
     """
     with store.lock_run(folder):
         store.cut_torn_line(folder)
@@ -46,15 +58,15 @@ def run_sweep(
         done = {record.key: record for record in before}
 
         def keep(job: Job, record: Record) -> None:
-            baseline = done.get((cases.case_id(job.case.baseline), job.round))
+            baseline = done.get((case_id(job.case.baseline), job.round))
             record = load_kind(job.case.kind).judge(record, baseline)
-            _keep(folder, before, record, across)
+            _store(folder, before, record, across)
             done[record.key] = record
             show(job, record)
 
-        jobs = spec.jobs(folder)
+        jobs = spec.make_jobs(folder)
         compiled = [job for job in jobs if not job.case.is_local and job.key not in done]
-        with contextlib.closing(_together(compiled, folder, measure, stop)) as records:
+        with contextlib.closing(_run_together(compiled, folder, measure, stop)) as records:
             for job in compiled:
                 show(job, None)
                 keep(job, next(records))
@@ -63,7 +75,7 @@ def run_sweep(
                 continue
             show(job, None)
             store.clear_folder(folder / SCRATCH)
-            keep(job, _logged(job, folder, measure))
+            keep(job, _run_logged(job, folder, measure))
         for left_over in (CACHE, SCRATCH):
             shutil.rmtree(folder / left_over, ignore_errors=True)
         store.check_complete(folder, len(done))
@@ -78,15 +90,28 @@ def run_search(
     stop: Callable[[], None] = lambda: None,
     across: bool = False,
 ) -> list[Record]:
-    """For each of the spec's cases find the largest batch that fits; returns all records of the run.
+    """Find the largest batch that fits, for each case of a spec.
 
-    Each job compiles the batch that those before it lead to. The searches go on side by side over the cores, but
-    those for the attached device, which one process at a time may use, take turns. Whatever interrupts them, each
-    record made so far is on disk, and the same call goes on where it was; `stop` ends the jobs that are under way.
+    Each job compiles the batch that earlier results suggest. Searches run side by side on all cores, except those for
+    the local device, which one process at a time may use. If the search is interrupted, all records so far are on disk,
+    and the same call continues it.
 
-    Raises StoreError and CaseError as `run_sweep` does.
+    Args:
+        spec: The run spec, with a `search`. Its cases are where the searches begin.
+        folder: The run's folder.
+        measure: Runs a job, with a file for its log, and returns the record.
+        show: Called with each record.
+        stop: Ends the jobs that other threads have running.
+        across: As for `run_sweep`.
+
+    Returns:
+        All records of the run.
+
+    Raises:
+        StoreError: The folder cannot be written, or another process uses it.
+        CaseError: The environment has changed, and `across` is false.
     """
-    asked = spec.search or Search()
+    search = spec.search or Search()
     with store.lock_run(folder):
         store.cut_torn_line(folder)
         before = store.load_records(folder)
@@ -94,40 +119,40 @@ def run_search(
         under_way: dict[Future[Record], Case] = {}
         with _threads(os.cpu_count(), stop) as anywhere, _threads(1, stop) as here:
 
-            def go_on(start: Case) -> None:
-                case = batch_search.next_case(start, done, asked)
+            def continue_search(start: Case) -> None:
+                case = batch_search.next_case(start, done, search)
                 if case is not None:
                     pool = here if case.is_local else anywhere
-                    under_way[pool.submit(_logged, spec.job(folder, case), folder, measure)] = start
+                    under_way[pool.submit(_run_logged, spec.make_job(folder, case), folder, measure)] = start
 
             for start in spec.cases:
-                go_on(start)
+                continue_search(start)
             while under_way:
-                for made in wait(under_way, return_when=FIRST_COMPLETED).done:
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     start, record = (
-                        under_way.pop(made),
-                        batch_search.apply_memory_budget(made.result(), asked.memory_budget),
+                        under_way.pop(future),
+                        batch_search.apply_memory_budget(future.result(), search.memory_budget),
                     )
-                    _keep(folder, before, record, across)
+                    _store(folder, before, record, across)
                     done.append(record)
                     show(record)
-                    go_on(start)
+                    continue_search(start)
         shutil.rmtree(folder / CACHE, ignore_errors=True)
         store.check_complete(folder, len(done))
     return done
 
 
-def _keep(folder: Path, before: Sequence[Record], record: Record, across: bool) -> None:
-    """Store a record. Raises CaseError where it must not be mixed with those that its run had before it went on."""
-    if not across and (found := changed_settings(before, record)):
-        name, (then, now) = next(iter(found.items()))
-        told = f"{folder} was measured with {name} {then}, and now it is {now}"
-        raise CaseError(f"{told}: begin a new run, or mix both with --resume {folder} --across")
+def _store(folder: Path, before: Sequence[Record], record: Record, across: bool) -> None:
+    """Store a record. Raises CaseError if its environment differs from that of the run's earlier records."""
+    if not across and (changed := changed_settings(before, record)):
+        name, (then, now) = next(iter(changed.items()))
+        change = f"{folder} was measured with {name} {then}, and now it is {now}"
+        raise CaseError(f"{change}: start a new run, or mix both with --resume {folder} --across")
     store.append_record(folder, record)
 
 
-def _logged(job: Job, folder: Path, measure: Measure) -> Record:
-    """The record of a job. Its log goes where it ended well, but for what the compiler of another device says."""
+def _run_logged(job: Job, folder: Path, measure: Measure) -> Record:
+    """Run a job and return its record. The log is deleted if the job is ok, unless an AOT compiler printed to it."""
     log = store.create_log(folder, job.key)
     record = measure(job, log)
     if record.status in ("ok", "skipped") and (job.case.is_local or not log.stat().st_size):
@@ -135,18 +160,18 @@ def _logged(job: Job, folder: Path, measure: Measure) -> Record:
     return record
 
 
-def _together(
+def _run_together(
     jobs: Sequence[Job], folder: Path, measure: Measure, stop: Callable[[], None]
 ) -> Generator[Record, None, None]:
-    """The records of jobs that time nothing, in their order, a job on each core."""
+    """Yield the records of jobs that only compile, in order. One job runs per core."""
     with _threads(os.cpu_count(), stop) as pool:
-        for made in [pool.submit(_logged, job, folder, measure) for job in jobs]:
-            yield made.result()
+        for future in [pool.submit(_run_logged, job, folder, measure) for job in jobs]:
+            yield future.result()
 
 
 @contextlib.contextmanager
 def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
-    """So many threads that make jobs; what interrupts them also ends the jobs under way, by `stop`."""
+    """Provide a pool of threads that run jobs. An exception also ends the jobs under way, by `stop`."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
@@ -159,12 +184,12 @@ def _threads(count: int | None, stop: Callable[[], None]) -> Iterator[ThreadPool
 
 
 def remaining_jobs(spec: RunSpec, folder: Path, records: Sequence[Record]) -> list[Job]:
-    """The jobs that are still to be made; of a search the next, as those after it are not known."""
+    """Return the jobs that have not run yet. For a search only the next is known."""
     if spec.search is not None:
         following = (batch_search.next_case(start, records, spec.search) for start in spec.cases)
-        return [spec.job(folder, case) for case in following if case is not None]
+        return [spec.make_job(folder, case) for case in following if case is not None]
     done = {record.key: record for record in records}
-    return [job for job in spec.jobs(folder) if job.key not in done and not _has_failed(job, done)]
+    return [job for job in spec.make_jobs(folder) if job.key not in done and not _has_failed(job, done)]
 
 
 def _has_failed(job: Job, done: dict[tuple[str, int], Record]) -> bool:

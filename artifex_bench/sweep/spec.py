@@ -1,4 +1,4 @@
-"""From options to a run spec: presets, grids, checks. Invalid options are found here, before anything runs. No JAX."""
+"""Run specs from options: presets, grids and checks. Invalid options are rejected before anything runs. No JAX."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from artifex_bench import targets
 from artifex_bench.core import case as cases
 from artifex_bench.core import store, versions
 from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
-from artifex_bench.core.convert import shown
+from artifex_bench.core.convert import is_encodable, show_value
 from artifex_bench.core.environments import changed_versions
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.kind import Kind, all_suites, check_axes
 from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.core.run_spec import (
@@ -38,9 +40,9 @@ def find_suite(name: str | None) -> tuple[Kind, Suite]:
     """Return the kind of a suite's cases, and the suite. Raises CaseError for an unknown name."""
     suites = all_suites()
     if name is None:
-        raise CaseError(f"name a suite to run: {', '.join(suites)}")
+        raise CaseError(f"no suite is given: valid are {', '.join(suites)}")
     if name in RENAMED:
-        raise CaseError(f"suite {name!r} is now called {RENAMED[name]!r}")
+        raise CaseError(f"suite {name!r}: was renamed: use {RENAMED[name]!r}")
     cases.check_choice("suite", name, suites)
     return suites[name]
 
@@ -50,7 +52,7 @@ def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
 
     Args:
         name: Name of a suite.
-        options: `preset`, those of HOW, `out`, `name`, and the axes of its cases; None is not set.
+        options: `preset`, those of HOW, `out`, `name`, and the axes of its cases. None counts as not set.
 
     Returns:
         The folder and the run spec.
@@ -69,7 +71,7 @@ def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
 
 
 def expand_preset(name: str, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
-    """Return the checked cases of a preset, where the user's axes replace its own, each group led by its baseline."""
+    """Return the checked cases of a preset. The user's axes replace its own. Each group begins with its baseline."""
     kind, suite = find_suite(name)
     given = _given_axes(kind, options)
     check_axes(kind, name, given)
@@ -83,11 +85,11 @@ def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile has one case: give one value, or two of --strategy")
-    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **given))))
+    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **given))))
     if not found[0].is_local:
-        raise CaseError(f"target {found[0].target!r}: a profile runs the case: it needs the local device")
+        raise CaseError(f"target {found[0].target!r}: a profile runs the case: use the target {LOCAL!r}")
     if len(found) > 2:
-        raise CaseError(f"strategy {given['strategy']}: a profile shows one strategy, or two side by side")
+        raise CaseError(f"strategy {given['strategy']}: a profile has one strategy or two: remove the others")
     check_remat_cases(found)
     spec = RunSpec(PROFILE, found, rounds=1, **{"steps": 3, **_given_settings(options)})
     _check_installed(spec)
@@ -95,12 +97,12 @@ def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
 
 
 def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
-    """Create the folder of searches for the largest batch. Returns it and the run spec: each case begins a search."""
+    """Create the folder of searches for the largest batch. Returns it and the run spec. Each case begins a search."""
     search = Search(options["memory_budget"], options["multiple_of"], options["limit"])
     if search.limit < search.multiple:
-        raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the first batch to be compiled")
+        raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the batch that is compiled first")
     axes = {"strategy": ["none", "all"], **_given_axes(load_kind("remat"), options), "batch": search.multiple}
-    found = tuple(dict.fromkeys(map(strategies.fit, cases.grid(RematCase, **axes))))
+    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **axes))))
     for case in found:
         if search.multiple % (parts := batch_parts(case)):
             raise CaseError(
@@ -108,7 +110,7 @@ def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
             )
     check_remat_cases(found)
     if search.memory_budget is None and any(case.is_local for case in found):
-        raise CaseError(f"target {LOCAL!r}: its capacity is not known: give --memory-budget, e.g. 8GiB")
+        raise CaseError(f"target {LOCAL!r}: its memory is not known: give --memory-budget, such as 8GiB")
     spec = RunSpec(MAX_BATCH, found, 1, 0, search=search, **{"timeout": 1800.0, **_given_settings(options)})
     _check_installed(spec)
     return _create_folder(options, MAX_BATCH, spec), spec
@@ -119,7 +121,7 @@ def resume_run(folder: Path, across: bool = False) -> RunSpec:
 
     Args:
         folder: The run's folder.
-        across: Whether to go on although versions have changed.
+        across: Whether to resume although versions have changed.
 
     Raises:
         CaseError: Its cases are not possible here, or versions have changed.
@@ -136,18 +138,18 @@ def resume_run(folder: Path, across: bool = False) -> RunSpec:
 
 
 def _check_versions(spec: RunSpec, folder: Path) -> None:
-    """Raise CaseError if jobs are left and versions have changed since the others ran."""
+    """Raise CaseError if jobs are left and installed versions differ from those of the records."""
     records = store.load_records(folder)
     changed = changed_versions(records) if scheduler.remaining_jobs(spec, folder, records) else {}
     if changed:
         words = ", ".join(f"{name} {then} (now {now})" for name, (then, now) in changed.items())
-        way_out = f"install these, begin a new run, or mix both with --resume {folder} --across"
+        way_out = f"install these, start a new run, or mix both with --resume {folder} --across"
         raise CaseError(f"{folder} was measured with {words}: {way_out}")
 
 
 def _check_installed(spec: RunSpec) -> None:
     if any(getattr(case, "remat3", "off") == "on" for case in spec.cases) and not versions.has_remat3():
-        raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: valid here is off")
+        raise CaseError(f"remat3 'on': needs jax {versions.REMAT3_SINCE} or later: use off")
     for target in dict.fromkeys(getattr(case, "target", LOCAL) for case in spec.cases):
         targets.check_installed(target)
 
@@ -155,11 +157,11 @@ def _check_installed(spec: RunSpec) -> None:
 def _create_folder(options: Mapping[str, Any], prefix: str, spec: RunSpec) -> Path:
     name = options.get("name") or f"{prefix}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder = (options.get("out") or Path("results")) / name
-    if not cases.is_encodable(str(folder.resolve())):  # JAX takes no such path for its compile cache
-        raise CaseError(f"folder {shown(str(folder))}: must be text in UTF-8: choose another --out or --name")
+    if not is_encodable(str(folder.resolve())):  # JAX rejects such a path for its compile cache
+        raise CaseError(f"folder {show_value(str(folder))}: must be text in UTF-8: choose another --out or --name")
     if Path(name).name != name or name == ".." or len(name.encode()) > 255:
         raise CaseError(
-            f"name {name!r}: must be a folder's name: no slashes, 255 bytes at most; --out says where it goes"
+            f"name {name!r}: must be a folder's name without slashes, of at most 255 bytes: choose its place with --out"
         )
     try:
         run_spec_from_json(run_spec_to_json(spec))
@@ -174,8 +176,8 @@ def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given_axes(kind: Kind, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The axes that the user set, as cases have them; for remat cases JAX_REMAT3 in the environment among them."""
-    every = dict.fromkeys(axis for name in KINDS for axis in cases.axes(load_kind(name).case_type))
+    """Return the axes that the user set, as values of cases. For remat cases, JAX_REMAT3 in the environment is one."""
+    every = dict.fromkeys(axis for name in KINDS for axis in axis_names(load_kind(name).case_type))
     given: dict[str, Any] = {axis: options[axis] for axis in every if options.get(axis) is not None}
     if options.get("compiler_default"):
         given["compiler"] = "default"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from artifex_bench.advice import advise
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CheckpointCase
-from artifex_bench.core.record import Record, Verdict
+from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
 from tests.build import case, measured, record, replaced, taken
 

@@ -428,7 +428,7 @@ def test_a_full_disk_keeps_what_is_there_and_the_run_goes_on_when_there_is_room(
     found = store.load_records(run)
     assert found[: len(kept)] == kept
     assert [one.key for one in found] == [
-        job.key for job in run_spec.run_spec_from_json(store.read_manifest(run)).jobs(run)
+        job.key for job in run_spec.run_spec_from_json(store.read_manifest(run)).make_jobs(run)
     ]
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import label
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import QUANTITIES
 from tests.build import case, replaced
@@ -44,15 +44,15 @@ def test_what_is_not_compared_is_listed(folders, tmp_path):
         store.append_record(part, found)
     shown = call(base, str(part))
     assert str(part) in shown.stderr and "3 jobs" in shown.stderr
-    assert label(case("all")) in shown.output
-    assert label(case("all")) in call(base, str(part), "--format", "json").stderr
+    assert case_label(case("all")) in shown.output
+    assert case_label(case("all")) in call(base, str(part), "--format", "json").stderr
 
 
 def test_ci_fails_on_a_regression_alone(folders):
     base, slow, equal = folders
     shown = call(base, slow, "--fail-on", "regression")
     assert shown.exit_code == 1, shown.output
-    assert label(case("all")) in shown.output and "1.3" in shown.output and "regression" in shown.output
+    assert case_label(case("all")) in shown.output and "1.3" in shown.output and "regression" in shown.output
     assert call(base, slow).exit_code == 0
     assert call(base, equal, "--fail-on", "unsure").exit_code == 0
 

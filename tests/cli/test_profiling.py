@@ -1,4 +1,4 @@
-"""The command `profile`: wrong use, two cases side by side with a fake, and the real thing on a tiny mlp."""
+"""`artifex-bench profile`: wrong use, two cases with a fake executor, and a real profile of a tiny mlp."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def call(*arguments):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A backend that measures nothing; gives the jobs it was asked for."""
+    """An executor that measures nothing. Returns the jobs that it received."""
     jobs = []
     monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
 
@@ -51,24 +51,25 @@ def fake(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--depth", "4,8"), "depth [4, 8]: a profile has one case: give one value, or two of --strategy"),
-        (("--strategy", "none,all,every-2"), "a profile shows one strategy, or two side by side"),
-        (("--strategy", "some"), "unknown strategy 'some': valid are none, all"),
-        (("--model", "gpt"), "unknown model 'gpt': valid are mlp, transformer, vae"),
-        (("--model", "no_such_module:Model"), "cannot import 'no_such_module'"),
-        (("--width", "30"), "transformer: width 30 is not divisible by heads 4"),
-        (("--name", "a/b"), "name 'a/b': must be a folder's name"),
-        (("--rounds", "2"), "No such option"),
+        (("--depth", "4,8"), ("depth [4, 8]", "--strategy")),
+        (("--strategy", "none,all,every-2"), ("['none', 'all', 'every-2']",)),
+        (("--strategy", "some"), ("'some'", "none, all")),
+        (("--model", "gpt"), ("'gpt'", "mlp, transformer, vae")),
+        (("--model", "no_such_module:Model"), ("'no_such_module'",)),
+        (("--width", "30"), ("width 30", "heads 4")),
+        (("--name", "a/b"), ("'a/b'",)),
+        (("--rounds", "2"), ("--rounds",)),
     ],
 )
 def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     jobs = fake()
-    assert error in refused("profile", *arguments)
+    line = refused("profile", *arguments)
+    assert all(word in line for word in error)
     assert (jobs, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_two_strategies_are_told_side_by_side(fake, tmp_path):
+def test_two_strategies_are_shown_side_by_side(fake, tmp_path):
     jobs = fake()
     done = call("profile", "--strategy", "none,segments-2/dots_saveable", "--out", tmp_path, "--name", "two")
     assert done.exit_code == 0, done.output
@@ -76,22 +77,22 @@ def test_two_strategies_are_told_side_by_side(fake, tmp_path):
     assert [job.profile for job in jobs] == [
         str(folder / name / "trace") for name in ("none", "segments-2_dots_saveable")
     ]
-    assert [job.cache for job in jobs] == [None, None]  # what comes from a cache tells no assignment
+    assert [job.cache for job in jobs] == [None, None]  # a cached program may have no buffer assignment
     assert re.search(r"^ *\+300 B +300 B +0 B +layers/mlp +tanh", done.stdout, re.MULTILINE)
     assert {path.name for path in folder.iterdir()} >= {"none", "segments-2_dots_saveable", "removed.csv", "live.png"}
     assert len(store.load_records(folder)) == 2
 
 
-def test_a_case_that_fell_is_told_and_the_other_is_there(fake, tmp_path):
+def test_a_case_that_failed_is_reported_and_the_other_is_shown(fake, tmp_path):
     fake({"all": "oom"})
-    done = call("profile", "--strategy", "none,all", "--out", tmp_path, "--name", "fell")
+    done = call("profile", "--strategy", "none,all", "--out", tmp_path, "--name", "failed")
     assert done.exit_code == 1
     assert "oom: transformer all depth=4 width=256 batch=8: it was oom" in done.stderr.splitlines()
-    assert "none: alive at the compiled peak" in done.stdout
-    assert not (tmp_path / "fell" / "removed.csv").exists()
+    assert "none: " in done.stdout and "all: " not in done.stdout
+    assert not (tmp_path / "failed" / "removed.csv").exists()
 
 
-def test_an_interrupted_profile_tells_what_there_is_and_goes_on(fake, tmp_path, monkeypatch):
+def test_an_interrupted_profile_shows_its_cases_and_can_be_resumed(fake, tmp_path, monkeypatch):
     fake()
     whole = EXECUTORS["local"].run
 
@@ -105,7 +106,7 @@ def test_an_interrupted_profile_tells_what_there_is_and_goes_on(fake, tmp_path, 
         done = call("profile", "--strategy", "none,all", "--out", tmp_path, "--name", "stopped")
     folder = tmp_path / "stopped"
     assert done.exit_code == 130
-    assert done.stderr.splitlines()[-1] == f"stopped: go on with artifex-bench run --resume {folder}"
+    assert done.stderr.splitlines()[-1].endswith(f"artifex-bench run --resume {folder}")
     assert (folder / "none" / "buffers.csv").exists()
     done = call("run", "--resume", folder)
     assert done.exit_code == 0, done.stderr
@@ -129,7 +130,7 @@ def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
         assert buffers.bytes.sum() == one.value("compiled_peak_bytes")
         assert residuals.bytes.sum() == one.value("residual_bytes")
         assert (buffers.operation == "not attributed").sum() == 0
-        assert f"{strategy}: alive at the compiled peak" in told
+        assert f"{strategy}: " in told
     removed = pd.read_csv(folder / "removed.csv")
     peaks = [records[name].value("compiled_peak_bytes") for name in ("none", "all")]
     assert removed.difference.sum() == peaks[0] - peaks[1]

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from artifex_bench.core import case as cases
 from artifex_bench.core.case import CaseError, RematCase
-from artifex_bench.core.convert import choices
+from artifex_bench.core.case_names import case_id, case_label, changed_fields
+from artifex_bench.core.convert import suggest_choice
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.grid import expand_grid, with_baselines
 from tests import strategies as made
 from tests.build import replaced
 
-AXES = cases.axes(RematCase)
+AXES = axis_names(RematCase)
 SETTINGS = {
     "strategy": ("none", "all", "every-2", "dots_saveable"),
     "depth": (1, 2, 4, 8),
@@ -32,7 +35,7 @@ grids = st.fixed_dictionaries(
 
 @given(grids)
 def test_a_grid_is_every_combination_once_the_last_axis_fastest(axes):
-    found = cases.grid(RematCase, **axes)
+    found = expand_grid(RematCase, **axes)
     combinations = list(dict.fromkeys(itertools.product(*axes.values())))
     assert [tuple(getattr(case, axis) for axis in axes) for case in found] == combinations
     untouched = [axis for axis in AXES if axis not in axes]
@@ -40,16 +43,16 @@ def test_a_grid_is_every_combination_once_the_last_axis_fastest(axes):
 
 
 def test_a_grid_takes_one_setting_a_list_or_a_range():
-    assert cases.grid(RematCase, depth=3) == (RematCase(depth=3),)
-    assert cases.grid(RematCase, depth=range(1, 3)) == (RematCase(depth=1), RematCase(depth=2))
-    assert cases.grid(RematCase) == (RematCase(),)
+    assert expand_grid(RematCase, depth=3) == (RematCase(depth=3),)
+    assert expand_grid(RematCase, depth=range(1, 3)) == (RematCase(depth=1), RematCase(depth=2))
+    assert expand_grid(RematCase) == (RematCase(),)
 
 
 def test_a_grid_refuses_unknown_axes_and_empty_lists():
     with pytest.raises(CaseError, match=r"unknown axis 'deep': valid are model, strategy, depth"):
-        cases.grid(RematCase, deep=3)
+        expand_grid(RematCase, deep=3)
     with pytest.raises(CaseError, match="axis 'depth' is empty"):
-        cases.grid(RematCase, depth=[])
+        expand_grid(RematCase, depth=[])
 
 
 @pytest.mark.parametrize("axis", ["depth", "width", "batch", "sequence", "heads"])
@@ -99,31 +102,31 @@ def test_models_strategies_and_targets_have_names(axis, value):
 
 @given(made.cases, made.cases)
 def test_distinct_cases_have_distinct_ids(one, other):
-    assert (cases.case_id(one) == cases.case_id(other)) == (one == other)
+    assert (case_id(one) == case_id(other)) == (one == other)
 
 
 def test_every_axis_changes_the_id():
     other = {"model": "mlp", "strategy": "all", "dtype": "bfloat16", "layers": "unroll", "step": "gradient"}
     other |= {"optimizer": "sgd", "compiler": "default", "target": "tpu:v5e", "mesh": "fsdp=8", "remat3": "on"}
     changed = {axis: replaced(RematCase(), **{axis: other.get(axis, 77)}) for axis in AXES}
-    assert len({cases.case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
+    assert len({case_id(case) for case in (RematCase(), *changed.values())}) == len(AXES) + 1
 
 
 @given(made.cases, st.randoms(use_true_random=False))
 def test_ids_do_not_depend_on_the_order_of_fields(case, random):
     fields = list(cases.case_to_json(case).items())
     random.shuffle(fields)
-    assert cases.case_id(cases.case_from_json(dict(fields))) == cases.case_id(case)
+    assert case_id(cases.case_from_json(dict(fields))) == case_id(case)
 
 
 @given(made.cases)
 def test_a_field_left_at_its_default_does_not_change_the_id(case):
     """A record written before an axis existed keeps its id: the axis is absent, or at its default."""
     data = cases.case_to_json(case)
-    spare = {"kind": data["kind"], **cases.changed_fields(case)}
+    spare = {"kind": data["kind"], **changed_fields(case)}
     assert cases.case_from_json(spare) == case
-    assert cases.case_id(cases.case_from_json(spare)) == cases.case_id(case)
-    assert all(getattr(case, axis) != getattr(RematCase(), axis) for axis in cases.changed_fields(case))
+    assert case_id(cases.case_from_json(spare)) == case_id(case)
+    assert all(getattr(case, axis) != getattr(RematCase(), axis) for axis in changed_fields(case))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_other_meshes_are_refused_with_the_valid_axes(mesh):
 
 
 def test_a_mesh_is_told_where_there_is_one():
-    assert cases.label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
+    assert case_label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
     assert RematCase(strategy="all", mesh="fsdp=2").baseline == RematCase(mesh="fsdp=2")
     old = {name: value for name, value in cases.case_to_json(RematCase()).items() if name != "mesh"}
     assert cases.case_from_json(old) == RematCase()
@@ -163,8 +166,8 @@ def test_a_mesh_is_told_where_there_is_one():
 
 def test_ids_stay_what_they_were():
     """Stored records are found by these."""
-    assert cases.case_id(RematCase()) == "transformer.none.f43abb3290"
-    assert cases.case_id(RematCase(strategy="all", depth=8)) == "transformer.all.22b30fc593"
+    assert case_id(RematCase()) == "transformer.none.f43abb3290"
+    assert case_id(RematCase(strategy="all", depth=8)) == "transformer.all.22b30fc593"
 
 
 def test_what_is_attached_runs_and_all_else_is_compiled():
@@ -189,14 +192,14 @@ def test_json_of_another_kind_or_with_unknown_fields_is_refused():
 
 
 def test_labels_say_sizes_always_and_other_defaults_never():
-    assert cases.label(RematCase()) == "transformer none depth=4 width=256 batch=8"
-    told = cases.label(RematCase(model="mlp", sequence=None, heads=None, dtype="bfloat16"))
+    assert case_label(RematCase()) == "transformer none depth=4 width=256 batch=8"
+    told = case_label(RematCase(model="mlp", sequence=None, heads=None, dtype="bfloat16"))
     assert told == "mlp none depth=4 width=256 batch=8 dtype=bfloat16"
 
 
 @given(st.lists(made.cases, max_size=6))
 def test_every_case_is_led_by_its_reference(several):
-    found = cases.with_baselines(several)
+    found = with_baselines(several)
     assert len(found) == len(set(found))
     assert set(found) == {*several, *(one.baseline for one in several)}
     for case in several:
@@ -217,4 +220,4 @@ def test_every_case_is_led_by_its_reference(several):
 )
 def test_typing_errors_get_the_nearest_choice_and_others_all_of_them(value, near):
     valid = ["dots_saveable", "nothing_saveable", "offload_dot_with_no_batch_dims", "tpu:v4", "all"]
-    assert choices(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")
+    assert suggest_choice(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")

@@ -9,6 +9,7 @@ from hypothesis import given
 
 from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.job import job_from_json, job_to_json
 from artifex_bench.core.record import Measurement, Record, RecordError, record_from_json, record_to_json
 from tests import strategies as made
@@ -27,7 +28,7 @@ def test_records_round_trip(found):
 @given(made.jobs)
 def test_visits_round_trip(job):
     assert job_from_json(through(job_to_json(job))) == job
-    assert job.key == (cases.case_id(job.case), job.round)
+    assert job.key == (case_id(job.case), job.round)
 
 
 @given(made.requests)
@@ -48,7 +49,7 @@ def test_an_absent_number_is_none_and_never_zero():
 
 
 def test_the_key_is_the_case_and_the_round():
-    assert record("all", round=3).key == (cases.case_id(case("all")), 3)
+    assert record("all", round=3).key == (case_id(case("all")), 3)
 
 
 def test_an_unknown_status_is_refused():

@@ -42,16 +42,16 @@ def test_numbers(show, value, text):
 
 @pytest.mark.parametrize("show", [units.seconds, units.size, units.count, units.ratio])
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_what_is_absent_is_a_dash_and_no_number(show, value):
+def test_an_absent_value_is_a_dash(show, value):
     assert show(value) == units.ABSENT
 
 
 @given(st.floats(1e-9, 1e13), st.sampled_from((units.seconds, units.size, units.count)))
-def test_what_is_shown_is_what_was_meant_to_three_digits(value, show):
+def test_shown_numbers_are_right_to_three_digits(value, show):
     number, _, unit = show(value).partition(" ")
-    meant = float(number) * SCALES[unit]
+    parsed = float(number) * SCALES[unit]
     smallest = {units.seconds: 1e-8, units.size: 1.0, units.count: 0.01}[show]  # the last digit of the least unit
-    assert abs(meant - value) <= max(0.0051 * value, 0.51 * smallest)
+    assert abs(parsed - value) <= max(0.0051 * value, 0.51 * smallest)
 
 
 @pytest.mark.parametrize(("value", "text"), [(9.999, "10.0"), (99.99, "100"), (9.994, "9.99"), (99.94, "99.9")])
@@ -69,5 +69,5 @@ def test_three_digits_stay_three_when_they_are_rounded_up(value, text):
     ],
 )
 def test_the_unit_of_an_axis(quantity, largest, unit, size):
-    assert units.scale(quantity, largest) == (unit, size)
-    assert units.scale("", largest) == ("", 1.0)
+    assert units.choose_unit(quantity, largest) == (unit, size)
+    assert units.choose_unit("", largest) == ("", 1.0)

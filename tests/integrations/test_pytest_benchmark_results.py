@@ -22,10 +22,12 @@ import suites.remat
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
 from artifex_bench.advice import advise
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.case import CaseError, case_id
-from artifex_bench.core.record import Agreement, Measurement, Verdict
+from artifex_bench.core.case import CaseError
+from artifex_bench.core.case_names import case_id
+from artifex_bench.core.record import Measurement
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.stats import summarize
+from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.integrations import benchmark
 from artifex_bench.integrations.asv_results import TRACKED
 from artifex_bench.suites import remat

@@ -1,4 +1,4 @@
-"""Whose a buffer is: from the paths and lines that programs carry."""
+"""The origins of buffers, from the paths and lines in a program's metadata."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from packaging.version import Version
 
 from artifex_bench.core.versions import TANH_READS_ITS_RESULT
-from artifex_bench.memory_profile.attribution import UNKNOWN, Origins, argument, line, split
-from tests.memory_profile.test_buffer_assignment import of
+from artifex_bench.memory_profile.attribution import UNKNOWN, OriginFinder, find_user_line, name_argument, split_path
+from tests.memory_profile.test_buffer_assignment import compiled_assignment
 from tests.programs import case
 
 PATHS = [
@@ -29,13 +29,13 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "told"), PATHS)
-def test_a_path_is_scope_operation_and_pass(path, told):
-    assert split(path) == told
+@pytest.mark.parametrize(("path", "parts"), PATHS)
+def test_a_path_is_scope_operation_and_pass(path, parts):
+    assert split_path(path) == parts
 
 
 @pytest.mark.parametrize(
-    ("frames", "told"),
+    ("frames", "line"),
     [
         ((), ""),
         (
@@ -46,23 +46,23 @@ def test_a_path_is_scope_operation_and_pass(path, told):
         ((("/x/site-packages/jax/_src/lax.py", 3), ("/x/artifex_bench/remat/measure/program.py", 5)), ""),
     ],
 )
-def test_a_line_is_the_users_own_before_a_librarys(frames, told):
-    assert line(frames) == told
+def test_a_line_is_the_users_own_before_a_librarys(frames, line):
+    assert find_user_line(frames) == line
 
 
-TANH = (
-    Version(jax.__version__) < TANH_READS_ITS_RESULT
-)  # whether gelu's tanh has a buffer: later, its derivative is of its result
+# before, gelu's tanh has a buffer of its own; later, its derivative reads its result
+TANH = Version(jax.__version__) < TANH_READS_ITS_RESULT
 
 
 def origins(one):
-    """Those of every value in the temporaries."""
-    found = of(one)
-    told = Origins(found)
-    return [told.of(part.value) for a in found.allocations if a.kind == "temporary" for part in a.slices]
+    """The origins of all values in the temporaries."""
+    assignment = compiled_assignment(one)
+    finder = OriginFinder(assignment)
+    temporaries = (a for a in assignment.allocations if a.kind == "temporary")
+    return [finder.find_origin(part.value) for a in temporaries for part in a.slices]
 
 
-def test_what_a_scan_stacks_is_told_by_what_makes_it():
+def test_a_value_that_a_scan_stacks_is_named_by_its_producer():
     found = origins(case("transformer", "none", layers="scan", depth=2))
     stacked = {(one.scope, one.operation, one.source.rpartition(":")[0]) for one in found if "stacked" in one.operation}
     of_mlp = ("layers/mlp", "tanh" if TANH else "mul")
@@ -70,21 +70,22 @@ def test_what_a_scan_stacks_is_told_by_what_makes_it():
         assert (scope, f"{operation}, stacked", "models/transformer.py") in stacked
 
 
-def test_recomputation_is_told_from_what_is_kept():
+def test_recomputed_buffers_have_a_pass_of_their_own():
     found = origins(case("transformer", "all", layers="unroll", depth=2))
     assert {"forward", "backward", "recomputed", "step"} <= {one.phase for one in found}
     again = {one.operation for one in found if one.phase == "recomputed" and one.scope == "layers/mlp"}
     assert again >= {"tanh" if TANH else "mul"}
 
 
-def test_scopes_hold_no_call_of_jax_itself():
+def test_scopes_contain_no_calls_of_jax_itself():
     """jax 0.12 puts `eval_jaxpr` between them."""
     found = origins(case("transformer", "all", layers="scan", depth=2))
     scopes = {name for one in found for name in one.scope.split("/") if one.scope}
     assert scopes <= {"layers", "attention", "mlp", "BHST,BTHK->BSHK", "BSHK,BTHK->BHST"}
 
 
-def test_arguments_are_told_by_their_place_in_the_state():
-    found = of(case("mlp", "none", layers="scan"))
-    names = {argument(one) for one in found.instructions.values() if one.opcode == "parameter" and "[" in one.operation}
+def test_arguments_are_named_by_their_path_in_the_state():
+    found = compiled_assignment(case("mlp", "none", layers="scan"))
+    parameters = (one for one in found.instructions.values() if one.opcode == "parameter" and "[" in one.operation)
+    names = set(map(name_argument, parameters))
     assert {"params.stacks.layers.linear.kernel", "optimizer.0.mu.stacks.layers.linear.bias", "batch.x"} <= names

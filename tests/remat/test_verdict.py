@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from artifex_bench.core import record as records
-from artifex_bench.core.record import Measurement, RecordError, Verdict, VerdictName
+from artifex_bench.core.record import Measurement, RecordError
+from artifex_bench.core.verdicts import Verdict, VerdictName
 from artifex_bench.remat.verdict import TOLERANCES, compare_gradients, decide_verdict, judge_record
 from tests.build import case, measured, record, replaced, sketch
 

@@ -6,7 +6,7 @@ import jax
 import pytest
 from packaging.version import Version
 
-from artifex_bench.core.record import VerdictName
+from artifex_bench.core.verdicts import VerdictName
 from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION
 from artifex_bench.remat.measure.jaxprs import flops
 from artifex_bench.remat.verdict import judge_record

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from artifex_bench.advice import advise
 from artifex_bench.advice.words import AdviceText, describe_advice
-from artifex_bench.core.record import Record, Verdict
+from artifex_bench.core.record import Record
+from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.html import page
 from tests.browser import opened

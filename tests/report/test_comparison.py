@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from artifex_bench.core.case import CaseError, FaultCase, label
+from artifex_bench.core.case import CaseError, FaultCase
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.report.comparison import (
     QUANTITIES,
@@ -239,7 +240,7 @@ def test_each_quantity_is_one_that_is_measured():
 
 def test_cases_that_only_one_run_has_are_listed():
     unshared = find_unshared_cases(run(1), run(2, strategies=("none", "every-2")))
-    assert unshared == {"base": [label(case("all"))], "new": [label(case("every-2"))]}
+    assert unshared == {"base": [case_label(case("all"))], "new": [case_label(case("every-2"))]}
 
 
 def test_every_reason_has_words_with_its_numbers():

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from artifex_bench.core import case as cases
 from artifex_bench.core import store
-from artifex_bench.core.record import Agreement, Measurement, Verdict
+from artifex_bench.core.case_names import case_id
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.record import Measurement
 from artifex_bench.core.registry import load_kind
 from artifex_bench.core.results import drop_contended_times
 from artifex_bench.core.stats import summarize
+from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.kinds.remat_columns import items_per_step
 from artifex_bench.remat.measure.probes import PROBES
@@ -35,14 +38,14 @@ def test_a_row_a_case_in_the_order_they_came():
     records = [record("none"), record("all"), record("none", round=1), record("all", round=1)]
     table = make_frame(records)
     assert list(table.strategy) == ["none", "all"]
-    assert list(table["case"]) == [cases.case_id(case("none")), cases.case_id(case("all"))]
+    assert list(table["case"]) == [case_id(case("none")), case_id(case("all"))]
     assert list(table.rounds) == [2, 2]
     assert list(table.samples) == [6, 6]
 
 
 def test_every_axis_and_probe_has_a_column():
     table = make_frame([record("none")])
-    assert {*cases.axes(cases.RematCase), *ONCE, *TIMED} <= set(table.columns)
+    assert {*axis_names(cases.RematCase), *ONCE, *TIMED} <= set(table.columns)
 
 
 def test_values_are_those_of_the_records():

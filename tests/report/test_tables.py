@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from artifex_bench.core.record import Agreement, Measurement, Verdict
+from artifex_bench.core.record import Measurement
+from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.kinds.remat_groups import group_by_shape, measured_front
 from artifex_bench.report import tables

@@ -23,8 +23,9 @@ from artifex_bench.cli import main, progress
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
 from artifex_bench.core.job import Job
-from artifex_bench.core.record import Measurement, Record, Verdict
+from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import plots, tables, text

@@ -15,9 +15,9 @@ from artifex_bench.sweep.batch_search import (
     GUESSES,
     apply_memory_budget,
     choose_next_batch,
+    compute_resolution,
     make_point,
     next_case,
-    resolution,
 )
 from tests.build import case, record, replaced, taken
 
@@ -83,7 +83,7 @@ def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
     elif fails is None:
         assert fits.batch + search.multiple > search.limit
     else:
-        assert fails.batch - fits.batch <= resolution(fits.batch, search.multiple)
+        assert fails.batch - fits.batch <= compute_resolution(fits.batch, search.multiple)
         assert fails.batch - fits.batch <= max(search.multiple, 0.01 * fits.batch)
     assert len(points) <= GUESSES + 2 * math.log2(search.limit)
 
@@ -92,7 +92,7 @@ def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
 def test_of_any_peaks_the_search_ends_at_an_edge(seed, search):
     points = searched(lambda batch: random.Random(f"{seed} {batch}").uniform(1, 31), search)
     fits, fails = find_edge(points)
-    assert fits is None or fails is None or fails.batch - fits.batch <= resolution(fits.batch, search.multiple)
+    assert fits is None or fails is None or fails.batch - fits.batch <= compute_resolution(fits.batch, search.multiple)
 
 
 def test_disorder_is_found_between_neighbours():

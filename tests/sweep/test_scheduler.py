@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.environments import changed_versions
+from artifex_bench.core.grid import with_baselines
 from artifex_bench.core.run_spec import CACHE, RunSpec
 from artifex_bench.core.store import RECORDS, StoreError
 from artifex_bench.report.frame import load_run
@@ -57,7 +58,7 @@ ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 def test_what_is_only_compiled_is_visited_once(folder):
     request = replaced(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
-    found = [(job.case.target, job.case.strategy, job.round) for job in request.jobs(folder)]
+    found = [(job.case.target, job.case.strategy, job.round) for job in request.make_jobs(folder)]
     assert sorted(found) == [
         *[("local", "all", 0), ("local", "all", 1), ("local", "none", 0), ("local", "none", 1)],
         *[("tpu:v5e", "all", 0), ("tpu:v5e", "none", 0)],
@@ -103,7 +104,7 @@ def test_what_another_devices_compiler_says_is_kept(folder):
         return record(job.case, round=job.round)
 
     run_sweep(replaced(REQUEST, cases=(case("all"), *ABSENT)), folder, measure, ignore)
-    assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(ABSENT[1])}.round0.log"]
+    assert [path.name for path in (folder / "logs").iterdir()] == [f"{case_id(ABSENT[1])}.round0.log"]
 
 
 def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
@@ -146,7 +147,7 @@ def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
         loss = 1.5 if job.case.strategy != "every-2" else 9.0
         return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
 
-    request = replaced(REQUEST, cases=cases.with_baselines([case("all"), case("every-2")]), rounds=1)
+    request = replaced(REQUEST, cases=with_baselines([case("all"), case("every-2")]), rounds=1)
     plain, equal, wrong = run_sweep(request, folder, measure, ignore)
     assert (plain.case.strategy, plain.verdict, plain.agreement) == ("none", None, None)
     assert (equal.status, equal.agreement.ok, equal.verdict.name) == ("ok", True, "no-op")
@@ -170,7 +171,7 @@ def test_a_reference_that_fell_does_not_stop_the_others(folder):
 
 def test_logs_are_kept_of_visits_that_did_not_end_well(folder):
     run_sweep(REQUEST, folder, backend([], {"all": "oom", "every-2": "skipped"}), ignore)
-    assert [path.name for path in (folder / "logs").iterdir()] == [f"{cases.case_id(case('all'))}.round0.log"]
+    assert [path.name for path in (folder / "logs").iterdir()] == [f"{case_id(case('all'))}.round0.log"]
 
 
 def test_the_compile_cache_is_gone_at_the_end(folder):
@@ -370,7 +371,7 @@ def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
 
     def measure(job, path):
         found = taken(job, path)
-        if job.key == REQUEST.jobs(folder)[3].key:
+        if job.key == REQUEST.make_jobs(folder)[3].key:
             (folder / RECORDS).unlink()
             if how != "removed":
                 (folder / RECORDS).write_bytes(b"")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from artifex_bench import targets
 from artifex_bench.cli import main
-from artifex_bench.core import case as cases
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError
+from artifex_bench.core.fields import axis_names
 from artifex_bench.core.kind import check_axes
 from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.sweep import spec
@@ -182,6 +182,6 @@ def test_going_on_with_a_damaged_manifest_is_refused(tmp_path, text):
 def test_a_command_has_the_options_of_its_kind_alone(kind):
     name = next(iter(load_kind(kind).suites))
     offered = {option.name for option in main.commands["run"].get_command(None, name).params}
-    every = {axis for other in KINDS for axis in cases.axes(load_kind(other).case_type)}
-    assert offered & every == set(cases.axes(load_kind(kind).case_type))
+    every = {axis for other in KINDS for axis in axis_names(load_kind(other).case_type)}
+    assert offered & every == set(axis_names(load_kind(kind).case_type))
     assert set(spec.HOW) <= offered

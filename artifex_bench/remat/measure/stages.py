@@ -11,7 +11,8 @@ import jax
 
 from artifex_bench import targets
 from artifex_bench.compat import set_remat3
-from artifex_bench.core.case import RematCase, case_id
+from artifex_bench.core.case import RematCase
+from artifex_bench.core.case_names import case_id
 from artifex_bench.core.job import REST, SEARCH, Job, SkipJob
 from artifex_bench.core.record import Measurement
 from artifex_bench.remat.measure import budget, jaxprs

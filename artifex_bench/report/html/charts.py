@@ -224,7 +224,7 @@ def _draw_scaling(
         settings = [
             f"{column} {setting_words(column, first[column])}"
             for column in others
-            if column == "mesh" or units.there(first[column])
+            if column == "mesh" or units.is_present(first[column])
         ]
         quantities = [quantity for quantity in (plan.y, plan.x) if rows[quantity.column].notna().any()]
         panels = [
@@ -241,7 +241,7 @@ def _draw_scaling(
 
 def setting_words(axis: str, value: Any) -> str:
     """Return an axis's setting in words."""
-    if not units.there(value):
+    if not units.is_present(value):
         return "none" if axis == "mesh" else units.ABSENT
     if axis in ("size", "chunk"):
         return units.size(value)

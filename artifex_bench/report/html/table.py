@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core import units
-from artifex_bench.core.case import axes
 from artifex_bench.core.columns import Column
+from artifex_bench.core.fields import axis_names
 from artifex_bench.core.kind import Kind
 from artifex_bench.report.html.charts import setting_words
 from artifex_bench.report.plots.style import case_names
@@ -47,7 +47,7 @@ def find_varying_axes(frame: pd.DataFrame, kind: Kind, grids: Sequence[Grid]) ->
     """Return the axes that tell groups apart: they vary over the run, and do not vary within any group."""
     return [
         axis
-        for axis in axes(kind.case_type)
+        for axis in axis_names(kind.case_type)
         if frame[axis].nunique(dropna=axis != "mesh") > 1
         and all(grid.frame[axis].nunique(dropna=False) == 1 for grid in grids)
     ]
@@ -65,7 +65,7 @@ def make_lines(grids: Sequence[Grid], setting_axes: Sequence[str]) -> Iterator[L
 
 def _make_setting_cell(axis: str, value: Any) -> Cell:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(setting_words(axis, value), is_number, f"{value:.6g}" if is_number and units.there(value) else "")
+    return Cell(setting_words(axis, value), is_number, f"{value:.6g}" if is_number and units.is_present(value) else "")
 
 
 def _make_cell(column: Column, row: Any, words: str) -> Cell:

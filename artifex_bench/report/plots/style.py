@@ -52,7 +52,7 @@ class Quantity:
 
     def scale(self, rows: pd.DataFrame) -> tuple[str, float]:
         """Return the axis label with a unit that suits these rows, and that unit's size in seconds or bytes."""
-        unit, size = units.scale(self.unit, rows[self.column].max())
+        unit, size = units.choose_unit(self.unit, rows[self.column].max())
         return f"{self.label} ({unit})" if unit else self.label, size
 
 

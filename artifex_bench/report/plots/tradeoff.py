@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.transforms import Bbox
 
 from artifex_bench.core.case import LOCAL
-from artifex_bench.core.units import there
+from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import describe_shape, estimated_front, group_by_shape, measured_front
 from artifex_bench.report.plots.style import (
     INK,
@@ -187,7 +187,7 @@ def mark_capacity(panel: Any, capacity: float, size: float) -> None:
         capacity: Bytes that a program gets; NaN where that is not known.
         size: Size of the x axis's unit in bytes.
     """
-    if not there(capacity) or not math.isfinite(capacity):
+    if not is_present(capacity) or not math.isfinite(capacity):
         return
     place, right = capacity / size, panel.get_xlim()[1]
     if place < right * 1.3:
