@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from artifex_bench.advice.plots import SHOWN, plot_intervals
 from artifex_bench.core.case import CaseError, CheckpointCase
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report.comparison import compare, counts
+from artifex_bench.report.comparison import compare_runs, count_changes
 from artifex_bench.report.plots import plot_run
 from artifex_bench.report.plots.comparison import plot_comparison
 from tests.build import record
@@ -33,7 +34,7 @@ def test_a_plot_without_data_is_refused_with_those_that_have_some():
 
 
 def test_ratios_of_two_runs_a_panel_a_quantity():
-    found = compare(run(1), run(2, time=1.3))
+    found = compare_runs(run(1), run(2, time=1.3))
     figure = plot_comparison(found)
     assert [panel.get_title() for panel in figure.axes] == list(dict.fromkeys(found.quantity))
 
@@ -41,9 +42,10 @@ def test_ratios_of_two_runs_a_panel_a_quantity():
 def test_changes_are_counted_by_quantity_with_their_threshold():
     fell = [record("all", "oom", round=number) for number in range(3)]
     slow = run(2, time=1.3, strategies=("none",))
-    found = counts(compare(run(1), [*slow, *fell], across=True))
-    assert found.loc["step_seconds"].to_dict() == {"threshold": "10%", "regression": 1, "same": 0}
-    assert found.loc["status"].to_dict() == {"threshold": "–", "regression": 1, "same": 0}
+    found = count_changes(compare_runs(run(1), [*slow, *fell], across=True))
+    assert found.loc["step_seconds"].to_dict() == {"threshold": 0.1, "regression": 1, "same": 0}
+    status = found.loc["status"].to_dict()
+    assert pd.isna(status.pop("threshold")) and status == {"regression": 1, "same": 0}
 
 
 def saving(name, blocking):

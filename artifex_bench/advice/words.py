@@ -111,17 +111,17 @@ def describe_advice(advice: Advice) -> AdviceText:
     choice, runner_up = advice.choice, advice.runner_up
     return AdviceText(
         advice.group,
-        describe_question(advice.question, advice.limits),
+        _describe_question(advice.question, advice.limits),
         choice.name if choice else None,
-        describe_candidate(choice) if choice else _describe_no_choice(advice),
+        _describe_candidate(choice) if choice else _describe_no_choice(advice),
         runner_up.name if runner_up else None,
-        describe_candidate(runner_up) if runner_up else "",
-        describe_confidence(advice, advice.confidence) if advice.confidence else "",
-        {name: describe_rejection(rejection) for name, rejection in advice.rejected.items()},
+        _describe_candidate(runner_up) if runner_up else "",
+        _describe_confidence(advice, advice.confidence) if advice.confidence else "",
+        {name: _describe_rejection(rejection) for name, rejection in advice.rejected.items()},
     )
 
 
-def describe_question(question: Question, limits: Limits) -> str:
+def _describe_question(question: Question, limits: Limits) -> str:
     """Return what a choice is best at, and what it must meet."""
     memory, device = limits.memory_bytes, limits.device_memory_bytes
     words = []
@@ -136,7 +136,7 @@ def describe_question(question: Question, limits: Limits) -> str:
     return " with ".join(filter(None, (QUESTIONS[question], " and ".join(words))))
 
 
-def describe_candidate(candidate: Candidate) -> str:
+def _describe_candidate(candidate: Candidate) -> str:
     """Return the figures of a choice or a runner-up."""
     if "interval_seconds" in candidate.figures:
         text = (
@@ -172,7 +172,7 @@ def _list_strategy_figures(candidate: Candidate) -> Iterator[str]:
         yield f"{text['spare_bytes']} to spare"
 
 
-def describe_confidence(advice: Advice, confidence: Confidence) -> str:
+def _describe_confidence(advice: Advice, confidence: Confidence) -> str:
     """Return how certain a choice is, and why."""
     if confidence.level is not Level.HIGH:
         names = ", ".join(f"`{name}`" for name in confidence.overlaps)
@@ -186,7 +186,7 @@ def describe_confidence(advice: Advice, confidence: Confidence) -> str:
     return ". ".join([f"{confidence.level} ({', '.join(reasons)})", *more])
 
 
-def describe_rejection(rejection: Rejection) -> str:
+def _describe_rejection(rejection: Rejection) -> str:
     """Return why a case was rejected."""
     figures = _format_figures(rejection.figures)
     text = REASONS[rejection.reason].format(dominated_by=rejection.dominated_by, **figures)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from artifex_bench.advice import format_advice
+from artifex_bench import load_run
+from artifex_bench.advice import advise, format_advice
 from artifex_bench.advice.data import (
     Advice,
     Candidate,
@@ -27,7 +28,8 @@ from artifex_bench.advice.words import ADVICE_ON_DOUBTS, DOUBTS, QUESTIONS, REAS
 from artifex_bench.cli import main
 from tests.advice.build import MIB, SWEEP, advise_on, job, saved, store_run
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "advice.md").read_text()
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "advice.md").read_text()
 
 
 def test_every_question_reason_and_doubt_has_words():
@@ -90,6 +92,7 @@ def test_the_page_names_every_figure():
         advise_on(*SWEEP, time_budget=1.22),
         advise_on(*SWEEP, memory_budget=MIB),
         advise_on(saved("sync", 2.0, 1.0), saved("sync", 1.0, 1.0, format="npz"), mtbf_seconds=14400),
+        *advise(load_run(ROOT / "results" / "reference-remat-mesh")),
     )
     figures = documented_names()["Figures"]
     for advice in advices:

@@ -29,7 +29,7 @@ from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import plots, tables, text
-from artifex_bench.report.comparison import compare
+from artifex_bench.report.comparison import compare_runs
 from artifex_bench.report.html import page
 from artifex_bench.report.plots.comparison import write_comparison
 from tests.build import case, measured, record, taken
@@ -99,7 +99,7 @@ def test_advice_and_comparisons_hold_any_text(name, reason):
     records = run_of(name, reason)
     for advice in advise(make_frame(records), memory_budget=3500):
         assert not controls(format_advice(advice))
-    found = compare(records, records)
+    found = compare_runs(records, records)
     assert len(list(csv.reader(io.StringIO(text.csv(found))))) == len(found) + 1
     assert len(json.loads(text.json_rows(found))) == len(found)
 
@@ -152,7 +152,7 @@ def test_plots_hold_any_text(tmp_path):
     faults = [Record(FaultCase(format=name, fault=name), 0, "ok", measurements=trials) for name in NASTY]
     assert plots.write_plots(make_frame(faults), tmp_path / "faults")
     for kind in ("svg", "pdf"):
-        write_comparison(compare(records, records), tmp_path / f"compared.{kind}")
+        write_comparison(compare_runs(records, records), tmp_path / f"compared.{kind}")
     drawn = xml.etree.ElementTree.parse(tmp_path / "compared.svg")
     assert not any(element.tag.endswith("script") for element in drawn.iter())
 

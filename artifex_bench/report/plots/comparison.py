@@ -24,7 +24,7 @@ def write_comparison(found: pd.DataFrame, path: Path) -> Path:
     """Write the figure of a comparison to a file.
 
     Args:
-        found: Rows of `comparison.compare`.
+        found: Rows of `compare_runs`.
         path: The file; its ending names the format, such as .png or .svg.
 
     Returns:
@@ -41,7 +41,7 @@ def plot_comparison(found: pd.DataFrame) -> Any:
     """Return the figure of a comparison for a notebook: one panel for each quantity, one line for each case.
 
     Args:
-        found: Rows of `comparison.compare`.
+        found: Rows of `compare_runs`.
 
     Raises:
         ValueError: No row has a ratio.
