@@ -62,14 +62,12 @@ def test_python_in_the_readme_is_python_and_imports_what_is_there(block):
         exec(compile(ast.Module([node], []), "README", "exec"), {})
 
 
-def test_python_in_the_page_on_checkpointing_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", ["checkpointing", "memory-plans"])
+def test_python_in_these_pages_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "checkpointing.md").read_text()
     names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, "checkpointing.md", "exec"), names)
-    told = capsys.readouterr().out
-    assert "step 2" in told and "save every" in told
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL):
+        exec(compile(block, page, "exec"), names)
 
 
 def links(page):
