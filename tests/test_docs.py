@@ -18,8 +18,9 @@ from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-SHOWN = [path for path in PAGES if path.name not in ("CHANGELOG.md", "contributing.md")]  # these name what is not there
+FOLDERS = ("*.md", "docs/*.md", "results/*.md", "artifex_bench/**/*.md")
+PAGES = sorted(page for pattern in FOLDERS for page in ROOT.glob(pattern))
+SHOWN = [page for page in PAGES if page.name not in ("CHANGELOG.md", "contributing.md")]  # no old or made-up names
 
 
 def commands():
@@ -70,14 +71,12 @@ def test_python_in_the_readme_is_python_and_imports_what_is_there(block):
         exec(compile(ast.Module([node], []), "README", "exec"), {})
 
 
-def test_python_in_the_page_on_checkpointing_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", ["checkpointing", "memory-plans"])
+def test_python_in_these_pages_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "checkpointing.md").read_text()
     names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, "checkpointing.md", "exec"), names)
-    told = capsys.readouterr().out
-    assert "step 2" in told and "save every" in told
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL):
+        exec(compile(block, page, "exec"), names)
 
 
 def links(page):
@@ -90,7 +89,7 @@ def anchors(page):
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file_and_a_heading(page):
     for path, heading in links(page):
         target = page.parent / path if path else page
@@ -101,10 +100,15 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
 ROOTS = ("artifex_bench", "docs", "examples", "notebooks", "results", "suites", "tests", "validation")
 
 
-@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_in_the_docs_exists(page):
     for path in re.findall(rf"`((?:{'|'.join(ROOTS)})/[^`\s]*)`", page.read_text()):
         assert (ROOT / path).exists() or "FOLDER" in path, path
+
+
+def test_every_committed_run_is_listed():
+    listed = re.findall(r"^\| `(reference-[^`]*)`", (ROOT / "results" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "results").glob("reference-*"))
 
 
 DESIGN = (ROOT / "docs" / "design.md").read_text()

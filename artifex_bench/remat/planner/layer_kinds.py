@@ -58,7 +58,7 @@ def build_kind(stack: Stack, layers: tuple[int, ...], prefix: str, jvp: InlinedP
         prefix: Prefix of the layers' value names.
         jvp: Inlined JVP of one of the layers.
         rates: Costs of the target. Values are offloaded in scans alone: unrolled layers that offload took 1.3 GiB more
-            than predicted when they were compiled for an H100 (docs/budget.md, "How it decides").
+            than predicted when they were compiled for an H100 (docs/memory-plans.md, "How it decides").
 
     Returns:
         The kind.
