@@ -10,8 +10,8 @@ from artifex_bench.core.record import LARGEST, Agreement, Record, Verdict, Verdi
 # Largest relative error by dtype. Recomputation repeats the same operations, but a compiler may fuse and round them
 # differently: errors were up to 4e-6 in float32 and up to 1e-2 in bfloat16 (8 bits of mantissa).
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
-# Some parameters have gradients that are zero except for rounding. Errors are therefore relative to the parameter's norm
-# or to this share of the norm of all gradients, whichever is larger.
+# Some parameters have gradients that are zero except for rounding. Errors are therefore relative to the parameter's
+# norm or to this share of the norm of all gradients, whichever is larger.
 SMALLEST_NORM_SHARE = 0.01
 SAVED_SHARE = 0.01  # of the activation bytes of `none`: a smaller saving does not count
 KEPT_SHARE = 0.5  # of the recomputation: if less than this is compiled, the compiler eliminated it

@@ -117,7 +117,7 @@ def recomputed(strategy, depth, layers="scan", **sizes):
 def test_a_strategy_recomputes_the_layers_that_its_name_says(strategy, layers_again, layers):
     """The product and the bias of an mlp layer are recomputed; with the product saved, the bias alone.
 
-    A scan over groups of layers also adds up the gradients of its slices of the parameters: few FLOPs beside a large batch.
+    A scan over groups of layers also adds up gradients of slices of the parameters: few FLOPs beside a large batch.
     """
     batch, width, depth = 256, 8, 5
     slices = depth * depth * (width * width + width) if layers == "scan" and strategy.startswith("every") else 0
