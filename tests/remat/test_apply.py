@@ -26,7 +26,7 @@ PARTS = ("attention-only", "mlp-only", "attention-only/dots_saveable", "mlp-only
 
 
 def strategies(model: str) -> tuple[str, ...]:
-    """Every entry of both tables; offload policies apart, which a cpu skips."""
+    """Return every entry of both tables, without offload policies, which a CPU skips."""
     tag = TAG[model]
     arguments = {"none": "", "names": f":{tag}", "policies": f":dots_saveable++save_only_these_names:{tag}"}
     policies = tuple(name + arguments[policy.arguments] for name, policy in POLICIES.items() if not policy.offloads)
@@ -41,7 +41,7 @@ CASES = [
 ]
 
 
-def test_the_list_leaves_no_structure_out():
+def test_the_list_has_every_structure():
     written = {name.rpartition("-")[0] + "-<n>" if "-" in name else name for name in STRUCTURES}
     assert written | {"none"} == set(STRATEGIES)
 
@@ -65,7 +65,7 @@ def test_a_strategy_changes_neither_loss_nor_gradients(model, strategy, layers):
 
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("strategy", ["all", "every-2", "segments-2", "nested-2", "attention-only", "dots_saveable"])
-def test_in_bfloat16_too(strategy, layers):
+def test_a_strategy_changes_no_gradients_in_bfloat16(strategy, layers):
     """8 bits of mantissa: one unit in the last place is 0.8 %, sums of gradients may come in another order."""
     how = {"layers": layers, "dtype": "bfloat16", "depth": 3}
     mine = loss_and_gradients(case("transformer", strategy, **how))
@@ -114,10 +114,10 @@ def recomputed(strategy, depth, layers="scan", **sizes):
     ("strategy", "layers_again"),
     [("all", 5), ("every-2", 3), ("every-3", 2), ("every-9", 1), ("nothing_saveable", 5), ("dots_saveable", 0)],
 )
-def test_it_recomputes_the_layers_that_its_name_says(strategy, layers_again, layers):
-    """Of an mlp layer the product and the bias are needed again; with the product saved, the bias alone.
+def test_a_strategy_recomputes_the_layers_that_its_name_says(strategy, layers_again, layers):
+    """The product and the bias of an mlp layer are recomputed; with the product saved, the bias alone.
 
-    A scan over groups of layers also adds up the gradients of its slices of the parameters: few, beside a large batch.
+    A scan over groups of layers also adds up gradients of slices of the parameters: few FLOPs beside a large batch.
     """
     batch, width, depth = 256, 8, 5
     slices = depth * depth * (width * width + width) if layers == "scan" and strategy.startswith("every") else 0

@@ -71,7 +71,7 @@ def test_a_policy_alone_wraps_every_layer(policy, depth):
         ("all", Plan(1, (True,))),
         ("every-1", Plan(1, (True,))),
         ("every-3", Plan(3, (True, False, False))),
-        ("every-99", Plan(9, (True, *[False] * 8))),  # no longer than the stack
+        ("every-99", Plan(9, (True, *[False] * 8))),  # at most as long as the stack
         ("segments-4", Plan(4, (False,) * 4, group=True)),
         ("segments-sqrt", Plan(3, (False,) * 3, group=True)),
         ("nested-2", Plan(2, (True, True), group=True)),

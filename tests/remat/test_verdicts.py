@@ -53,5 +53,5 @@ def test_no_op_where_everything_is_saved(layers):
 
 
 def test_no_saving_where_one_segment_holds_the_whole_stack():
-    """Its backward pass begins by computing the whole forward pass again, and then holds all that `none` holds."""
+    """Its backward pass first recomputes the whole forward pass, and then holds all values that `none` holds."""
     assert verdict("segments-4", layers="unroll") == VerdictName.NO_SAVING

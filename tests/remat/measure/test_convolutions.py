@@ -1,4 +1,4 @@
-"""FLOPs of every variant of a convolution, and of its gradients, against XLA's own cost analysis."""
+"""FLOPs of every variant of a convolution and of its gradients, compared with XLA's cost analysis."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_convolution_and_its_gradients(dimensions, kernel, padding):
 
 
 def test_a_batch_in_groups():
-    """The form that the gradient of a grouped convolution's kernel takes."""
+    """The kernel gradient of a grouped convolution has this form."""
 
     def convolve(x, w):
         layout = ("NHWC", "HWIO", "NHWC")
@@ -66,7 +66,7 @@ def test_a_transposed_convolution():
     assert ours == pytest.approx(theirs, rel=0.05)
 
 
-def test_strides_halve_what_a_gradient_costs_in_each_dimension():
+def test_the_input_gradient_of_a_strided_convolution_costs_its_forward_pass():
     """The input gradient of a stride-2 convolution costs what its forward pass costs: inserted zeros are no work."""
 
     def forward(x, w):

@@ -1,4 +1,4 @@
-"""FLOPs, residual bytes and tags: held against numbers counted by hand."""
+"""FLOPs, residual bytes and tags, compared with numbers from formulas, from XLA and from JAX."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def doubled(x):
     return x + x
 
 
-doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # a rule that tells itself from the derivative
+doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # this rule differs from the derivative
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # a rule that t
         pytest.param(lambda a, b: (jnp.sin(a @ b), a + a)[1], (A, B), M * K, id="dead code"),
     ],
 )
-def test_flops_by_hand(function, arguments, expected):
+def test_flops_of_an_operation(function, arguments, expected):
     assert count(function, *arguments) == expected
 
 
@@ -120,14 +120,14 @@ def test_loops_once_agrees_with_xlas_cost_analysis():
 
 
 def test_scanned_and_unrolled_layers_have_the_same_flops():
-    """But for one product: unrolled, the gradient of the input to the first layer is dead code."""
+    """They differ in one product: unrolled, the gradient of the first layer's input is dead code."""
     scan, unroll = (count_flops(programs.traced(case("mlp", layers=layers)).gradient) for layers in ("scan", "unroll"))
     assert scan - unroll == 2 * 2 * 8 * 8
     assert count_flops(programs.traced(case("mlp")).gradient, loops_once=True) < 0.4 * scan
 
 
 def test_recomputing_all_of_a_transformer_is_a_forward_pass_of_its_layers():
-    """Less the last product of each block and what comes after it: nothing of the backward pass asks for those."""
+    """The last product of each block is left out, with what follows it: the backward pass does not read them."""
     dims = {"width": 16, "batch": 2, "sequence": 8, "heads": 2, "layers": "scan"}
     batch, sequence, width = 2, 8, 16
     products = 4 * (2 * batch * sequence * width**2) + 2 * (2 * batch * sequence**2 * width)  # attention
@@ -171,7 +171,7 @@ def layer(w, x):
         pytest.param(lambda x: jnp.sin(x.astype(jnp.bfloat16)).sum(), (X,), 2 * M * K, id="bfloat16"),
     ],
 )
-def test_residual_bytes_by_hand(function, arguments, expected):
+def test_residual_bytes_of_a_function(function, arguments, expected):
     assert count_residual_bytes(function, *arguments) == expected
 
 
@@ -228,7 +228,7 @@ def test_residual_bytes_of_a_transformer_layer(strategy, layers, batch, sequence
 
 @pytest.mark.parametrize(("layers", "batch", "sequence", "width", "heads"), [*ROOMS, ("scan", 2, 16, 64, 8)])
 def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequence, width, heads):
-    """Ours to the byte, its input included: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
+    """Exact bytes of our layer with its input: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
     and of the softmax) and 8 h (scales of the norms in float32). At h = 1024 the row is 84.2 + 4 a s/h.
 
     From jax 0.11.2 on gelu keeps one value of width 4 h fewer: 76 instead of 84.
@@ -240,7 +240,7 @@ def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequ
     assert round(found, 6) == expected
 
 
-def test_tags_are_found_inside_everything():
+def test_tags_inside_loops_branches_and_calls_count():
     def function(x):
         x = jax.checkpoint(lambda x: checkpoint_name(jnp.sin(x), "in remat"))(x)
         x = jax.lax.scan(lambda x, _: (checkpoint_name(x * 2, "in scan"), None), x, None, length=2)[0]
@@ -258,7 +258,7 @@ def test_the_models_table_lists_the_tags_that_a_model_attaches(model):
     assert find_tags(jax.make_jaxpr(program.forward)(*program.eval_shapes())) == set(MODELS[model].tags)
 
 
-def test_residuals_are_told_by_what_makes_them_and_sum_to_their_bytes():
+def test_residuals_have_their_origin_and_sum_to_their_bytes():
     one = case("transformer", "save_only_these_names:probs+mlp_up", depth=2, layers="scan")
     program = build_program(one)
     state, data = program.eval_shapes()

@@ -29,7 +29,7 @@ def test_a_dtype_without_a_peak_has_no_estimate():
     assert isinstance(found, str) and "float16" in found
 
 
-def test_or_its_bytes_at_the_bandwidth_where_that_takes_longer():
+def test_a_product_takes_its_bytes_at_the_bandwidth_if_that_takes_longer():
     assert estimate_step(product(), 0, PEAKS, bandwidth=1e3).seconds == pytest.approx(BYTES / 1e3)
 
 
@@ -46,7 +46,7 @@ def test_a_loops_products_count_as_often_as_they_run():
     assert estimate_step(jaxpr, 0, PEAKS, 1e30).flops == 5 * 2 * 8 * 16 * 16
 
 
-def test_of_a_conditionals_branches_the_dearest_counts():
+def test_the_most_expensive_branch_of_a_conditional_counts():
     def either(p, x):
         return jax.lax.cond(p, lambda x: x @ x @ x, lambda x: x @ x, x)
 
