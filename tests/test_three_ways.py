@@ -1,6 +1,6 @@
-"""The same cases measured three times, each in another way: memory agrees to the byte, time within its uncertainty.
+"""The same cases measured in three ways: memory agrees to the byte, time within its uncertainty.
 
-Measures for about a minute, and what it says of time holds on a machine that does nothing else:
+Measures for about a minute. Times agree on a machine that does nothing else:
 THREE_WAYS=1 python -m pytest -p no:xdist tests/test_three_ways.py
 """
 
@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
-from tests.test_views import OUTSIDE, ROOT
+from tests.integrations.fabricated import ROOT, call
 
 # the suite's own views, of two cases instead of all
 SMALL = """
@@ -26,19 +26,12 @@ remat.PRESETS["asv"], remat.SETTINGS["asv"] = (GRID,), {"rounds": 6, "steps": 10
 VIEW = (
     SMALL
     + """
-from suites.views import asv_view
-Transformer = asv_view("remat", "asv", GRID)
+from pathlib import Path
+from suites.views import make_asv_view
+Transformer = make_asv_view("remat", "asv", GRID, Path(__file__).parents[1] / "asv.conf.json")
 """
 )
 AXES = "--model transformer --strategy none,all --depth 2 --width 64 --batch 4 --sequence 32 --rounds 6 --steps 10"
-
-
-def call(folder, *command):
-    """Run it to its end, in a home of its own; returns what it printed."""
-    env = {**OUTSIDE, "HOME": str(folder), "PYTHONPATH": f"{folder}:{ROOT}"}
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def run(folder):
