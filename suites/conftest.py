@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from artifex_bench.core.record import Record
 from artifex_bench.integrations.pytest_benchmark_results import add_records
 from suites import views
 
-RECORDS = pytest.StashKey[list[Record]]()
+RECORDS = pytest.StashKey[Sequence[Record]]()
 
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> dict[str, dict[views.Key, views.Row]]:
-    pytestconfig.stash[RECORDS] = records = views.measure_preset("remat", "asv")
+    records = views.measure_preset("remat", "asv")
+    pytestconfig.stash[RECORDS] = records
     return views.make_figures(records)
 
 
