@@ -13,7 +13,7 @@ import pandas as pd
 
 from artifex_bench.advice.aot import NO_TIMES, fitting, of_target
 from artifex_bench.advice.choice import PEAK, Advice, choose, nothing
-from artifex_bench.checkpoint_io.formats import SAVERS
+from artifex_bench.checkpoint_io.formats import FORMATS
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL, CaseError
@@ -263,8 +263,8 @@ class Plan:
         return cls(row, cost, *lost(cost), low, high)
 
     def words(self) -> str:
-        saver = SAVERS.get(self.row.format)  # None of a version that had others
-        unseen = "" if saver is None or saver.detects else "; damage to its files goes unnoticed (suite fault)"
+        entry = FORMATS.get(self.row.format)  # None: the user's own, or one of another version
+        unseen = "" if entry is None or entry.detects_damage else "; damage to its files goes unnoticed (suite fault)"
         return (
             f"save every {units.seconds(self.interval_seconds)}; {self.lost:.2%} of the time is lost (a save costs "
             f"{units.seconds(self.save_seconds)} of training, a restore {units.seconds(self.row.restore_seconds)})"
