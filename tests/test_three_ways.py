@@ -44,7 +44,8 @@ def run(folder):
 def desk(folder):
     (folder / "small.py").write_text(SMALL)
     out = folder / "out.json"
-    call(folder, "pytest", "-q", "--benchmark-only", f"--benchmark-json={out}", "-p", "no:xdist", "-p", "small")
+    words = ["-q", "--benchmark-only", f"--benchmark-json={out}", "-p", "no:xdist", "-p", "small"]
+    call(folder, "python", "-m", "pytest", *words, cwd=ROOT)
     return load_pytest_benchmark(out)
 
 
@@ -56,9 +57,9 @@ def ci(folder):
     config |= {"repo": str(ROOT), "benchmark_dir": "views", "results_dir": "results", "env_dir": "env"}
     (folder / "asv.conf.json").write_text(json.dumps(config))
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    call(folder, "asv", "machine", "--yes", "--config", str(folder / "asv.conf.json"))
+    call(folder, "python", "-m", "asv", "machine", "--yes", "--config", str(folder / "asv.conf.json"))
     how = ["--python=same", "--record-samples", "--set-commit-hash", head.strip()]
-    call(folder, "asv", "run", "--config", str(folder / "asv.conf.json"), *how)
+    call(folder, "python", "-m", "asv", "run", "--config", str(folder / "asv.conf.json"), *how)
     return load_asv(folder / "results")
 
 

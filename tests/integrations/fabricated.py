@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ASV_"))}
 SPEC = RunSpec("remat", spec.expand_preset("remat", "asv", {}), **remat.SETTINGS["asv"])
 FAILING = "dots_with_no_batch_dims_saveable"
-# imported by a tool's process before it measures
+# run by a tool's process before it measures
 PATCH = """
 from artifex_bench.integrations import benchmark
 from tests.integrations.fabricated import sweep
@@ -49,10 +49,11 @@ def sweep(asked: RunSpec = SPEC) -> list[Record]:
     return records
 
 
-def call(folder: Path, *command: str, returns: tuple[int, ...] = (0,)) -> str:
-    """Run a Python module to its end, with modules of `folder` and in a home of its own. Returns its output."""
+def call(folder: Path, program: str, *words: str, cwd: Path | None = None) -> str:
+    """Run a program to its end, with modules and a home in `folder`; ``python`` is this one. Returns its output."""
     path = f"{folder}:{ROOT}"
     env = {**OUTSIDE, "HOME": str(folder), "PYTHONPATH": path, "ASV_PYTHONPATH": path}  # asv drops PYTHONPATH
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode in returns, done.stdout + done.stderr
+    command = [sys.executable if program == "python" else program, *words]
+    done = subprocess.run(command, cwd=cwd or folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -16,18 +16,7 @@ from artifex_bench.core.store import StoreError, write_records
 from artifex_bench.integrations.asv_results import FOLDER, locate_asv_records
 from artifex_bench.kinds.frames import make_frame
 from tests.build import record
-from tests.integrations.fabricated import FAILING, PATCH, ROOT, call, sweep
-
-VIEWS = (
-    PATCH
-    + """
-from pathlib import Path
-from artifex_bench.suites.remat import PRESETS
-from suites.views import make_asv_view
-CONFIG = Path(__file__).parents[1] / "asv.conf.json"
-Transformer, Mlp = (make_asv_view("remat", "asv", grid, CONFIG) for grid in PRESETS["asv"])
-"""
-)
+from tests.integrations.fabricated import FAILING, sweep
 
 
 def find_head(repository):
@@ -35,39 +24,17 @@ def find_head(repository):
     return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def asv(tmp_path_factory):
-    """A folder in which the real asv has measured HEAD: (folder, a function that calls asv there)."""
-    folder = tmp_path_factory.mktemp("asv")
-    (folder / "views").mkdir()
-    (folder / "views" / "__init__.py").touch()
-    (folder / "views" / "remat.py").write_text(VIEWS)
-    config = json.loads((ROOT / "asv.conf.json").read_text())
-    config |= {"repo": str(ROOT), "benchmark_dir": "views", "results_dir": "results", "env_dir": "env"}
-    config |= {"branches": [find_head(ROOT)], "html_dir": "html"}
-    (folder / "asv.conf.json").write_text(json.dumps(config))
-
-    def call_asv(command, *options, **how):
-        return call(folder, "asv", command, "--config", str(folder / "asv.conf.json"), *options, **how)
-
-    call_asv("machine", "--yes", "--machine", "ci")
-    how = ["--quick", "--python=same", "--machine", "ci", "--set-commit-hash", find_head(ROOT)]
-    call_asv("run", *how, returns=(0, 2))  # 2: a benchmark failed, or was skipped in every sample
-    return folder, call_asv
-
-
-def test_asv_results_are_those_of_the_run(asv):
-    folder, _ = asv
-    table = load_asv(folder / "results")
+def test_asv_results_are_those_of_the_run(project):
+    table = load_asv(project.folder / ".asv" / "results", commit=project.commit[:7], environment="existing")
     pd.testing.assert_frame_equal(table, make_frame(sweep()))
     assert set(table[table.strategy == FAILING].status) == {"oom"}
 
 
-def test_asv_stores_its_own_numbers_of_the_same_measurements(asv):
-    folder, _ = asv
-    (path,) = (path for path in (folder / "results" / "ci").glob("*.json") if path.name != "machine.json")
+def test_asv_stores_its_own_numbers_of_the_same_measurements(project):
+    results = project.folder / ".asv" / "results"
+    (path,) = (path for path in (results / "here").glob("*.json") if path.name != "machine.json")
     stored = json.loads(path.read_text())["results"]
-    table = load_asv(folder / "results").set_index(["model", "strategy"])
+    table = load_asv(results).set_index(["model", "strategy"])
     for model in ("transformer", "mlp"):
         peaks, (strategies, *_) = stored[f"remat.{model.capitalize()}.track_peak_bytes"][:2]
         for peak, strategy in zip(peaks, strategies, strict=True):
@@ -75,10 +42,9 @@ def test_asv_stores_its_own_numbers_of_the_same_measurements(asv):
             assert peak == row.compiled_peak_bytes or row.status == "oom"
 
 
-def test_asv_ignores_the_records(asv):
-    _, call_asv = asv
-    for command in (("show", find_head(ROOT)), ("publish",)):
-        assert "Skipping" not in call_asv(*command)
+def test_asv_ignores_the_records(project):
+    for command in (("show", project.commit), ("publish",)):
+        assert "Skipping" not in project.asv(*command)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.tables import make_markdown
 from tests.build import record
 from tests.damage import changed
-from tests.integrations.fabricated import FAILING, PATCH, SPEC, call, sweep
+from tests.integrations.fabricated import FAILING, PATCH, ROOT, SPEC, call, sweep
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ def storage(tmp_path_factory):
 
     def call_pytest(*options):
         plugins = ["-p", "no:xdist", "-p", "no:cacheprovider", "-p", "patch"]
-        return call(folder, "pytest", "-q", "--benchmark-only", f"--benchmark-storage={folder}", *plugins, *options)
+        words = ["-m", "pytest", "-q", "--benchmark-only", f"--benchmark-storage={folder}", *plugins, *options]
+        return call(folder, "python", *words, cwd=ROOT)
 
     call_pytest(f"--benchmark-json={folder / 'out.json'}", "--benchmark-save=before", "-k", "none or all")
     return folder, call_pytest
