@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "execution": {"core", "targets", "remat", "checkpoint_io", "memory_profile"},
     "sweep": {"core", "kinds", "models", "targets", "execution"},
     "advice": {"core", "kinds", "targets", "checkpointing", "checkpoint_io", "report"},
-    "integrations": {"core", "kinds", "remat", "sweep", "execution", "report"},
+    "integrations": {"core", "kinds", "sweep", "execution", "report"},
 }
 
 

@@ -17,7 +17,7 @@ from artifex_bench.advice.data import (
     judge_confidence,
     reject_unusable,
 )
-from artifex_bench.checkpoint_io.formats import SAVERS
+from artifex_bench.checkpoint_io.formats import FORMATS
 from artifex_bench.checkpointing.frequency import lost_share, young_daly_interval
 from artifex_bench.core.units import is_present
 
@@ -115,5 +115,5 @@ def _plan_interval(row: Any, mtbf: float) -> IntervalPlan:
 def _describe_candidate(plan: IntervalPlan) -> Candidate:
     names = ("interval_seconds", "lost_share", "lost_share_low", "lost_share_high", "save_seconds", "restore_seconds")
     figures = {name: value for name in names if (value := getattr(plan, name)) is not None}
-    saver = SAVERS.get(plan.name.partition(",")[0])  # None for a format of another version
-    return Candidate(plan.name, figures, detects_damage=None if saver is None else saver.detects)
+    entry = FORMATS.get(plan.name.partition(",")[0])  # None for a format of another version
+    return Candidate(plan.name, figures, detects_damage=None if entry is None else entry.detects_damage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artifex_bench.checkpoint_io.formats import SAVERS
+from artifex_bench.checkpoint_io.formats import FORMATS
 from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.core.kind import all_suites
 from artifex_bench.core.suite import Suite
@@ -47,7 +47,10 @@ def make_catalogue() -> dict[str, dict[str, str]]:
             },
         },
         "suites": {name: _describe_suite(suite) for name, (_, suite) in all_suites().items()},
-        "formats": {name: saver.summary for name, saver in SAVERS.items()},
+        "formats": {
+            **{name: entry.summary for name, entry in FORMATS.items()},
+            "package.module:attribute": "a format of your own",
+        },
         "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
         "probes": {name: f"{probe.doc} Unit: {probe.unit}." for name, probe in PROBES.items()},
     }

@@ -177,5 +177,5 @@ save and restore memory: resident memory on top, as a multiple of the state.
             shape=SHAPE,
         ),
     ),
-    check_case=formats.check,
+    check_case=formats.check_case,
 )

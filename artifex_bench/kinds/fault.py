@@ -90,5 +90,5 @@ intact: every bit came back in spite of the damage · silently wrong: something 
             _describe,
         ),
     ),
-    check_case=formats.check,
+    check_case=formats.check_case,
 )
