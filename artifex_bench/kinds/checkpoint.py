@@ -178,4 +178,5 @@ save and restore memory: resident memory on top, as a multiple of the state.
         ),
     ),
     check_case=formats.check,
+    example="--format auto,orbax --size 64MiB,256MiB",
 )
