@@ -16,10 +16,8 @@ from tests.build import SUITES
 
 # bash splits words at colons and equals signs, and replaces only the last part
 LINES = {
-    ("",): {"run", "report", "compare", "list"},
     ("run", ""): set(SUITES),
     ("run", "remat", "--preset", ""): set(SUITES["remat"].presets),
-    ("run", "remat", "--pre"): {"--preset"},
     ("run", "remat", "--model", ""): set(models.MODELS),
     ("run", "remat", "--strategy", ""): {name for name in STRATEGIES if "<" not in name} | set(POLICIES),
     ("run", "remat", "--strategy", "none,al"): {"none,all"},
@@ -27,12 +25,9 @@ LINES = {
     ("run", "remat", "--strategy", "segments-2/dots_sav"): {"segments-2/dots_saveable"},
     ("run", "remat", "--dtype", "float32,"): {"float32,bfloat16"},
     ("run", "remat", "--target", ""): {"local", *targets.load_descriptions()},
-    ("run", "remat", "--target", "gpu", ":", "h1"): {"h100"},
     ("run", "remat", "--target", "tpu", ":"): {"v4", "v5e", "v5p"},
     ("run", "remat", "--target", "tpu", ":", "v5e,gpu", ":", "b"): {"b200"},
     ("run", "checkpoint", "--format", "auto,orbax-"): {"auto,orbax-v1"},
-    ("max-batch", "--target", "gpu", ":", "a"): {"a100"},
-    ("profile", "--layers", "s"): {"scan"},
     ("list", "str"): {"strategies"},
 }
 
