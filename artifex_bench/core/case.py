@@ -141,7 +141,7 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.target == "attached":  # its name in files of version 0.1
+        if self.target == "attached":  # the name in files of version 0.1
             force_setattr(self, "target", LOCAL)
         force_setattr(self, "mesh", ",".join(f"{axis}={n}" for axis, n in mesh_axes(self.mesh).items()) or None)
 

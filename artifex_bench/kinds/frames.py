@@ -24,14 +24,14 @@ def make_frame(records: Sequence[Record]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     empty = [name for name in table if table[name].isna().all()]
-    # NaN where nothing was measured, so that arithmetic goes on
+    # a column without values is NaN, so that arithmetic works
     table = without_infinities(table.astype(dict.fromkeys(empty, float)))
     completed: pd.DataFrame = kind.add_columns(table)
     return completed
 
 
 def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with NaN for ratios that no float holds: their divisor is next to nothing."""
+    """Return the table with NaN for infinite ratios, whose divisor is close to zero."""
     floats = table.select_dtypes("float")
     endless = floats.columns[np.isinf(floats.to_numpy()).any(axis=0)]
     return table.assign(**table[endless].where(np.isfinite(table[endless])))

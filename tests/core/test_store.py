@@ -39,9 +39,9 @@ def refused(action, *arguments):
     """The message of the StoreError that is raised, which is one line."""
     with pytest.raises(StoreError) as raised:
         action(*arguments)
-    said = str(raised.value)
-    assert said.splitlines() == [said]
-    return said
+    error = str(raised.value)
+    assert error.splitlines() == [error]
+    return error
 
 
 def test_a_new_run_has_its_spec_and_no_records(folder):
@@ -57,16 +57,16 @@ def test_missing_parents_are_created(tmp_path):
 
 def test_a_run_is_never_overwritten(folder):
     found = fill(folder, record())
-    said = refused(store.create_run, folder, {"suite": "other"})
-    assert said.startswith(f"{folder} ") and f"--resume {folder}" in said and "--name" in said
+    error = refused(store.create_run, folder, {"suite": "other"})
+    assert error.startswith(f"{folder} ") and f"--resume {folder}" in error and "--name" in error
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == found
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
-    said = refused(store.create_run, tmp_path / "run", {})
-    assert all(word in said for word in (str(tmp_path / "run"), os.strerror(errno.EEXIST), "--out"))
+    error = refused(store.create_run, tmp_path / "run", {})
+    assert all(word in error for word in (str(tmp_path / "run"), os.strerror(errno.EEXIST), "--out"))
 
 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path):
@@ -91,8 +91,8 @@ def test_any_records_are_loaded(tmp_path_factory, found):
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     for action in (store.read_manifest, store.load_records):
-        said = refused(action, tmp_path)
-        assert said.startswith(f"{tmp_path} ") and MANIFEST in said
+        error = refused(action, tmp_path)
+        assert error.startswith(f"{tmp_path} ") and MANIFEST in error
     assert str(tmp_path / "nowhere") in refused(store.load_records, tmp_path / "nowhere")
 
 
@@ -160,8 +160,8 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_cut(folder, damage
 def test_records_of_another_schema_are_named(folder):
     data = {**record_to_json(record()), "schema": 99}
     (folder / RECORDS).write_text(json.dumps(data) + "\n")
-    said = refused(store.load_records, folder)
-    assert said.startswith(f"{folder / RECORDS} line 1: ") and "99" in said
+    error = refused(store.load_records, folder)
+    assert error.startswith(f"{folder / RECORDS} line 1: ") and "99" in error
 
 
 class Full:
@@ -193,8 +193,8 @@ def test_a_record_that_does_not_fit_leaves_nothing_behind(folder, monkeypatch, r
     before = (folder / RECORDS).read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "open", lambda path, *_, **__: Full(path, room))
-        said = refused(store.append_record, folder, record("all"))
-    assert str(folder / RECORDS) in said and os.strerror(errno.ENOSPC) in said
+        error = refused(store.append_record, folder, record("all"))
+    assert str(folder / RECORDS) in error and os.strerror(errno.ENOSPC) in error
     assert (folder / RECORDS).read_bytes() == before
     assert found + fill(folder, record("all")) == store.load_records(folder)
 
@@ -219,8 +219,8 @@ def test_values_without_json_are_not_written(folder):
 
 def test_one_writer_at_a_time(folder):
     with store.lock_run(folder):
-        said = refused(lambda: store.lock_run(folder).__enter__())
-        assert str(folder) in said and "--name" in said
+        error = refused(lambda: store.lock_run(folder).__enter__())
+        assert str(folder) in error and "--name" in error
     with store.lock_run(folder):
         assert store.load_records(folder) == []
 
@@ -234,8 +234,8 @@ def test_a_killed_writer_leaves_no_lock(folder):
 
 
 def test_the_lock_of_a_missing_folder(tmp_path):
-    said = refused(lambda: store.lock_run(tmp_path / "gone").__enter__())
-    assert str(tmp_path / "gone") in said and os.strerror(errno.ENOENT) in said
+    error = refused(lambda: store.lock_run(tmp_path / "gone").__enter__())
+    assert str(tmp_path / "gone") in error and os.strerror(errno.ENOENT) in error
 
 
 def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
@@ -251,8 +251,8 @@ def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
 
 def test_a_log_that_cannot_be_made_is_a_store_error(folder):
     (folder / "logs").write_text("a file in the way")
-    said = refused(store.create_log, folder, record().key)
-    assert f"{folder / 'logs'}/transformer.none." in said and os.strerror(errno.EEXIST) in said
+    error = refused(store.create_log, folder, record().key)
+    assert f"{folder / 'logs'}/transformer.none." in error and os.strerror(errno.EEXIST) in error
 
 
 NESTED = '{"a":' * 100_000
@@ -261,8 +261,8 @@ NESTED = '{"a":' * 100_000
 @pytest.mark.parametrize("name", [MANIFEST, RECORDS])
 def test_endless_nesting_is_one_line(folder, name):
     (folder / name).write_text(NESTED + "\n")
-    said = refused(store.load_records, folder)
-    assert (str(folder / MANIFEST) if name == MANIFEST else f"{folder / RECORDS} line 1: ") in said
+    error = refused(store.load_records, folder)
+    assert (str(folder / MANIFEST) if name == MANIFEST else f"{folder / RECORDS} line 1: ") in error
 
 
 def test_a_folder_in_the_place_of_the_records_is_named(folder):
