@@ -10,7 +10,7 @@ from typing import Any
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
 
-def offer(choices: Callable[[], Collection[str]]) -> Callable[[Any, Any, str], list[CompletionItem]]:
+def complete_from(choices: Callable[[], Collection[str]]) -> Callable[[Any, Any, str], list[CompletionItem]]:
     """Return the `shell_complete` callback of an option or argument that takes one of some names."""
     return lambda ctx, param, incomplete: [CompletionItem(one) for one in choices() if one.startswith(incomplete)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from artifex_bench.cli.completion import offer
+from artifex_bench.cli.completion import complete_from
 from artifex_bench.core.case import check_choice
 
 
@@ -15,7 +15,7 @@ def _list_names() -> list[str]:
 
 
 @click.command(name="list")
-@click.argument("what", required=False, shell_complete=offer(_list_names))
+@click.argument("what", required=False, shell_complete=complete_from(_list_names))
 def list_choices(what: str | None) -> None:
     """List the models, strategies, targets and other names.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from artifex_bench.cli.completion import offer
+from artifex_bench.cli.completion import complete_from
 from artifex_bench.cli.params import (
     FOLDER,
     GroupedCommand,
@@ -37,7 +37,7 @@ class SuiteGroup(click.Group):
         preset = GroupedOption(
             ["--preset"],
             help=f"Size of the suite.  [{', '.join(suite.presets)}; default: {suite.default}]",
-            shell_complete=offer(lambda: suite.presets),
+            shell_complete=complete_from(lambda: suite.presets),
         )
         example = f"artifex-bench run {cmd_name} {kind.example}".strip()
         return GroupedCommand(

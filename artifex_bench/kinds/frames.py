@@ -19,7 +19,7 @@ def make_frame(records: Sequence[Record]) -> pd.DataFrame:
     kind = load_kind(records[0].case.kind)
     columns = [column for column in kind.columns if column.value is not None]
     rows = [
-        {name: encodable(value) for column in columns for name, value in column.cells(result)}
+        {name: make_encodable(value) for column in columns for name, value in column.cells(result)}
         for result in case_results(records)
     ]
     table = pd.DataFrame(rows)
@@ -37,6 +37,6 @@ def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**table[endless].where(np.isfinite(table[endless])))
 
 
-def encodable(value: object) -> object:
+def make_encodable(value: object) -> object:
     r"""Return text without lone surrogates, which pandas and files refuse, as ``\ud800``; other values unchanged."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

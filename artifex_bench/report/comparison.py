@@ -19,7 +19,7 @@ from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
 from artifex_bench.core.units import is_present
 from artifex_bench.kinds.fault import OUTCOMES
-from artifex_bench.kinds.frames import encodable, without_infinities
+from artifex_bench.kinds.frames import make_encodable, without_infinities
 from artifex_bench.report import tables
 
 LEVEL = 0.02  # of false alarms over all that is compared, by Holm's correction: at most one in 20 comparisons (94 %)
@@ -97,7 +97,7 @@ def compare(
     if not rows:
         raise CaseError("the runs share cases, but no figure of them was taken in both")
     _judge(rows)
-    table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in rows])
+    table = pd.DataFrame([{name: make_encodable(value) for name, value in row.items()} for row in rows])
     return without_infinities(table.drop(columns="contended"))
 
 

@@ -312,10 +312,8 @@ def test_of_an_unfinished_run_it_says_so(tmp_path):
         store.append_record(tmp_path / "run", found)
     told = CliRunner().invoke(main, ["advise", str(tmp_path / "run"), "--memory-budget", "60MiB", "--json"])
     assert json.loads(told.stdout)[0]["choice"] == "every-2"
-    assert told.stderr == (
-        f"{tmp_path / 'run'} is unfinished: 2 jobs are still to be made, and may change this. "
-        f"To go on: artifex-bench run --resume {tmp_path / 'run'}\n"
-    )
+    assert "2 jobs" in told.stderr
+    assert told.stderr.endswith(f"artifex-bench run --resume {tmp_path / 'run'}\n")
 
 
 def test_a_question_that_is_missing_is_wrong_use(folder):

@@ -248,8 +248,8 @@ def test_what_is_no_folder_of_asv_results_is_one_clear_line(cache, tmp_path):
     (path,) = (folder / "desk").glob("c0ffee*.json")
     whole = json.loads(path.read_text())
     for damage, message in (
-        ("{", "it is no JSON"),
-        ("[]", "it is no JSON object"),
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
         (json.dumps({**whole, "version": 1}), "is no results file of asv in version 2"),
         (json.dumps({**whole, "params": {}}), "is no results file of asv in version 2"),
         (json.dumps({**whole, "results": {"other.time_it": [[1.0], [], "5e1f"]}}), "holds no results of these suites"),
@@ -319,7 +319,7 @@ def test_what_is_no_file_of_pytest_benchmark_is_one_clear_line(saved, tmp_path):
     whole = json.loads(saved.read_text())
     stats = whole["benchmarks"][0]["stats"]
     for damage, message in (
-        ("", "it is no JSON"),
+        ("", "not JSON"),
         ("{}", "is no file of pytest-benchmark"),
         ('{"benchmarks": []}', "holds no benchmark of these suites"),
         (json.dumps({"benchmarks": [{"extra_info": {}, "stats": stats}]}), "holds no benchmark of these suites"),
