@@ -30,7 +30,7 @@ def interrupts():
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Puts a backend that measures nothing in the place of the local one; gives its log."""
+    """Replace the local executor by one that measures nothing. Returns its log."""
     log: list[str] = []
 
     def put(statuses=None, measure=None):

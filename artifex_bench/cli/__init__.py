@@ -1,4 +1,4 @@
-"""The command line: parses options and prints results. Everything else is elsewhere."""
+"""The command line: parses options and prints results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from artifex_bench import __version__
 from artifex_bench.cli.advise import advise
 from artifex_bench.cli.compare import compare
+from artifex_bench.cli.completion import use_colon_bash
 from artifex_bench.cli.demo import demo
 from artifex_bench.cli.list import list_choices
 from artifex_bench.cli.max_batch import max_batch
@@ -26,7 +27,7 @@ WRONG_USE = 2
 
 
 class _Group(click.Group):
-    """Turns errors that users can mend into one line, without the usage, and exit code 2."""
+    """Shows errors of wrong use as one line without the usage, and exits with code 2."""
 
     def main(
         self,
@@ -36,7 +37,8 @@ class _Group(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """As click's own, but for errors."""
+        """Run the command, as click does, and exit."""
+        use_colon_bash()
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
@@ -50,6 +52,7 @@ class _Group(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command. Errors in cases and run folders become click's errors."""
         try:
             return super().invoke(context)
         except (CaseError, StoreError) as error:
@@ -60,7 +63,7 @@ class _Group(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding has no sign for is no failure
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -1,6 +1,8 @@
-"""What there is to choose from, read off the registries."""
+"""The names that a user can choose from, read from the registries."""
 
 from __future__ import annotations
+
+import re
 
 from artifex_bench.checkpoint_io.formats import FORMATS
 from artifex_bench.checkpointing.faults import FAULTS
@@ -39,9 +41,9 @@ def make_catalogue() -> dict[str, dict[str, str]]:
             OWN_POLICY: "a policy of your own",
         },
         "targets": {
-            "local": "the device that JAX finds here: cases run on it (`cpu` is an alias where it is a CPU)",
+            "local": "the device that JAX finds here: cases run on it (`cpu` is an alias if it is a CPU)",
             **{
-                name: f"{found.chip}: cases are compiled for it, not run; several as {name}:{found.topologies[0]}, "
+                name: f"{found.chip}: cases are compiled for it; several devices: {name}:{found.topologies[0]}, "
                 + ", ".join(found.topologies[1:])
                 for name, found in load_descriptions().items()
             },
@@ -56,10 +58,19 @@ def make_catalogue() -> dict[str, dict[str, str]]:
     }
 
 
-def axis_choices(axis: str) -> list[str]:
-    """Return the names that completion offers for an axis of a case; empty if it takes numbers."""
-    entries = make_catalogue().get(AXIS_LISTS.get(axis, ""), {})
-    return [name for name in entries if "<" not in name and "attribute" not in name]
+def axis_choices(axis: str, incomplete: str = "") -> list[str]:
+    """Return the names that completion offers for an axis of a case; empty if it takes numbers.
+
+    Args:
+        axis: Name of the axis.
+        incomplete: What the user has typed. After the slash of a strategy, policies are offered.
+    """
+    names = [name for name in make_catalogue().get(AXIS_LISTS.get(axis, ""), {}) if not re.search("<|attribute", name)]
+    if axis == "strategy":
+        structure, slash, _ = incomplete.rpartition("/")
+        policies = [f"{structure}{slash}{name}" for name in POLICIES]
+        return policies if slash else [*names, *policies]
+    return names
 
 
 def _describe_suite(suite: Suite) -> str:

@@ -14,7 +14,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.report.text import plain
 
 RECORDED_RUN = importlib.resources.files("artifex_bench") / "demo"
-TIME_BUDGET = 1.1  # of the advice, as a multiple of the step without rematerialization
+TIME_BUDGET = 1.1  # for the advice, as a multiple of the step time of strategy none
 NEXT_COMMAND = "artifex-bench run remat --preset quick"
 
 
@@ -27,7 +27,9 @@ NEXT_COMMAND = "artifex-bench run remat --preset quick"
     help="Folder to write the run into. It must be new or empty.",
 )
 def demo(out: Path) -> None:
-    """Show the tables, plots and advice of a small recorded run. Nothing is measured.
+    """Show the report of a small recorded run.
+
+    The command writes tables and plots, and prints advice. It measures nothing.
 
     Example: artifex-bench demo
     """

@@ -1,16 +1,25 @@
-"""`artifex-bench list`: shows what there is to choose from."""
+"""`artifex-bench list`: shows the names that a user can choose from."""
 
 from __future__ import annotations
 
 import click
 
+from artifex_bench.cli.completion import complete_from
 from artifex_bench.core.case import check_choice
 
 
+def _list_names() -> list[str]:
+    from artifex_bench.cli.catalogue import make_catalogue
+
+    return list(make_catalogue())
+
+
 @click.command(name="list")
-@click.argument("what", required=False)
+@click.argument("what", required=False, shell_complete=complete_from(_list_names))
 def list_choices(what: str | None) -> None:
-    """Show models, strategies, policies, targets, suites, formats, faults and probes, or one of these lists.
+    """List the models, strategies, targets and other names.
+
+    The lists are models, strategies, policies, targets, suites, formats, faults and probes. WHAT shows one of them.
 
     Example: artifex-bench list strategies
     """

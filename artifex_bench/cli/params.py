@@ -1,4 +1,4 @@
-"""Types of command-line options."""
+"""Types of command-line options, and the options of cases and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from msgspec import inspect
 from msgspec.structs import FieldInfo
 
-from artifex_bench.core.convert import plain_type
+from artifex_bench.core.convert import describe_range, plain_type
 from artifex_bench.core.fields import case_fields, field_meta
 from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
@@ -36,13 +36,14 @@ class Listed(click.ParamType):
         from artifex_bench.cli.catalogue import axis_choices
 
         before, comma, last = incomplete.rpartition(",")
-        valid = axis_choices(self.valid) if isinstance(self.valid, str) else self.valid
+        valid = axis_choices(self.valid, last) if isinstance(self.valid, str) else self.valid
         return [CompletionItem(f"{before}{comma}{name}") for name in valid if name.startswith(last)]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
+        """Return the values of the list."""
         items = [item.strip() for item in str(value).split(",")]
         if not all(items):
-            self.fail(f"{value!r}: an empty entry; write values separated by single commas", param, ctx)
+            self.fail(f"{value!r}: has an empty value: separate values by single commas", param, ctx)
         if isinstance(self.kind, click.ParamType):
             return [self.kind.convert(item, param, ctx) for item in items]
         try:
@@ -51,30 +52,60 @@ class Listed(click.ParamType):
             self.fail(f"{value!r}: must be whole numbers separated by commas", param, ctx)
 
 
+class Whole(click.ParamType):
+    """A whole number of `least` or more."""
+
+    name = "NUMBER"
+
+    def __init__(self, least: int):
+        """Make the type."""
+        self.least = least
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return the number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = self.least - 1
+        if number < self.least:
+            self.fail(f"{value}: must be {describe_range('a whole number', self.least, None)}", param, ctx)
+        return number
+
+
 class Bytes(click.ParamType):
-    """A size: 8GiB, 512MiB, 16GB, or bytes. A number without a unit is `least` or more: 45 of memory means GiB."""
+    """A size: 8GiB, 512MiB, 16GB, or bytes. Below `least` a number needs a unit, because 45 may mean 45 GiB."""
 
     name = "SIZE"
 
     def __init__(self, least: int = 1):
+        """Make the type."""
         self.least = least
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return the size in bytes."""
         size = parse_bytes(str(value))
-        if size is None or not 1 <= size < 2**63:  # more than the system can count
+        if size is None or not 1 <= size < 2**63:  # 64-bit integers are the largest that the system accepts
             self.fail(f"{value!r}: must be a size such as 8GiB, 512MiB or 16GB", param, ctx)
         if size < self.least and str(value).strip()[-1].isdigit():
-            self.fail(f"{value!r}: bytes have a unit, such as 8GiB, or are {self.least} or more", param, ctx)
+            self.fail(f"{value!r}: a number below {self.least} needs a unit, such as 8GiB", param, ctx)
         return int(size)
 
 
 class Number(click.ParamType):
-    """A number more than zero and not endless, with one of some units behind it; a bare number is of the first."""
+    """A finite number above zero with a unit. A number without a unit has the first one."""
 
     def __init__(self, name: str, what: str, units: dict[str, float]):
+        """Make the type.
+
+        Args:
+            name: Name of the value in help.
+            what: Description of valid values, for errors.
+            units: Unit -> its size.
+        """
         self.name, self._what, self._units = name, what, units
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the number in the first unit."""
         text = str(value).strip()
         unit = next((unit for unit in sorted(self._units, key=len, reverse=True) if text.endswith(unit)), "")
         try:
@@ -82,16 +113,17 @@ class Number(click.ParamType):
         except ValueError:
             found = math.nan
         if not 0 < found < math.inf:
-            self.fail(f"{value!r}: must be {self._what}, more than 0", param, ctx)
+            self.fail(f"{value!r}: must be {self._what}, above 0", param, ctx)
         return found
 
 
 class Threshold(click.ParamType):
-    """The change of a quantity that matters: step_seconds=0.2."""
+    """A quantity and the relative change of it that matters: step_seconds=0.2."""
 
     name = "QUANTITY=SHARE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        """Return (quantity, share)."""
         name, _, share = str(value).partition("=")
         try:
             found = float(share)
@@ -103,14 +135,16 @@ class Threshold(click.ParamType):
 
 
 class Picture(click.Path):
-    """A file to draw into."""
+    """A file for a plot."""
 
     kinds = (".png", ".svg", ".pdf")
 
     def __init__(self) -> None:
+        """Make the type."""
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
         if Path(value).suffix not in self.kinds:
             self.fail(f"{str(value)!r}: must end in {', '.join(self.kinds)}", param, ctx)
         return super().convert(value, param, ctx)
@@ -125,6 +159,7 @@ class GroupedOption(click.Option):
     """An option that help shows under the heading of its group."""
 
     def __init__(self, *args: Any, group: str = "Run", **kwargs: Any):
+        """Make the option, as click does."""
         super().__init__(*args, **kwargs)
         self.group = group
 
@@ -181,21 +216,21 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def run_options(leave_out: Collection[str] = ()) -> list[click.Parameter]:
-    """Return the options that say how cases are measured, and where the run goes."""
+    """Return the options for how cases are measured and where the run is stored."""
     options = {
         "rounds": GroupedOption(
-            ["--rounds"], type=click.IntRange(1), help="Fresh processes per case, in turns (A B C A B C)."
+            ["--rounds"], type=Whole(1), help="Fresh processes per case, interleaved (A B C A B C)."
         ),
-        "steps": GroupedOption(["--steps"], type=click.IntRange(0), help="Timed steps per process; 0 only compiles."),
+        "steps": GroupedOption(["--steps"], type=Whole(0), help="Timed steps per process; 0 only compiles."),
         "timeout": GroupedOption(
             ["--timeout"], type=SECONDS, help="Time limit per measurement: 90, 30min.  [default: 600]"
         ),
         "memory_limit": GroupedOption(
             ["--memory-limit"],
             type=MEMORY,
-            help="Memory limit of a measurement's process: 8GiB. Past it the case is recorded as oom.",
+            help="Memory limit of each process: 8GiB. A case above it is recorded as oom.",
         ),
-        "out": GroupedOption(["--out"], type=FOLDER, help="Folder that runs go into.  [default: results]"),
+        "out": GroupedOption(["--out"], type=FOLDER, help="Folder that holds the run's folder.  [default: results]"),
         "name": GroupedOption(["--name"], help="Name of the run's folder.  [default: suite, preset and time]"),
     }
     return [option for name, option in options.items() if name not in leave_out]

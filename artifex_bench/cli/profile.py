@@ -89,8 +89,9 @@ def _profile(**options: Any) -> None:
 profile = GroupedCommand(
     "profile",
     callback=_profile,
-    help="Show the buffers at a case's compiled peak, what autodiff saves, and a trace of its steps.\n\n"
-    "Give one value per axis. Give one --strategy, or two to see what the second removes.\n\n"
+    help="Show what a case's memory contains at its peak.\n\n"
+    "The profile has the buffers at the compiled peak, the residuals of autodiff, and a trace of some steps. Give one "
+    "value per axis. Give one --strategy, or two to see what the second removes.\n\n"
     "Example: artifex-bench profile --strategy none,all",
     params=[*run_options(leave_out=("rounds",)), *case_options(RematCase)],
 )

@@ -1,4 +1,4 @@
-"""What a user sees while a sweep runs: a bar on a terminal, plain lines in a pipe; and the table at its end."""
+"""Progress of a run: a bar in a terminal, or plain lines in a pipe. Also tables and messages for the terminal."""
 
 from __future__ import annotations
 
@@ -25,49 +25,54 @@ from artifex_bench.report.tables import make_grids, split_tables
 from artifex_bench.report.text import plain
 from artifex_bench.sweep import scheduler
 
-AS_IT_IS: Any = {"markup": False, "emoji": False}  # for a console: names may hold [brackets] and :codes:
+AS_IT_IS: Any = {"markup": False, "emoji": False}  # rich would interpret [brackets] and :codes: in names
 
 
 def show_run(spec: RunSpec, folder: Path, across: bool = False) -> int:
-    """Run the jobs of a spec (`across`: see `run_sweep`), then show and write the report.
+    """Run the jobs of a spec, then show and write the report.
+
+    Args:
+        spec: The run spec.
+        folder: The run's folder.
+        across: Whether to resume in another environment, as `run_sweep` does.
 
     Returns:
-        The exit code: 0 fine, 1 a case failed, 130 interrupted.
+        The exit code: 0 if every case is ok or skipped, 1 if a case failed, 130 if interrupted.
     """
     console = Console(stderr=True, **AS_IT_IS)
     executor = load_executor(spec.executor)
     left = scheduler.remaining_jobs(spec, folder, store.load_records(folder))
-    made = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
-    made = made if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
-    _print_line(console, f"{made} into {folder}")
+    work = f"{len(left)} jobs ({len(spec.cases)} cases, {spec.rounds} rounds)"
+    work = work if spec.search is None else f"{len(spec.cases)} searches for the largest batch"
+    _print_line(console, f"{work} into {folder}")
     try:
         if spec.search is None:
-            with _Shown(console, len(left), spec.rounds) as shown:
+            with _JobProgress(console, len(left), spec.rounds) as shown:
                 records = scheduler.run_sweep(spec, folder, executor.run, shown, executor.stop, across)
         else:
             records = scheduler.run_search(spec, folder, executor.run, _show_batch, executor.stop, across)
     except KeyboardInterrupt:
-        _print_line(console, f"stopped; what is measured is kept. To go on: artifex-bench run --resume {folder}")
+        _print_line(console, f"stopped. All records are kept. To resume: artifex-bench run --resume {folder}")
         return 130
     except store.StoreError as error:
-        _print_line(console, f"Error: {error}. To go on: artifex-bench run --resume {folder}")
+        _print_line(console, f"Error: {error}. To resume: artifex-bench run --resume {folder}")
         return 1
-    return _conclude(folder, spec.suite, records, console)
+    return _report_run(folder, spec.suite, records, console)
 
 
-def _conclude(folder: Path, suite: str, records: list[Record], console: Console) -> int:
+def _report_run(folder: Path, suite: str, records: list[Record], console: Console) -> int:
     from artifex_bench.report.build import write_report
 
     frame, _ = write_report(folder)
     show_tables(frame, suite)
-    fell = [record for record in records if record.status not in ("ok", "skipped")]
-    for record in fell:
+    failed = [record for record in records if record.status not in ("ok", "skipped")]
+    for record in failed:
         _print_line(console, f"{record.status}: {case_label(record.case)}: {record.reason}")
     _print_line(console, f"tables and plots: {folder}")
-    return 1 if fell else 0
+    return 1 if failed else 0
 
 
-class _Shown:
+class _JobProgress:
     """Shows jobs as they begin and end."""
 
     def __init__(self, console: Console, total: int, rounds: int):
@@ -85,7 +90,7 @@ class _Shown:
         )
         self._task = self._bar.add_task("", total=total)
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> _JobProgress:
         self._bar.start()
         return self
 
@@ -101,40 +106,39 @@ class _Shown:
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         if not self._console.is_terminal:
-            print_status(f"[{self._done}/{self._total}] {name}: {_outcome(record)}")
+            print_status(f"[{self._done}/{self._total}] {name}: {_describe_outcome(record)}")
         elif record.status not in ("ok", "skipped"):
             _print_line(self._bar.console, f"{record.status}: {name}: {record.reason}")
 
 
 def _show_batch(record: Record) -> None:
-    """A batch that was compiled, in a line; how many there will be is not known."""
-    told = describe_compiled(record) if record.status == "ok" else f"{record.status}: {record.reason}"
-    print_status(f"{case_label(record.case)}: {told}")
+    """Print a compiled batch of a search, whose number of batches is not known beforehand."""
+    outcome = describe_compiled(record) if record.status == "ok" else f"{record.status}: {record.reason}"
+    print_status(f"{case_label(record.case)}: {outcome}")
 
 
-def _outcome(record: Record) -> str:
-    return (
-        load_kind(record.case.kind).table_of(record.case).describe_outcome(record)
-        if record.status == "ok"
-        else f"{record.status}: {record.reason}"
-    )
+def _describe_outcome(record: Record) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason}"
+    words: str = load_kind(record.case.kind).table_of(record.case).describe_outcome(record)
+    return words
 
 
 def warn_if_unfinished(folder: Path) -> int:
-    """Say how many jobs of a run are still to be made, and return it: they may change what is told of it."""
+    """Return the number of jobs of a run that have not run yet. Warn if there are any."""
     left = len(scheduler.remaining_jobs(run_spec.load_run_spec(folder), folder, store.load_records(folder)))
     if left:
-        told = f"{folder} is unfinished: {left} jobs are still to be made, and may change this"
-        print_status(f"{told}. To go on: artifex-bench run --resume {folder}")
+        warning = f"{folder} is unfinished: {left} jobs have not run yet, and may change the result"
+        print_status(f"{warning}. To resume: artifex-bench run --resume {folder}")
     return left
 
 
 def show_tables(frame: Any, suite: str | None = None) -> None:
-    """Print the tables of a run. A terminal too narrow for all columns drops those of least priority."""
-    console = _wide()
+    """Print the tables of a run. A narrow terminal drops the columns with the largest priority number."""
+    console = _make_console()
     for kind, table, rows in split_tables(frame, suite):
         for grid in make_grids(kind, table, rows):
-            shown = _fitting(grid.columns, grid.rows, console.width)
+            shown = _select_columns(grid.columns, grid.rows, console.width)
             headings = [grid.columns[i].heading for i in shown]
             left = [n for n, i in enumerate(shown) if grid.columns[i].is_text]
             _print_grid(console, grid.title, headings, left, [[row[i] for i in shown] for row in grid.rows])
@@ -144,8 +148,8 @@ def show_tables(frame: Any, suite: str | None = None) -> None:
         console.print(table.legend.strip())
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Indices of the columns that fit into a width, by priority; those of priority 0 always stay."""
+def _select_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the indices of the columns that fit into a width. Columns of priority 0 always stay."""
     shown = list(range(len(columns)))
     widths = [max(map(len, (columns[i].heading, *(row[i] for row in rows)))) for i in shown]
     while sum(widths[i] + 2 for i in shown) - 2 > width:
@@ -157,8 +161,8 @@ def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
 
 
 def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]) -> None:
-    """Print tables of (title, headings, the columns of words, lines, notes)."""
-    console = _wide()
+    """Print tables of (title, headings, indices of left-aligned columns, lines, notes)."""
+    console = _make_console()
     for title, headings, left, lines, notes in grids:
         _print_grid(console, title, headings, left, lines)
         for note in notes:
@@ -167,7 +171,14 @@ def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]
 
 
 def show_comparison(table: Any, notes: list[str], everything: bool, form: str) -> None:
-    """Print what changed between two runs, or `everything`, with notes; CSV and JSON have all rows."""
+    """Print the changes between two runs, and notes on how the runs differ.
+
+    Args:
+        table: The compared rows.
+        notes: The notes.
+        everything: Whether tables show unchanged rows too. CSV and JSON always do.
+        form: `table`, `markdown`, `csv` or `json`.
+    """
     if form in ("csv", "json"):
         print(text.csv(table) if form == "csv" else text.json_rows(table))
         for note in notes:
@@ -178,7 +189,7 @@ def show_comparison(table: Any, notes: list[str], everything: bool, form: str) -
     if form == "markdown":
         print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison_words.make_comparison_table(shown)]))
         return
-    console = _wide()
+    console = _make_console()
     lines = [comparison_words.format_row(row) for row in shown.itertuples()]
     _print_grid(console, title, comparison_words.HEADINGS, comparison_words.LEFT_ALIGNED, lines)
     for note in notes:
@@ -186,7 +197,7 @@ def show_comparison(table: Any, notes: list[str], everything: bool, form: str) -
 
 
 def print_status(line: str) -> None:
-    """One line to standard error, at once."""
+    """Print one line to standard error, and flush it."""
     print(plain(line), file=sys.stderr, flush=True)
 
 
@@ -194,8 +205,8 @@ def _print_line(console: Console, line: str) -> None:
     console.print(plain(line), soft_wrap=True)
 
 
-def _wide() -> Console:
-    """On a terminal as wide as it is, in a pipe wide enough for whole lines."""
+def _make_console() -> Console:
+    """Return a console as wide as the terminal, or wide enough for whole lines in a pipe."""
     return Console(**AS_IT_IS) if sys.stdout.isatty() else Console(width=200, **AS_IT_IS)
 
 

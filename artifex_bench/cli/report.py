@@ -1,4 +1,4 @@
-"""`artifex-bench report`: makes a run's tables, plots and page from its records."""
+"""`artifex-bench report`: makes the tables, plots and page of a run from its records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from artifex_bench.report.text import plain
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--plots/--no-plots", default=True, show_default=True, help="Make the plots too.")
-@click.option("--html", is_flag=True, help="Write page.html too: one file that works from disk.")
+@click.option("--html", is_flag=True, help="Write page.html too, one file that works from disk.")
 @click.option("--memory-budget", type=MEMORY, help="Memory budget of the page's advice: 8GiB.")
 @click.option("--time-budget", type=MULTIPLE, help="Time budget of the page's advice.  [default: 1.1x]")
 @click.option(
@@ -31,7 +31,8 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
     suite = load_run_spec(folder).suite
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
-        raise CaseError("a budget is for the recommendation of the page: give --html as well, or use advise")
+        option = "--" + next(iter(given)).removesuffix("_seconds").replace("_", "-")
+        raise CaseError(f"{option}: is for the page: give --html as well, or use artifex-bench advise")
     if html:
         check_has_advice(folder, suite)
     from artifex_bench.cli.progress import show_tables
@@ -46,9 +47,9 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
 
 
 def check_has_advice(folder: Path, suite: str | None) -> None:
-    """Raise CaseError if a run's table is its answer, so that it has neither page nor advice."""
+    """Raise CaseError if a run has neither page nor advice, because its table is the answer."""
     if suite == MAX_BATCH:
-        raise CaseError(f"{folder} holds searches for the largest batch: its table.md and plots/ say what fits")
+        raise CaseError(f"{folder} has searches for the largest batch, without page and advice: read its table.md")
 
 
 def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, Any]) -> Path:
@@ -61,14 +62,14 @@ def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, 
         from artifex_bench.report.html.page import write_page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
-    asked = [(budgets, frame)]
+    questions = [(budgets, frame)]
     if not budgets:
-        asked = [
+        questions = [
             (usual, rows)
             for _, table, rows in split_tables(frame, suite)
             if (usual := table.default_budgets(rows)) is not None
         ]
-    texts = [describe_advice(advice) for usual, rows in asked for advice in advise(rows, **usual)]
+    texts = [describe_advice(advice) for usual, rows in questions for advice in advise(rows, **usual)]
     left = warn_if_unfinished(folder)
     try:
         return write_page(store.load_records(folder), texts, folder.resolve().name, folder / "page.html", left)

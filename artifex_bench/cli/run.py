@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from artifex_bench.cli.completion import complete_from
 from artifex_bench.cli.params import (
     FOLDER,
     GroupedCommand,
@@ -18,15 +19,9 @@ from artifex_bench.cli.params import (
 from artifex_bench.cli.warnings import warn_if_untested
 from artifex_bench.core.case import CaseError
 
-EXAMPLES = {
-    "remat": "--model transformer --strategy none,all,dots_saveable --depth 4,8",
-    "checkpoint": "--format auto,orbax --size 64MiB,256MiB",
-    "fault": "--format auto,orbax --trials 60",
-}
-
 
 class SuiteGroup(click.Group):
-    """A group with a command for each suite, made when it is asked for."""
+    """A group with a command for each suite, created on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the suites."""
@@ -40,14 +35,16 @@ class SuiteGroup(click.Group):
 
         kind, suite = find_suite(cmd_name)
         preset = GroupedOption(
-            ["--preset"], help=f"Size of the suite.  [{', '.join(suite.presets)}; default: {suite.default}]"
+            ["--preset"],
+            help=f"Size of the suite.  [{', '.join(suite.presets)}; default: {suite.default}]",
+            shell_complete=complete_from(lambda: suite.presets),
         )
-        example = f"artifex-bench run {cmd_name} {EXAMPLES.get(kind.name, '')}".strip()
+        example = f"artifex-bench run {cmd_name} {kind.example}".strip()
         return GroupedCommand(
             cmd_name,
             params=[preset, *run_options(), *case_options(kind.case_type)],
-            help=f"{suite.summary}\n\nOptions that take a list (--depth 4,8) replace an axis of the preset. Every "
-            f"combination is a case.\n\nExample: {example}",
+            help=f"{suite.summary}\n\nAn option of type LIST takes values separated by commas. They replace those of "
+            f"the preset. Every combination is a case.\n\nExample: {example}",
             short_help=suite.summary,
             callback=lambda **options: _run_suite(cmd_name, options),
         )
@@ -56,24 +53,24 @@ class SuiteGroup(click.Group):
 @click.group(cls=SuiteGroup, invoke_without_command=True, subcommand_metavar="SUITE [OPTIONS]")
 @click.option("--resume", type=FOLDER, help="Resume the run in this folder.")
 @click.option(
-    "--across", is_flag=True, help="Resume under other versions or on another machine, and mix both in one run."
+    "--across", is_flag=True, help="Resume under other versions or on another machine. The run then mixes both."
 )
 @click.pass_context
 def run(context: click.Context, resume: Path | None, across: bool) -> None:
-    """Measure the cases of a suite: every measurement is a fresh process.
+    """Measure the cases of a suite in fresh processes.
 
     Examples: artifex-bench run remat --preset quick; artifex-bench run --resume results/my-run
     """
     if resume is not None:
         if context.invoked_subcommand is not None:
-            raise CaseError("--resume goes on with the run as it was asked for: give no suite with it")
+            raise CaseError("--resume continues a run with its own suite and options: remove the suite")
         _resume(resume, across)
     elif across:
-        raise CaseError("--across goes with --resume: a new run has nothing to be mixed with")
+        raise CaseError("--across is for resumed runs: give --resume FOLDER as well")
     elif context.invoked_subcommand is None:
         from artifex_bench.sweep.spec import find_suite
 
-        find_suite(None)  # says which there are
+        find_suite(None)  # raises an error with the valid suites
 
 
 def _run_suite(name: str, options: dict[str, Any]) -> None:

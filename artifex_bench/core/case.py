@@ -34,7 +34,7 @@ STORAGE = {"group": "Saving and restoring"}
 
 
 class CaseError(ValueError):
-    """An impossible case. The message is one line with the value, the rule and the valid choices."""
+    """An impossible case or an invalid option. The message is one line with the value, the rule and what to do."""
 
 
 class Case:
@@ -57,7 +57,9 @@ class Case:
                 raise CaseError(str(error)) from None
             named = isinstance(value, str) and field.name != "mesh"
             if named and (not value.strip() or not is_encodable(value)):
-                raise CaseError(f"{field.name} {show_value(value)}: must be a name; `artifex-bench list` shows them")
+                raise CaseError(
+                    f"{field.name} {show_value(value)}: must be a name: `artifex-bench list` shows the valid ones"
+                )
 
     @staticmethod
     def decode(data: Any) -> Case:
@@ -66,12 +68,12 @@ class Case:
 
     @property
     def is_local(self) -> bool:
-        """Whether the case runs on the local target; otherwise it is only compiled."""
+        """Whether the case runs on the local target. Otherwise it is only compiled."""
         return True
 
     @property
     def baseline(self) -> Self:
-        """The case that it is compared with: itself, where its record carries its own measure."""
+        """The case that it is compared with; itself if its record needs no other."""
         return self
 
 
@@ -102,7 +104,7 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
     heads: Annotated[Positive | None, Meta(description="Attention heads.", extra=MODEL)] = 4
     dtype: Annotated[Dtype, Meta(description="Dtype of parameters and activations.", extra=MODEL)] = "float32"
     layers: Annotated[
-        Literal["scan", "unroll"], Meta(description="How layers repeat: one scan, or unrolled.", extra=PROGRAM)
+        Literal["scan", "unroll"], Meta(description="Run the layers by one scan, or unrolled.", extra=PROGRAM)
     ] = "scan"
     step: Annotated[
         Literal["train", "gradient"],
@@ -128,7 +130,7 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
     mesh: Annotated[
         str | None,
         Meta(
-            description="Devices along the axes data, fsdp and tensor: data=4,fsdp=2. Repeat it for several meshes.",
+            description="Devices along the axes data, fsdp and tensor: data=4,fsdp=2. Repeatable.",
             extra=PROGRAM,
         ),
     ] = None
@@ -139,13 +141,13 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.target == "attached":  # its name in files of version 0.1
+        if self.target == "attached":  # the name in files of version 0.1
             force_setattr(self, "target", LOCAL)
         force_setattr(self, "mesh", ",".join(f"{axis}={n}" for axis, n in mesh_axes(self.mesh).items()) or None)
 
     @property
     def is_local(self) -> bool:
-        """Whether the case runs on the local target; otherwise it is only compiled."""
+        """Whether the case runs on the local target. Otherwise it is only compiled."""
         return self.target == LOCAL
 
     @property
@@ -180,7 +182,7 @@ class CheckpointCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_
     arrays: Annotated[Positive, Meta(description="Number of arrays that hold the parameters.", extra=STATE)] = 16
     content: Annotated[
         Literal["random", "trained", "zeros"],
-        Meta(description="Values of the arrays, which say how well they compress.", extra=STATE),
+        Meta(description="Values of the arrays: they decide how well files compress.", extra=STATE),
     ] = "random"
     dtype: Annotated[Dtype, Meta(description="Dtype of the arrays.", extra=STATE)] = "float32"
     optimizer_state: Annotated[bool, Meta(description="Save Adam's moments too.", extra=STATE)] = False
@@ -234,7 +236,7 @@ def mesh_axes(mesh: str | None) -> dict[str, int]:
     sizes = {name.strip(): int(size) for name, _, size in pairs if re.fullmatch(r"\s*0*[1-9][0-9]{0,5}\s*", size)}
     if len(sizes) < len(pairs) or not sizes.keys() <= set(MESH):
         raise CaseError(
-            f"mesh {show_value(mesh)}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are "
+            f"mesh {show_value(mesh)}: must be axes with their devices, such as data=4,fsdp=2: valid are "
             f"{', '.join(MESH)}, or none"
         )
     return {axis: sizes[axis] for axis in MESH if sizes.get(axis, 1) > 1}

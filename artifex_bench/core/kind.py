@@ -82,6 +82,7 @@ class Kind:
         check_case: Raises CaseError for a case that cannot be measured here.
         judge: Returns a record with what follows from comparing it with its baseline's.
         add_columns: Returns the DataFrame with columns that need several rows, such as a Pareto front.
+        example: Options of the example in the help of `run`.
     """
 
     case_type: type[Case]
@@ -94,6 +95,7 @@ class Kind:
     check_case: Callable[[Any], None] = lambda case: None
     judge: Callable[[Record, Record | None], Record] = lambda record, baseline: record
     add_columns: Callable[[Any], Any] = lambda table: table
+    example: str = ""
 
     @property
     def name(self) -> str:

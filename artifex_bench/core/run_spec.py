@@ -14,7 +14,7 @@ from artifex_bench.core.convert import convert, to_plain
 from artifex_bench.core.fields import Positive
 from artifex_bench.core.job import Job
 
-CACHE, SCRATCH = "compile-cache", "scratch"  # folders in a run's folder, while it goes on
+CACHE, SCRATCH = "compile-cache", "scratch"  # folders in the folder of a run that is in progress
 MAX_BATCH, PROFILE = "max-batch", "profile"  # named as the suite in the run folders of these commands
 REMAT_ONLY = (MAX_BATCH, PROFILE, "chen", "papers")  # suites whose reports need remat cases
 RENAMED = {"remat-absent": "remat-aot"}  # suites: names of version 0.1, and today's

@@ -103,7 +103,7 @@ def die_with_parent(parent: int, signal_number: signal.Signals = signal.SIGKILL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal_number)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
-        sys.exit("the process that asked for this measurement is gone")
+        sys.exit("the process that started this measurement has exited")
 
 
 def adopt_orphans() -> None:

@@ -33,7 +33,7 @@ SHAPE = ("size", "arrays", "content", "dtype", "optimizer_state", "devices", "re
 
 
 def _ratio(probe: str, raw: str) -> Callable[[CaseResult], Interval]:
-    """The ratio of two probes that were taken in turns, in the same processes."""
+    """Return a function for the ratio of two probes that the same processes took in turns."""
     return lambda result: ratio_of_medians(values_by_round(result.rounds, probe), values_by_round(result.rounds, raw))
 
 
@@ -50,7 +50,7 @@ AXES = (
     axis_column("mode", doc="`sync` or `async`.", heading="mode", priority=0, **SHOWN),
 )
 FIGURES = (
-    timed_column("blocking_seconds", "Until training may go on; wall clock.", heading="blocking", **SHOWN),
+    timed_column("blocking_seconds", "Until training may continue; wall clock.", heading="blocking", **SHOWN),
     timed_column("committed_seconds", "Until every file is on the disk; wall clock.", heading="committed", **SHOWN),
     Column(
         "write_ratio",
@@ -64,7 +64,7 @@ FIGURES = (
     interval_column("write_ratio", **SHOWN),
     timed_column(
         "lost_seconds",
-        "Training time lost to one save, in a loop with donated buffers that goes on.",
+        "Training time that one save costs a running loop with donated buffers.",
         heading="lost",
         priority=2,
         **SHOWN,
@@ -110,8 +110,8 @@ FIGURES = (
     timed_column("raw_write_seconds", "One file of the same bytes, written and synced beside it."),
     timed_column("raw_read_seconds", "That file, read."),
     timed_column("training_step_seconds", "A step of the loop of `lost_seconds` without a save."),
-    timed_column("save_peak_bytes", "Resident memory that a save takes on top: the rise of VmHWM (Linux).", "bytes"),
-    timed_column("restore_peak_bytes", "Resident memory that a restore takes on top, its arrays included.", "bytes"),
+    timed_column("save_peak_bytes", "Additional resident memory of a save: the rise of VmHWM (Linux).", "bytes"),
+    timed_column("restore_peak_bytes", "Additional resident memory of a restore, its arrays included.", "bytes"),
 )
 
 
@@ -123,7 +123,7 @@ def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def describe_state(shape: Mapping[str, Any]) -> str:
-    """Return a state in words: ``64.0 MiB in 16 arrays, float32, random``, and what differs from the usual."""
+    """Return a state in words: ``64.0 MiB in 16 arrays, float32, random``, and what differs from the defaults."""
     words = [
         f"{units.size(shape['size'])} in {int(shape['arrays'])} arrays",
         str(shape["dtype"]),
@@ -164,10 +164,10 @@ KIND = Kind(
             TABLE,
             "Checkpoints: saving and restoring a training state",
             """
-blocking: until training may go on · committed: until every file is on the disk · vs raw: relative to one file of the
+blocking: until training may continue · committed: until every file is on the disk · vs raw: relative to one file of the
 same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save
-costs a loop that goes on · restore: until the state is back on the devices, bit-equal to what was saved ·
-save and restore memory: resident memory on top, as a multiple of the state.
+costs a running loop · restore: until the state is back on the devices, bit-equal to what was saved ·
+save and restore memory: additional resident memory, as a multiple of the state.
 """,
             group_by_state,
             _notes,
@@ -178,4 +178,5 @@ save and restore memory: resident memory on top, as a multiple of the state.
         ),
     ),
     check_case=formats.check_case,
+    example="--format auto,orbax --size 64MiB,256MiB",
 )

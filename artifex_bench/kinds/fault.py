@@ -23,7 +23,7 @@ OUTCOMES = ("detected_trials", "intact_trials", "silent_trials")
 
 
 def _total(name: str) -> Callable[[CaseResult], float | None]:
-    """The trials of all rounds that ended like that."""
+    """Return a function that adds the trials of all rounds with one outcome."""
 
     def add(result: CaseResult) -> float | None:
         counts = [count for record in result.rounds if (count := record.value(name)) is not None]
@@ -34,7 +34,9 @@ def _total(name: str) -> Callable[[CaseResult], float | None]:
 
 def _silent_share(result: CaseResult) -> float | None:
     counts = [_total(name)(result) for name in OUTCOMES]
-    known: list[float] = [count for count in counts if count is not None]  # a process may end while it reports them
+    known: list[float] = [
+        count for count in counts if count is not None
+    ]  # a process may end before it has sent all of them
     total = sum(known)
     return known[-1] / total if len(known) == len(counts) and total else None
 
@@ -70,7 +72,7 @@ KIND = Kind(
             for name, doc, heading in (
                 ("detected_trials", "Trials in which the restore raised an error.", "detected"),
                 ("intact_trials", "Trials in which every bit came back.", "intact"),
-                ("silent_trials", "Trials in which something else came back, without a word.", "silently wrong"),
+                ("silent_trials", "Trials in which another state came back without an error.", "silently wrong"),
             )
         ),
         Column("silent_share", "`silent_trials` as a share of all.", _silent_share, "share", heading="share", **SHOWN),
@@ -82,7 +84,7 @@ KIND = Kind(
             "Damaged checkpoints: detected, intact, or silently wrong",
             """
 each trial damages one file of a fresh copy in one random place and restores · detected: the restore raised an error ·
-intact: every bit came back in spite of the damage · silently wrong: something else came back, without a word.
+intact: every bit came back despite the damage · silently wrong: another state came back without an error.
 """,
             group_by_state,
             _notes,
@@ -91,4 +93,5 @@ intact: every bit came back in spite of the damage · silently wrong: something 
         ),
     ),
     check_case=formats.check_case,
+    example="--format auto,orbax --trials 60",
 )

@@ -19,24 +19,24 @@ def make_frame(records: Sequence[Record]) -> pd.DataFrame:
     kind = load_kind(records[0].case.kind)
     columns = [column for column in kind.columns if column.value is not None]
     rows = [
-        {name: encodable(value) for column in columns for name, value in column.cells(result)}
+        {name: make_encodable(value) for column in columns for name, value in column.cells(result)}
         for result in case_results(records)
     ]
     table = pd.DataFrame(rows)
     empty = [name for name in table if table[name].isna().all()]
-    # NaN where nothing was measured, so that arithmetic goes on
+    # a column without values is NaN, so that arithmetic works
     table = without_infinities(table.astype(dict.fromkeys(empty, float)))
     completed: pd.DataFrame = kind.add_columns(table)
     return completed
 
 
 def without_infinities(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with NaN for ratios that no float holds: their divisor is next to nothing."""
+    """Return the table with NaN for infinite ratios, whose divisor is close to zero."""
     floats = table.select_dtypes("float")
     endless = floats.columns[np.isinf(floats.to_numpy()).any(axis=0)]
     return table.assign(**table[endless].where(np.isfinite(table[endless])))
 
 
-def encodable(value: object) -> object:
+def make_encodable(value: object) -> object:
     r"""Return text without lone surrogates, which pandas and files refuse, as ``\ud800``; other values unchanged."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -108,4 +108,5 @@ KIND = Kind(
     check_case=lambda case: check_remat_cases([case]),
     judge=judge_record,
     add_columns=mark_fronts,
+    example="--model transformer --strategy none,all,dots_saveable --depth 4,8",
 )

@@ -11,7 +11,7 @@ import pandas as pd
 from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
-from artifex_bench.kinds.frames import encodable
+from artifex_bench.kinds.frames import make_encodable
 from artifex_bench.memory_profile import BUFFERS, LIVE, RESIDUALS
 from artifex_bench.report import text
 
@@ -182,5 +182,5 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 
 def _format_csv(rows: Sequence[Row], headings: Mapping[str, str] | None = None) -> str:
     """Return rows as CSV. `headings` renames columns."""
-    table = pd.DataFrame([{name: encodable(value) for name, value in row.items()} for row in rows])
+    table = pd.DataFrame([{name: make_encodable(value) for name, value in row.items()} for row in rows])
     return text.csv(table.rename(columns=headings or {}))

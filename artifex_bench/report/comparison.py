@@ -19,7 +19,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
 from artifex_bench.kinds.fault import OUTCOMES
-from artifex_bench.kinds.frames import encodable, without_infinities
+from artifex_bench.kinds.frames import make_encodable, without_infinities
 from artifex_bench.report.comparison_data import Change, ComparedFigure, Quantity, Reason
 
 LEVEL = 0.02  # of false alarms over all rows (Holm 1979): a false alarm in at most 1 of 20 comparisons, with 94 %
@@ -76,7 +76,7 @@ def compare_runs(
     if not rows:
         raise CaseError("the runs share cases, but no figure that both have measured")
     rows = [row if row.quantity == "status" else _judge(row) for row in _correct_p(rows)]
-    table = pd.DataFrame([{name: encodable(value) for name, value in asdict(row).items()} for row in rows])
+    table = pd.DataFrame([{name: make_encodable(value) for name, value in asdict(row).items()} for row in rows])
     return without_infinities(table)
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint suite: how long a save holds training up, until it is safe, and how long a restore takes."""
+"""The checkpoint suite: how long a save blocks training, when it is on disk, and how long a restore takes."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "full": {"rounds": 3, "steps": 5},
 }
 SUITE = Suite(
-    "How long a save holds training up, until it is safe, and how long a restore takes.", PRESETS, SETTINGS, "quick"
+    "How long a save blocks training, when it is on disk, and how long a restore takes.", PRESETS, SETTINGS, "quick"
 )

@@ -1,6 +1,7 @@
-"""The curve of Chen et al. 2016 (arXiv:1604.06174): memory over the length of a segment, least at sqrt(depth).
+"""The curve of Chen et al. 2016 (arXiv:1604.06174): peak memory by segment length, lowest near sqrt(depth).
 
-Compile only. A deep, narrow model: what is kept at each segment's edge weighs against what a segment holds.
+Cases are only compiled. The model is deep and narrow, so that the values kept at the edges of segments weigh as much as
+those within a segment.
 """
 
 from __future__ import annotations
@@ -16,4 +17,4 @@ PRESETS: dict[str, Grids] = {
     "quick": ({**DEEP, "strategy": STRATEGIES},),
 }
 SETTINGS = {name: {"rounds": 1, "steps": 0} for name in PRESETS}
-SUITE = Suite("Memory over the length of a segment, least at sqrt(depth).", PRESETS, SETTINGS, "quick")
+SUITE = Suite("Peak memory by segment length, which is lowest near sqrt(depth).", PRESETS, SETTINGS, "quick")

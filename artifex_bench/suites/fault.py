@@ -1,4 +1,4 @@
-"""The fault suite: what restores give back from damaged files, per format and peer: raised, intact, silently wrong."""
+"""The fault suite: what restores of damaged files return, per format: an error, or intact or wrong arrays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRESETS: dict[str, Grids] = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {name: {"rounds": 1} for name in PRESETS}
 SUITE = Suite(
-    "What restores give back from damaged files, per format and peer: raised, intact, silently wrong.",
+    "What restores of damaged files return, per format: an error, or intact or wrong arrays.",
     PRESETS,
     SETTINGS,
     "quick",

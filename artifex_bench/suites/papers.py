@@ -55,7 +55,7 @@ SETTINGS = {
     "timed": {"rounds": 3, "steps": 8},
 }
 SUITE = Suite(
-    "Published cases, measured anew: Korthikanti 2022, Chen 2016, and times quoted as typical.",
+    "Published cases: Korthikanti 2022, Chen 2016, and times that are often quoted.",
     PRESETS,
     SETTINGS,
     "quick",

@@ -6,7 +6,7 @@ from typing import Any
 
 from artifex_bench.core.suite import Grids, Suite
 
-# A handful that spans the trade-off: nothing, everything, half the layers, one part of each, products kept.
+# These span the trade-off: no rematerialization, all layers, half of them, a part of each, matrix products saved.
 CORE = ("none", "all", "every-2", "attention-only", "dots_with_no_batch_dims_saveable")
 POLICIES = ("dots_saveable", "nothing_saveable", "everything_saveable")
 NAMES = ("save_only_these_names:query+key+value", "save_any_names_but_these:scores+probs")

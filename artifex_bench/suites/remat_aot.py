@@ -1,7 +1,7 @@
-"""The remat-aot suite: what fits on TPUs and GPUs that need not be here, by their own compilers, and an estimated step.
+"""The remat-aot suite: peak memory and estimated step time on TPUs and GPUs, compiled ahead of time.
 
-Compile only; needs what `make aot` installs. A model of 1.2 billion parameters, which strategy none cannot train on a
-v5e.
+It needs the compilers that `make aot` installs. The model has 1.2 billion parameters. A v5e cannot train it with
+strategy none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRESETS: dict[str, Grids] = {
 }
 SETTINGS = {name: {"rounds": 1, "steps": 0, "timeout": 1800.0} for name in PRESETS}
 SUITE = Suite(
-    "What fits on TPUs and GPUs that need not be here, by their own compilers, and an estimated step.",
+    "Peak memory and estimated step time on TPUs and GPUs, compiled ahead of time.",
     PRESETS,
     SETTINGS,
     "quick",

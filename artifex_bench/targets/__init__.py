@@ -53,7 +53,7 @@ def parse_target(name: str) -> str:
     if name != "cpu":
         return name
     if not is_local_device_cpu():
-        raise CaseError("target 'cpu': JAX's device here is an accelerator: give 'local', or set JAX_PLATFORMS=cpu")
+        raise CaseError("target 'cpu': JAX's device here is an accelerator: use 'local', or set JAX_PLATFORMS=cpu")
     return LOCAL
 
 
@@ -65,7 +65,7 @@ def check_devices(case: RematCase) -> None:
     if case.devices != available:
         has = f"target {case.target!r} has {available} device{'s' if available > 1 else ''}"
         if case.mesh is None:
-            raise CaseError(f"{has}: choose with --mesh how to shard over them, such as --mesh fsdp={available}")
+            raise CaseError(f"{has}: shard over them with --mesh, such as --mesh fsdp={available}")
         fitting = sorted(
             f"{name}:{topology}"
             for name in load_descriptions()

@@ -93,13 +93,15 @@ def load_description(target: str) -> Description:
     name = f"{platform}:{kind}" if colon else target
     check_choice("target", name, (LOCAL, *load_descriptions()))
     if name == LOCAL:
-        raise CaseError(f"target {target!r}: is not an AOT target: valid are {', '.join(load_descriptions())}")
+        raise CaseError(f"target {target!r}: must be an AOT target: valid are {', '.join(load_descriptions())}")
     one = load_descriptions()[name]
     if not colon:
         return one
     if topology not in one.topologies:
         valid = ", ".join(one.topologies)
-        raise CaseError(f"target {target!r}: {name} has no topology {topology!r}: valid are {valid}; one is {name}")
+        raise CaseError(
+            f"target {target!r}: {name} has no topology {topology!r}: valid are {valid}, or {name} for one device"
+        )
     chips = math.prod(map(int, topology.split("x")))
     named = {key: f"{value.partition(':')[0]}:{topology}" for key, value in one.topology.items() if ":" in value}
     return replace(one, name=target, topology={**one.topology, **named}, devices=chips * one.devices_per_chip)

@@ -1,8 +1,9 @@
-"""The command as a user meets it: wrong use, exit codes, what it prints, and disks and signals that spoil a run."""
+"""The command line: wrong use, exit codes, output, full disks and signals."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -54,129 +55,118 @@ def undrawn(request, monkeypatch):
         monkeypatch.setattr("artifex_bench.report.plots.write_plots", lambda *_: [])
 
 
+# arguments, and what the message must contain: the value, and the valid choices or the option that helps
 WRONG = [
-    (("run", "remat", "--timeout", "1e300"), "timeout 1e+300: must be a number <= 1000000000.0"),
-    (("run", "remat", "--rounds", "10000000"), "rounds 10000000: must be a whole number <= 1000000"),
-    (("run",), f"name a suite to run: {', '.join(SUITES)}"),
-    (("run", "speed"), f"unknown suite 'speed': valid are {', '.join(SUITES)}"),
-    (("run", "remat", "--preset", "huge"), "unknown preset 'huge': valid are smoke, quick, asv, full"),
-    (("--model", "gpt"), f"unknown model 'gpt': valid are {', '.join(models.MODELS)}, package.module:attribute"),
-    (("--model", "no_such_module:Model"), "model 'no_such_module:Model': cannot import 'no_such_module'"),
-    (("--strategy", "some"), f"unknown strategy 'some': valid are {', '.join(list_strategies())}"),
-    (("--strategy", "every-0"), "'0' after 'every-' must be a whole number of 1 or more"),
-    (("--strategy", "all/some"), f"strategy 'all/some': unknown policy 'some': valid are {', '.join(POLICIES)}"),
-    (("--strategy", "all/"), f"a policy must follow the slash: valid are {', '.join(POLICIES)}"),
-    (
-        ("--strategy", "save_only_these_names:quary"),
-        f"transformer defines no tag 'quary': its tags are {TRANSFORMER_TAGS}",
-    ),
-    (("--strategy", "router-only"), "layers of transformer have no part 'router': parts are attention, mlp"),
-    (("--width", "30"), "transformer: width 30 is not divisible by heads 4: choose a multiple"),
-    (("--batch", "-1"), "batch -1: must be a whole number of 1 or more"),
-    (("--batch", "0"), "batch 0: must be a whole number of 1 or more"),
-    (("--batch", "8,0"), "batch 0: must be a whole number of 1 or more"),
-    (("--batch", "many"), "Invalid value for '--batch': 'many': must be whole numbers separated by commas"),
-    (("--batch", "2.5"), "Invalid value for '--batch': '2.5': must be whole numbers separated by commas"),
-    (("--depth", "4,,8"), "Invalid value for '--depth': '4,,8': an empty entry"),
-    (("--depth", ""), "Invalid value for '--depth': '': an empty entry"),
-    (("--seed", "-1"), "seed -1: must be a whole number from 0 to 4294967295"),
-    (("--dtype", "float64"), "unknown dtype 'float64': valid are bfloat16, float32"),
-    (("--layers", "loop"), "unknown layers 'loop': valid are scan, unroll"),
-    (("--step", "half"), "unknown step 'half': valid are gradient, train"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.load_descriptions())}"),
-    (("--target", "tpu:v5e:3x3"), "target 'tpu:v5e:3x3': tpu:v5e has no topology '3x3': valid are 2x2, 2x4, "),
-    (("--target", "tpu:v5e:2x4"), "target 'tpu:v5e:2x4' has 8 devices: choose with --mesh"),
-    (
-        ("--target", "tpu:v5e", "--mesh", "data=4"),
-        "takes 4 devices, and target 'tpu:v5e' has 1 device: choose",
-    ),
-    (("--mesh", "rows=2"), "mesh 'rows=2': must be axes, each once with its devices, such as data=4,fsdp=2; valid are"),
-    (("--mesh", "data=3"), "batch 4: must be a multiple of 3, over which mesh 'data=3' splits it"),
-    (("--mesh", "tensor=8"), "transformer: heads 4 is not divisible by tensor=8 of the mesh, which splits them"),
-    (("--model", "mlp", "--width", "30", "--mesh", "tensor=4"), "width 30 is not divisible by tensor=4 of the mesh"),
-    (("--heads", "6", "--width", "96", "--mesh", "tensor=3"), "the vocabulary of 256 is not divisible by tensor=3"),
-    (
-        ("--mesh", "data=2", "--strategy", "budget-0.5"),
-        "strategy 'budget-0.5': plans for one device: leave",
-    ),
-    (
-        ("--model", "tests.remat.measure.test_program:Model", "--mesh", "tensor=2"),
-        "what the axis tensor of a mesh splits",
-    ),
-    (("--optimizer", "lion"), "unknown optimizer 'lion': valid are adam, adamw, sgd"),
-    (("--memory-limit", "lots"), "'--memory-limit': 'lots': must be a size such as 8GiB, 512MiB or 16GB"),
-    (("--memory-limit", "0"), "'--memory-limit': '0': must be a size such as 8GiB, 512MiB or 16GB"),
-    (
-        ("--timeout", "nan"),
-        "'--timeout': 'nan': must be seconds, or a time such as 30min or 4h, more than 0",
-    ),
-    (
-        ("--timeout", "0"),
-        "'--timeout': '0': must be seconds, or a time such as 30min or 4h, more than 0",
-    ),
-    (("--rounds", "0"), "Invalid value for '--rounds': 0 is not in the range x>=1"),
-    (("--steps", "-1"), "Invalid value for '--steps': -1 is not in the range x>=0"),
-    (("--name", "a/b"), "name 'a/b': must be a folder's name: no slashes"),
-    (("--name", ".."), "name '..': must be a folder's name: no slashes"),
-    (("--name", "n" * 300), "must be a folder's name: no slashes, 255 bytes at most"),
-    (("--colour", "red"), "No such option"),
-    (("run", "remat", "chen"), "Got unexpected extra argument (chen)"),
-    (("run", "--resume", "nowhere"), "nowhere holds no run: it has no run.json"),
-    (("report",), "Missing argument 'FOLDER'"),
-    (("report", "nowhere"), "nowhere holds no run: it has no run.json"),
-    (("list", "colours"), f"unknown list 'colours': valid are {', '.join(catalogue.make_catalogue())}"),
-    (("bench",), "No such command 'bench'"),
+    (("run", "remat", "--timeout", "1e300"), "timeout 1e+300", "1000000000"),
+    (("run", "remat", "--rounds", "10000000"), "rounds 10000000", "1000000"),
+    (("run",), ", ".join(SUITES)),
+    (("run", "speed"), "'speed'", ", ".join(SUITES)),
+    (("run", "reamt"), "'reamt'", "did you mean 'remat'?"),
+    (("run", "remat", "--preset", "huge"), "'huge'", "smoke, quick, asv, full"),
+    (("run", "remat", "--preset", "quik"), "'quik'", "did you mean 'quick'?"),
+    (("--model", "gpt"), "'gpt'", f"{', '.join(models.MODELS)}, package.module:attribute"),
+    (("--model", "no_such_module:Model"), "'no_such_module:Model'", "PYTHONPATH"),
+    (("--strategy", "some"), "'some'", ", ".join(list_strategies())),
+    (("--strategy", "dots_savable"), "'dots_savable'", "did you mean 'dots_saveable'?"),
+    (("--strategy", "every-0"), "'0'", "'every-'"),
+    (("--strategy", "all/some"), "'all/some'", "'some'", ", ".join(POLICIES)),
+    (("--strategy", "all/"), ", ".join(POLICIES)),
+    (("--strategy", "save_only_these_names:quary"), "'quary'", TRANSFORMER_TAGS),
+    (("--strategy", "router-only"), "'router'", "attention, mlp"),
+    (("--width", "30"), "width 30", "heads 4"),
+    (("--batch", "-1"), "batch -1"),
+    (("--batch", "0"), "batch 0"),
+    (("--batch", "8,0"), "batch 0"),
+    (("--batch", "many"), "--batch", "'many'"),
+    (("--batch", "2.5"), "--batch", "'2.5'"),
+    (("--depth", "4,,8"), "--depth", "'4,,8'"),
+    (("--depth", ""), "--depth", "''"),
+    (("--seed", "-1"), "seed -1", "4294967295"),
+    (("--dtype", "float64"), "'float64'", "bfloat16, float32"),
+    (("--layers", "loop"), "'loop'", "scan, unroll"),
+    (("--step", "half"), "'half'", "gradient, train"),
+    (("--target", "tpu:v9"), "'tpu:v9'", f"local, {', '.join(targets.load_descriptions())}"),
+    (("--target", "tpu:v5e:3x3"), "'tpu:v5e:3x3'", "2x2, 2x4, "),
+    (("--target", "tpu:v5e:2x4"), "'tpu:v5e:2x4'", "8 devices", "--mesh"),
+    (("--target", "tpu:v5e", "--mesh", "data=4"), "4 devices", "'tpu:v5e'", "1 device"),
+    (("--mesh", "rows=2"), "'rows=2'", "data, fsdp, tensor"),
+    (("--mesh", "data=3"), "batch 4", "'data=3'"),
+    (("--mesh", "tensor=8"), "heads 4", "tensor=8"),
+    (("--model", "mlp", "--width", "30", "--mesh", "tensor=4"), "width 30", "tensor=4"),
+    (("--heads", "6", "--width", "96", "--mesh", "tensor=3"), "256", "tensor=3"),
+    (("--mesh", "data=2", "--strategy", "budget-0.5"), "'budget-0.5'", "mesh"),
+    (("--model", "tests.remat.measure.test_program:Model", "--mesh", "tensor=2"), "tensor"),
+    (("--optimizer", "lion"), "'lion'", "adam, adamw, sgd"),
+    (("--memory-limit", "lots"), "--memory-limit", "'lots'"),
+    (("--memory-limit", "0"), "--memory-limit", "'0'"),
+    (("--timeout", "nan"), "--timeout", "'nan'"),
+    (("--timeout", "0"), "--timeout", "'0'"),
+    (("--rounds", "0"), "--rounds", "0"),
+    (("--rounds", "two"), "--rounds", "two"),
+    (("--steps", "-1"), "--steps", "-1"),
+    (("--name", "a/b"), "'a/b'", "--out"),
+    (("--name", ".."), "'..'", "--out"),
+    (("--name", "n" * 300), "255"),
+    (("--colour", "red"), "--colour"),
+    (("--stratgy", "all"), "'--stratgy'", "'--strategy'"),
+    (("run", "remat", "chen"), "chen"),
+    (("run", "remat", "--across"), "--across"),
+    (("run", "--across"), "--resume"),
+    (("run", "--resume", "results/run", "remat"), "--resume"),
+    (("run", "--resume", "nowhere"), "nowhere", "run.json"),
+    (("report",), "FOLDER"),
+    (("report", "nowhere"), "nowhere", "run.json"),
+    (("list", "colours"), "'colours'", ", ".join(catalogue.make_catalogue())),
+    (("list", "startegies"), "'startegies'", "did you mean 'strategies'?"),
+    (("bench",), "'bench'"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error"), WRONG, ids=[" ".join(arguments)[:40] for arguments, _ in WRONG])
-def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tmp_path, monkeypatch):
+@pytest.mark.parametrize("wrong", WRONG, ids=[" ".join(arguments)[:40] for arguments, *_ in WRONG])
+def test_wrong_use_is_one_line_and_nothing_is_written(wrong, fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log = fake()
-    assert error in refused(
-        *(("run", "remat", "--preset", "smoke", *arguments) if arguments[0][0] == "-" else arguments)
-    )
+    arguments, *words = wrong
+    error = refused(*(("run", "remat", "--preset", "smoke", *arguments) if arguments[0][0] == "-" else arguments))
+    assert [word for word in words if word not in error] == []
     assert log == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_target_whose_compiler_is_not_installed_is_one_line_that_says_what_to_install(fake, tmp_path, monkeypatch):
+def test_a_missing_compiler_is_one_line_with_the_extra_to_install(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0" if package == "jax-cuda12-plugin" else None)
     log = fake()
     error = refused(*SMOKE, "--out", tmp_path, "--target", "cpu,tpu:v5e")
-    assert all(name in error for name in ("'tpu:v5e'", "(libtpu missing)", "pip install 'artifex-bench[tpu-aot]'"))
-    assert "(jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12 missing)" in refused(*SMOKE, "--target", "gpu:h100")
+    assert all(name in error for name in ("'tpu:v5e'", "libtpu", "pip install 'artifex-bench[tpu-aot]'"))
+    assert "jax-cuda12-pjrt, nvidia-cuda-nvcc-cu12" in refused(*SMOKE, "--target", "gpu:h100")
     assert log == []
     assert call(*SMOKE, "--out", tmp_path, "--target", "cpu").exit_code == 0
     assert {one.case.target for one in store.load_records(tmp_path / "run")} == {"local"}
 
 
-def test_a_run_in_a_pipe_tells_each_visit_in_a_line_and_ends_with_the_table(fake, plots, tmp_path):
+def test_a_run_in_a_pipe_prints_one_line_per_job_and_ends_with_the_table(fake, plots, tmp_path):
     log = fake()
     done = call(*SMOKE, "--out", tmp_path, "--rounds", 2)
     folder = tmp_path / "run"
     assert done.exit_code == 0
     assert log == [f"measure {strategy} {number}" for number in (0, 1) for strategy in ("none", "all")]
-    assert done.stderr.splitlines() == [
-        f"4 jobs (2 cases, 2 rounds) into {folder}",
-        "[1/4] transformer none depth=2 width=32 batch=4 sequence=16 round 1/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[2/4] transformer all depth=2 width=32 batch=4 sequence=16 round 1/2: "
-        "step 11.0 ms, compiled peak 4.88 KiB, no-op",
-        "[3/4] transformer none depth=2 width=32 batch=4 sequence=16 round 2/2: step 11.0 ms, compiled peak 4.88 KiB",
-        "[4/4] transformer all depth=2 width=32 batch=4 sequence=16 round 2/2: "
-        "step 11.0 ms, compiled peak 4.88 KiB, no-op",
-        f"tables and plots: {folder}",
-    ]
-    assert done.stdout.splitlines()[0].strip() == "transformer: depth 2, width 32, batch 4, sequence 16, float32, scan"
+    first, *lines, last = done.stderr.splitlines()
+    assert first.startswith("4 ") and str(folder) in first and str(folder) in last
+    for number, line in enumerate(lines):
+        strategy, current = ("none", "all")[number % 2], number // 2 + 1
+        assert line.startswith(f"[{number + 1}/4] transformer {strategy} ") and f" {current}/2: " in line
+        assert "11.0 ms" in line and "4.88 KiB" in line and ("no-op" in line) == (strategy == "all")
+    title = done.stdout.splitlines()[0]
+    assert all(word in title for word in ("transformer", "depth 2", "width 32", "batch 4", "float32", "scan"))
     assert {"run.json", RECORDS, "table.csv", "table.md", "plots"} <= {path.name for path in folder.iterdir()}
 
 
-def test_a_case_that_fell_is_told_and_the_exit_code_is_1(fake, tmp_path):
+def test_a_failed_case_is_reported_and_the_exit_code_is_1(fake, tmp_path):
     fake({"all": "oom"})
     done = call(*SMOKE, "--out", tmp_path)
     assert done.exit_code == 1
-    told = [line for line in done.stderr.splitlines() if line.startswith("oom: ")]
-    assert told == ["oom: transformer all depth=2 width=32 batch=4 sequence=16: it was oom"]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("oom: ")]
+    assert "transformer all " in line and line.endswith("it was oom")
     assert [one.status for one in store.load_records(tmp_path / "run")] == ["ok", "oom"]
 
 
@@ -185,7 +175,7 @@ def test_a_skipped_case_is_no_failure(fake, tmp_path):
     assert call(*SMOKE, "--out", tmp_path).exit_code == 0
 
 
-def test_everything_failing_is_a_table_all_the_same(fake, tmp_path):
+def test_a_run_whose_cases_all_fail_has_a_table(fake, tmp_path):
     fake({"none": "failed", "all": "failed"})
     done = call(*SMOKE, "--out", tmp_path)
     assert done.exit_code == 1
@@ -194,7 +184,7 @@ def test_everything_failing_is_a_table_all_the_same(fake, tmp_path):
         assert f"{strategy}: failed: it was failed\n" in done.stdout
 
 
-def test_names_in_brackets_are_told_as_they_are(fake, tmp_path):
+def test_names_in_brackets_are_printed_unchanged(fake, tmp_path):
     done = call(*SMOKE[:-1], "[bold]run", "--out", tmp_path / "out[")
     assert done.exit_code == 0
     assert done.stderr.count(str(tmp_path / "out[" / "[bold]run")) == 2
@@ -207,7 +197,7 @@ def test_an_existing_run_is_refused_and_left_as_it_is(fake, tmp_path):
     del log[:]
     folder = tmp_path / "run"
     error = refused(*SMOKE, "--out", tmp_path)
-    assert error == f"{folder} already holds a run: go on with --resume {folder}, or choose another --name"
+    assert error.startswith(f"{folder} ") and f"--resume {folder}" in error and "--name" in error
     assert log == []
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -216,7 +206,7 @@ def test_an_existing_run_is_refused_and_left_as_it_is(fake, tmp_path):
     "more",
     [("--depth", "4"), ("--steps", "0"), ("--timeout", "9"), ("--preset", "smoke"), ("--compiler-default",)],
 )
-def test_going_on_with_something_else_is_refused(fake, tmp_path, more):
+def test_resuming_with_other_options_is_refused(fake, tmp_path, more):
     call(*SMOKE, "--out", tmp_path)
     log = fake()
     del log[:]
@@ -225,16 +215,16 @@ def test_going_on_with_something_else_is_refused(fake, tmp_path, more):
     assert log == []
 
 
-def test_a_finished_run_is_gone_on_with_at_once(fake, tmp_path):
+def test_resuming_a_finished_run_measures_nothing(fake, tmp_path):
     call(*SMOKE, "--out", tmp_path)
     log = fake()
     del log[:]
     done = call("run", "--resume", tmp_path / "run")
     assert (done.exit_code, log) == (0, [])
-    assert done.stderr.startswith("0 jobs (2 cases, 1 rounds)")
+    assert done.stderr.startswith("0 ")
 
 
-def test_a_run_of_another_machine_names_the_command_that_goes_on(fake, tmp_path):
+def test_a_run_of_another_machine_names_the_command_that_resumes_it(fake, tmp_path):
     def on(cpu):
         def measure(job, path):
             path.write_text("")
@@ -251,12 +241,11 @@ def test_a_run_of_another_machine_names_the_command_that_goes_on(fake, tmp_path)
     done = call("run", "--resume", folder)
     assert (done.exit_code, (folder / RECORDS).read_bytes()) == (2, lines[0])
     _, error = done.stderr.splitlines()  # after how many jobs are left
-    assert error.startswith(f"Error: {folder} was measured with cpu one, and now it is other: ")
-    assert error.endswith(f"mix both with --resume {folder} --across")
+    assert all(word in error for word in (f"Error: {folder} ", "cpu one", "other", f"--resume {folder} --across"))
     assert call("run", "--resume", folder, "--across").exit_code == 0
 
 
-def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
+def test_a_run_of_other_versions_is_resumed_only_across_them(fake, tmp_path):
     def measure(job, path):
         path.write_text("")
         return record(job.case, round=job.round, environment={"versions": {"jax": "0.0.1", "numpy": None}})
@@ -269,29 +258,30 @@ def test_a_run_of_other_versions_goes_on_only_across_them(fake, tmp_path):
     (folder / RECORDS).write_bytes(lines[0])
     error = refused("run", "--resume", folder)
     installed = importlib.metadata.version("jax")
-    assert error.startswith(f"{folder} was measured with jax 0.0.1 (now {installed}): ")
+    assert all(word in error for word in (f"{folder} ", "jax 0.0.1", installed, f"--resume {folder} --across"))
     assert (folder / RECORDS).read_bytes() == lines[0]
     assert call("run", "--resume", folder, "--across").exit_code == 0
     assert len(store.load_records(folder)) == 2
-    assert refused(*SMOKE, "--out", tmp_path / "new", "--across").startswith("No such option '--across'")
+    assert refused(*SMOKE, "--out", tmp_path / "new", "--across").count("--across") == 1
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "words"),
     [
-        ({"executor": "cloud"}, "unknown executor 'cloud': valid are local, package.module:attribute"),
-        ({"suite": 5}, "cannot read {folder}/run.json: suite 5: must be text"),
-        ({"rounds": "2"}, "cannot read {folder}/run.json: rounds '2': must be a whole number"),
+        ({"executor": "cloud"}, ("'cloud'", "local, package.module:attribute")),
+        ({"suite": 5}, ("run.json", "suite 5")),
+        ({"rounds": "2"}, ("run.json", "rounds '2'")),
     ],
 )
-def test_an_edited_manifest_is_one_line(fake, tmp_path, change, message):
+def test_an_edited_manifest_is_one_line(fake, tmp_path, change, words):
     call(*SMOKE, "--out", tmp_path)
     folder = tmp_path / "run"
     manifest = {**store.read_manifest(folder), **change}
     (folder / store.MANIFEST).write_text(json.dumps(manifest))
     commands = (("run", "--resume"),) if "executor" in change else (("run", "--resume"), ("report",), ("advise",))
     for command in commands:
-        assert refused(*command, folder) == message.format(folder=folder)
+        error = refused(*command, folder)
+        assert all(word in error for word in words)
 
 
 def test_a_run_in_use_is_refused(fake, tmp_path):
@@ -303,7 +293,7 @@ def test_a_run_in_use_is_refused(fake, tmp_path):
     assert done.exit_code in (1, 2)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
-    assert f"{folder} is in use by another run" in errors[0]
+    assert str(folder) in errors[0]
     assert (folder / RECORDS).read_bytes() == before
 
 
@@ -317,7 +307,7 @@ def test_a_damaged_line_is_named_and_the_file_left_alone(fake, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_report_makes_the_same_tables_and_plots_from_the_records_alone(fake, plots, tmp_path):
+def test_report_makes_the_same_tables_and_plots_from_the_records(fake, plots, tmp_path):
     call(*SMOKE, "--out", tmp_path)
     folder = tmp_path / "run"
     before = {name: (folder / name).read_bytes() for name in ("table.csv", "table.md", "plots/tradeoff.png")}
@@ -338,10 +328,10 @@ def test_report_without_plots(fake, plots, tmp_path):
     assert not (tmp_path / "run" / "plots" / "tradeoff.png").exists()
 
 
-def test_a_report_of_no_records_says_how_to_go_on(tmp_path):
+def test_a_report_without_records_names_the_command_that_resumes_the_run(tmp_path):
     store.create_run(tmp_path / "run", run_spec.run_spec_to_json(run_spec.RunSpec("remat", (record().case,))))
     error = refused("report", tmp_path / "run")
-    assert error == f"{tmp_path / 'run'} holds no records yet: go on with --resume {tmp_path / 'run'}"
+    assert f"--resume {tmp_path / 'run'}" in error
 
 
 def test_list_shows_every_section_or_one():
@@ -355,7 +345,7 @@ def test_list_shows_every_section_or_one():
         assert [re.split(r"  +", line.strip())[0] for line in lines[1:]] == list(entries)
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     assert re.fullmatch(r"artifex-bench.*, version \d+\.\d+\.\d+\n|.*version \d+\.\d+\.\d+\n", call("--version").stdout)
 
 
@@ -384,7 +374,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def measure_without_a_word(job, path):
+def measure_silently(job, path):
     return record(job.case, round=job.round)
 
 
@@ -400,25 +390,25 @@ def test_a_read_only_results_folder(fake, disk):
     folder = disk("size=4m")
     call(*SMOKE, "--out", folder, "--rounds", 1)
     disk("remount,ro")
-    assert "Read-only file system; choose another --out" in refused(*SMOKE[:-1], "new", "--out", folder)
+    error = refused(*SMOKE[:-1], "new", "--out", folder)
+    assert os.strerror(errno.EROFS) in error and "--out" in error
     log = fake()
     del log[:]
-    going_on = call("run", "--resume", folder / "run")
-    assert going_on.exit_code in (1, 2)
-    assert f"cannot write {folder / 'run'}: Read-only file system" in error_line(going_on)
+    resumed = call("run", "--resume", folder / "run")
+    assert resumed.exit_code in (1, 2)
+    assert f"{folder / 'run'}: {os.strerror(errno.EROFS)}" in error_line(resumed)
     assert log == []
-    assert "Read-only file system" in refused("report", folder / "run")
+    assert os.strerror(errno.EROFS) in refused("report", folder / "run")
 
 
 @pytest.mark.parametrize("full", ["size=24k", "size=4m,nr_inodes=6"])
-def test_a_full_disk_keeps_what_is_there_and_the_run_goes_on_when_there_is_room(fake, disk, full):
+def test_a_full_disk_keeps_the_records_and_the_run_can_be_resumed_when_there_is_space(fake, disk, full):
     """Full of bytes, or full of files."""
     folder = disk(full)
-    fake(measure=measure_without_a_word)
+    fake(measure=measure_silently)
     done = call(*SMOKE, "--out", folder, "--rounds", 9, "--strategy", "none,all,every-2")
     assert done.exit_code in (1, 2)
-    said = error_line(done)
-    assert "No space left on device" in said
+    assert os.strerror(errno.ENOSPC) in error_line(done)
     run = folder / "run"
     kept = store.load_records(run)
     assert len(kept) < 27
@@ -432,10 +422,11 @@ def test_a_full_disk_keeps_what_is_there_and_the_run_goes_on_when_there_is_room(
     ]
 
 
-def test_a_disk_without_room_for_a_run_at_all(fake, disk):
+def test_a_disk_without_space_for_a_run(fake, disk):
     folder = disk("size=4k")
     (folder / "other").write_bytes(b"x" * 4096)
-    assert "No space left on device; choose another --out" in refused(*SMOKE, "--out", folder)
+    error = refused(*SMOKE, "--out", folder)
+    assert os.strerror(errno.ENOSPC) in error and "--out" in error
 
 
 # Signals.
@@ -477,8 +468,8 @@ def command(*arguments, cwd):
 
 
 @contextlib.contextmanager
-def held_up(cwd):
-    """The command, waiting in the first job of round 1; and the process it waits for."""
+def interrupted_run(cwd):
+    """Yield the command, which waits in the first job of round 1, and the id of that worker."""
     with command("run", "remat", "--preset", "smoke", "--rounds", "2", "--name", "run", cwd=cwd) as process:
         while not (cwd / "pid").exists() or not (cwd / "pid").read_text():
             assert process.poll() is None, process.stderr.read()
@@ -493,37 +484,35 @@ def running(pid):
         return False
 
 
-def goes_on(cwd):
-    """The rest of the run, resumed: no record is lost or doubled."""
+def check_resumes(cwd):
+    """Resume the run, and check that no record is lost or doubled."""
     kept = store.load_records(cwd / "results" / "run")
     assert [one.round for one in kept] == [0, 0]
     (cwd / "go on").touch()
     with command("run", "--resume", "results/run", cwd=cwd) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert errors.startswith("2 jobs")
+    assert errors.startswith("2 ")
     found = store.load_records(cwd / "results" / "run")
     assert found[:2] == kept
     assert [(one.case.strategy, one.round) for one in found] == [("none", 0), ("all", 0), ("none", 1), ("all", 1)]
 
 
-def test_ctrl_c_stops_cleanly_keeps_what_is_there_and_says_how_to_go_on(tmp_path):
-    with held_up(tmp_path) as (process, worker):
+def test_ctrl_c_stops_cleanly_keeps_the_records_and_names_the_command_that_resumes(tmp_path):
+    with interrupted_run(tmp_path) as (process, worker):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == (
-        "stopped; what is measured is kept. To go on: artifex-bench run --resume results/run"
-    )
+    assert errors.splitlines()[-1].endswith("artifex-bench run --resume results/run")
     assert "Traceback" not in errors
     assert not running(worker)
-    goes_on(tmp_path)
+    check_resumes(tmp_path)
 
 
 def test_kill_9_of_the_command_loses_nothing(tmp_path):
-    with held_up(tmp_path) as (process, worker):
+    with interrupted_run(tmp_path) as (process, worker):
         process.kill()
     assert process.returncode == -signal.SIGKILL
     if running(worker):
         os.kill(worker, signal.SIGKILL)  # this fake does not ask to die with its parent, as the real one does
-    goes_on(tmp_path)
+    check_resumes(tmp_path)

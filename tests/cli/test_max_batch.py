@@ -1,4 +1,4 @@
-"""The command `max-batch`: its searches with a fake that compiles nothing, wrong use, and the real thing."""
+"""`artifex-bench max-batch`: searches with a fake executor, wrong use, and real compilations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.targets.test_aot import installed
 from tests.test_end_to_end import bench
 
 GIB = 2**30
-EACH = {"none": GIB, "all": GIB // 4, "every-2": 17 * GIB}  # a sample's bytes
+EACH = {"none": GIB, "all": GIB // 4, "every-2": 17 * GIB}  # bytes per sample
 STARTS = tuple(case(strategy, batch=1, target="tpu:v5e") for strategy in EACH)
 REQUEST = RunSpec("max-batch", STARTS, rounds=1, steps=0, search=Search())
-EDGES = {"none": [16, 17], "all": [64, 65], "every-2": [1]}  # of 16 GiB: the last of each search's batches, sorted
+EDGES = {"none": [16, 17], "all": [64, 65], "every-2": [1]}  # for 16 GiB: the largest batches that each search compiles
 
 
 def compiled(job, log):
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A backend that compiles nothing; gives the jobs that were made."""
+    """An executor that compiles nothing. Returns the jobs that it received."""
     monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
     monkeypatch.setattr(targets, "check_installed", lambda target: None)
     jobs = []
@@ -76,7 +76,7 @@ def test_each_search_ends_at_its_own_edge_and_its_records_are_kept(folder):
     assert run_search(REQUEST, folder, pytest.fail, ignore) == found
 
 
-def test_searches_go_on_side_by_side(folder):
+def test_searches_run_side_by_side(folder):
     """Each of two waits for the other at its first batch."""
     if os.cpu_count() == 1:
         pytest.skip("one core compiles one program at a time")
@@ -91,7 +91,7 @@ def test_searches_go_on_side_by_side(folder):
     assert len({record.case.strategy for record in run_search(two, folder, measure, ignore)}) == 2
 
 
-def test_searches_on_the_attached_device_take_turns(folder):
+def test_searches_on_the_local_device_take_turns(folder):
     busy = threading.Lock()
 
     def measure(job, log):
@@ -101,15 +101,15 @@ def test_searches_on_the_attached_device_take_turns(folder):
         finally:
             busy.release()
 
-    attached = tuple(replaced(start, target="local") for start in STARTS)
-    request = replaced(REQUEST, cases=attached, search=Search(memory_budget=8 * GIB))
+    local = tuple(replaced(start, target="local") for start in STARTS)
+    request = replaced(REQUEST, cases=local, search=Search(memory_budget=8 * GIB))
     found = run_search(request, folder, measure, ignore)
     assert max(r.case.batch for r in found if r.case.strategy == "none") == 9  # of 8 GiB
     assert {record.value("capacity_bytes") for record in found} == {8 * GIB}
 
 
 @pytest.mark.parametrize("stop_at", range(1, 8))
-def test_an_interrupted_search_goes_on_where_it_was(folder, stop_at):
+def test_an_interrupted_search_can_be_continued(folder, stop_at):
     made = []
 
     def measure(job, log):
@@ -133,31 +133,32 @@ def test_a_request_goes_to_json_and_back():
 
 
 WRONG = [
-    ((), "target 'local': its capacity is not known: give --memory-budget, e.g. 8GiB"),
-    (("--target", "tpu:v9"), f"unknown target 'tpu:v9': valid are local, {', '.join(targets.load_descriptions())}"),
-    (("--target", "tpu:v5e", "--strategy", "some"), "unknown strategy 'some': valid are none, all"),
-    (("--memory-budget", "lots"), "'lots': must be a size such as 8GiB, 512MiB or 16GB"),
-    (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), "limit 4: must be 8 or more"),
-    (("--memory-budget", "1GiB", "--multiple-of", "0"), "0 is not in the range x>=1"),
-    (("--batch", "8"), "No such option '--batch'"),
-    (("--memory-budget", "1GiB", "--mesh", "data=4,fsdp=2"), "splits the batch: give --multiple-of 8"),
+    ((), ("'local'", "--memory-budget")),
+    (("--target", "tpu:v9"), ("'tpu:v9'", f"local, {', '.join(targets.load_descriptions())}")),
+    (("--target", "tpu:v5e", "--strategy", "some"), ("'some'", "none, all")),
+    (("--memory-budget", "lots"), ("--memory-budget", "'lots'")),
+    (("--memory-budget", "1GiB", "--limit", "4", "--multiple-of", "8"), ("limit 4", "8")),
+    (("--memory-budget", "1GiB", "--multiple-of", "0"), ("--multiple-of", "0")),
+    (("--batch", "8"), ("--batch",)),
+    (("--memory-budget", "1GiB", "--mesh", "data=4,fsdp=2"), ("'data=4,fsdp=2'", "--multiple-of 8")),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error"), WRONG)
-def test_wrong_use_is_one_line_and_nothing_is_written(arguments, error, fake, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("arguments", "words"), WRONG)
+def test_wrong_use_is_one_line_and_nothing_is_written(arguments, words, fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert error in refused("max-batch", *arguments)
+    error = refused("max-batch", *arguments)
+    assert [word for word in words if word not in error] == []
     assert (fake, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_missing_compiler_is_said_with_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_compiler_is_one_line_with_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: None)
     error = refused("max-batch", "--target", "tpu:v5e", "--out", tmp_path)
     assert all(name in error for name in ("'tpu:v5e'", "pip install 'artifex-bench[tpu-aot]'"))
 
 
-def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
+def test_the_command_and_a_later_report_write_the_same_files(fake, tmp_path):
     asked = ("--strategy", "none,all", "--target", "tpu:v5e,gpu:h100", "--out", tmp_path, "--name", "run")
     done = call("max-batch", *asked)
     assert done.exit_code == 0, done.output
@@ -172,13 +173,12 @@ def test_the_command_tells_what_fits_and_a_report_tells_it_anew(fake, tmp_path):
     (folder / "table.md").unlink()
     again = call("report", folder)
     assert again.exit_code == 0 and (folder / "table.md").read_text() == text
-    assert again.stdout.startswith(done.stdout.partition("Both batches")[0])
-    assert "searches for the largest batch" in done.stderr
+    assert again.stdout.splitlines()[:4] == done.stdout.splitlines()[:4]
     count = len(fake)
     assert call("run", "--resume", folder).exit_code == 0 and len(fake) == count
 
 
-def test_strategies_are_none_and_all_where_none_is_named(tmp_path):
+def test_the_default_strategies_are_none_and_all(tmp_path):
     options = {"out": tmp_path}
     _, request = spec.max_batch_run({**options, "memory_budget": GIB, "multiple_of": 8, "limit": 64})
     assert [(case.strategy, case.batch) for case in request.cases] == [("none", 8), ("all", 8)]
@@ -191,27 +191,26 @@ def rows(folder):
     return {row["strategy"]: row for row in json.loads((folder / "max_batch.json").read_text())}
 
 
-def test_on_the_attached_device_within_a_memory_budget(tmp_path):
+def test_the_local_device_within_a_memory_budget(tmp_path):
     how = ("--memory-budget", "4MiB", "--multiple-of", "256", "--out", str(tmp_path), "--name", "run")
-    told, _ = bench("max-batch", *SMALL, *how)
+    printed, _ = bench("max-batch", *SMALL, *how)
     found = rows(tmp_path / "run")
     for row in found.values():
         assert row["largest_peak_bytes"] <= 4 * 2**20 < row["failing_peak_bytes"]
         assert row["failing_batch"] == row["largest_batch"] + 256
         assert row["estimated_samples_per_second"] is None
     assert found["all"]["largest_batch"] > found["none"]["largest_batch"]
-    assert "4.00 MiB" in told
+    assert "4.00 MiB" in printed
 
 
 @installed("tpu:v5e")
 @installed("gpu:h100")
-def test_on_devices_that_are_not_there(tmp_path, monkeypatch):
+def test_aot_targets(tmp_path, monkeypatch):
     monkeypatch.setenv("ARTIFEX_BENCH_CACHE", str(tmp_path / "cache"))
     where = ("--target", "tpu:v5e,gpu:h100", "--memory-budget", "64MiB", "--out", str(tmp_path), "--name", "run")
-    told, _ = bench("max-batch", *SMALL[:-1], "all", *where)
+    bench("max-batch", *SMALL[:-1], "all", *where)
     found = json.loads((tmp_path / "run" / "max_batch.json").read_text())
     assert [row["target"] for row in found] == ["gpu:h100", "tpu:v5e"]
     for row in found:
         assert row["largest_peak_bytes"] <= 64 * 2**20 < row["failing_peak_bytes"]
         assert row["estimated_samples_per_second"] > 0
-    assert "estimated throughput" in told

@@ -117,12 +117,12 @@ def test_an_interrupted_profile_shows_its_cases_and_can_be_resumed(fake, tmp_pat
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     out = tmp_path_factory.mktemp("profiles")
-    told, _ = bench("profile", *TINY, "--strategy", "none,all", "--out", str(out), "--name", "mlp")
-    return out / "mlp", told
+    printed, _ = bench("profile", *TINY, "--strategy", "none,all", "--out", str(out), "--name", "mlp")
+    return out / "mlp", printed
 
 
 def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
-    folder, told = real
+    folder, printed = real
     records = {one.case.strategy: one for one in store.load_records(folder)}
     assert set(records) == {"none", "all"}
     for strategy, one in records.items():
@@ -130,7 +130,7 @@ def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
         assert buffers.bytes.sum() == one.value("compiled_peak_bytes")
         assert residuals.bytes.sum() == one.value("residual_bytes")
         assert (buffers.operation == "not attributed").sum() == 0
-        assert f"{strategy}: " in told
+        assert f"{strategy}: " in printed
     removed = pd.read_csv(folder / "removed.csv")
     peaks = [records[name].value("compiled_peak_bytes") for name in ("none", "all")]
     assert removed.difference.sum() == peaks[0] - peaks[1]
@@ -139,9 +139,9 @@ def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
 def test_a_real_trace_is_one_that_perfetto_opens(real):
     import gzip
 
-    folder, told = real
+    folder, printed = real
     (path,) = (folder / "none" / "trace").rglob("perfetto_trace.json.gz")
-    assert str(path) in told
+    assert str(path) in printed
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     steps = [event for event in events if event.get("name") == "step" and event.get("ph") == "X"]
     assert [event["args"]["step_num"] for event in steps] == ["0", "1"]
@@ -166,8 +166,8 @@ def test_a_real_trace_is_one_that_xprof_opens(real):
     convert = pytest.importorskip("xprof.convert.raw_to_tool_data", reason="XProf is not installed: pip install xprof")
     folder, _ = real
     (path,) = (folder / "none" / "trace").rglob("*.xplane.pb")
-    told, _ = convert.xspace_to_tool_data([str(path)], "trace_viewer", {})
-    events = json.loads(told)["traceEvents"]
+    printed, _ = convert.xspace_to_tool_data([str(path)], "trace_viewer", {})
+    events = json.loads(printed)["traceEvents"]
     assert [name for event in events if (name := event.get("name", "")).startswith("step ")] == ["step 0", "step 1"]
 
 

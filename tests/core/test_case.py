@@ -49,9 +49,9 @@ def test_a_grid_takes_one_setting_a_list_or_a_range():
 
 
 def test_a_grid_refuses_unknown_axes_and_empty_lists():
-    with pytest.raises(CaseError, match=r"unknown axis 'deep': valid are model, strategy, depth"):
+    with pytest.raises(CaseError, match=r"'deep'.* model, strategy, depth"):
         expand_grid(RematCase, deep=3)
-    with pytest.raises(CaseError, match="axis 'depth' is empty"):
+    with pytest.raises(CaseError, match="'depth'"):
         expand_grid(RematCase, depth=[])
 
 
@@ -60,7 +60,7 @@ def test_a_grid_refuses_unknown_axes_and_empty_lists():
 def test_sizes_are_whole_numbers_of_one_or_more(axis, value):
     with pytest.raises(CaseError) as raised:
         RematCase(**{axis: value})
-    assert str(raised.value) == f"{axis} {value!r}: must be a whole number of 1 or more"
+    assert str(raised.value).startswith(f"{axis} {value!r}: ")
 
 
 @pytest.mark.parametrize("axis", ["depth", "width", "batch"])
@@ -90,7 +90,7 @@ def test_seeds_fit_32_bits(seed):
 def test_unknown_choices_are_refused_with_the_valid_ones(axis, valid):
     with pytest.raises(CaseError) as raised:
         RematCase(**{axis: "nope"})
-    assert str(raised.value) == f"unknown {axis} 'nope': valid are {valid}"
+    assert axis in str(raised.value) and "'nope'" in str(raised.value) and valid in str(raised.value)
 
 
 @pytest.mark.parametrize("axis", ["model", "strategy", "target"])
@@ -151,26 +151,23 @@ def test_a_mesh_is_kept_in_one_form(written, kept, devices):
 def test_other_meshes_are_refused_with_the_valid_axes(mesh):
     with pytest.raises(CaseError) as raised:
         RematCase(mesh=mesh)
-    assert str(raised.value) == (
-        f"mesh {mesh!r}: must be axes, each once with its devices, such as data=4,fsdp=2; valid are data, fsdp, "
-        "tensor, or none"
-    )
+    assert f"mesh {mesh!r}" in str(raised.value) and "data, fsdp, tensor, or none" in str(raised.value)
 
 
-def test_a_mesh_is_told_where_there_is_one():
+def test_labels_and_baselines_keep_the_mesh():
     assert case_label(RematCase(mesh="fsdp=2")) == "transformer none depth=4 width=256 batch=8 mesh=fsdp=2"
     assert RematCase(strategy="all", mesh="fsdp=2").baseline == RematCase(mesh="fsdp=2")
     old = {name: value for name, value in cases.case_to_json(RematCase()).items() if name != "mesh"}
     assert cases.case_from_json(old) == RematCase()
 
 
-def test_ids_stay_what_they_were():
-    """Stored records are found by these."""
+def test_ids_are_stable():
+    """Stored records are looked up by their ids."""
     assert case_id(RematCase()) == "transformer.none.f43abb3290"
     assert case_id(RematCase(strategy="all", depth=8)) == "transformer.all.22b30fc593"
 
 
-def test_what_is_attached_runs_and_all_else_is_compiled():
+def test_cases_for_the_local_target_run_and_others_are_only_compiled():
     assert RematCase().is_local and cases.CheckpointCase().is_local
     assert not RematCase(target="tpu:v5e").is_local
     assert RematCase(target="tpu:v5e", strategy="all").baseline == RematCase(target="tpu:v5e")
@@ -183,22 +180,22 @@ def test_json_round_trip(case):
 
 def test_json_of_another_kind_or_with_unknown_fields_is_refused():
     good = cases.case_to_json(RematCase())
-    with pytest.raises(CaseError, match="unknown kind of case 'fft': valid are remat"):
+    with pytest.raises(CaseError, match=r"'fft'.* remat"):
         cases.case_from_json({**good, "kind": "fft"})
-    with pytest.raises(CaseError, match="unknown kind of case None"):
+    with pytest.raises(CaseError, match="None"):
         cases.case_from_json({})
-    with pytest.raises(CaseError, match="unknown field of a case 'colour'"):
+    with pytest.raises(CaseError, match="'colour'"):
         cases.case_from_json({**good, "colour": "red"})
 
 
-def test_labels_say_sizes_always_and_other_defaults_never():
+def test_labels_show_sizes_always_and_other_defaults_never():
     assert case_label(RematCase()) == "transformer none depth=4 width=256 batch=8"
-    told = case_label(RematCase(model="mlp", sequence=None, heads=None, dtype="bfloat16"))
-    assert told == "mlp none depth=4 width=256 batch=8 dtype=bfloat16"
+    label = case_label(RematCase(model="mlp", sequence=None, heads=None, dtype="bfloat16"))
+    assert label == "mlp none depth=4 width=256 batch=8 dtype=bfloat16"
 
 
 @given(st.lists(made.cases, max_size=6))
-def test_every_case_is_led_by_its_reference(several):
+def test_every_case_comes_after_its_baseline(several):
     found = with_baselines(several)
     assert len(found) == len(set(found))
     assert set(found) == {*several, *(one.baseline for one in several)}
@@ -218,6 +215,6 @@ def test_every_case_is_led_by_its_reference(several):
         (3, None),
     ],
 )
-def test_typing_errors_get_the_nearest_choice_and_others_all_of_them(value, near):
+def test_a_typo_gets_the_nearest_choice_and_other_values_get_all(value, near):
     valid = ["dots_saveable", "nothing_saveable", "offload_dot_with_no_batch_dims", "tpu:v4", "all"]
     assert suggest_choice(value, valid) == (f"did you mean {near!r}?" if near else f"valid are {', '.join(valid)}")

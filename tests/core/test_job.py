@@ -1,4 +1,4 @@
-"""What a job is, and in how many processes it is made."""
+"""Jobs, and the processes that they are split into."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from artifex_bench.core.job import REST, SEARCH, WHOLE, Job, job_from_json, job_
 from tests.build import case, replaced
 
 
-def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():
+def test_a_budget_is_searched_in_one_process_and_measured_in_another():
     job = Job(case("budget-0.5"), cache="folder")
     assert split_job(job) == (replaced(job, part=SEARCH), replaced(job, part=REST))
     assert [job_from_json(job_to_json(part)) for part in split_job(job)] == list(split_job(job))
@@ -19,11 +19,11 @@ def test_a_budget_is_searched_in_a_process_of_its_own_and_measured_in_another():
     [{"case": case("all")}, {"round": 1}, {"steps": 0}, {"cache": None}, {"profile": "trace"}],
     ids=lambda change: next(iter(change)),
 )
-def test_another_visit_is_made_in_one(change):
+def test_other_jobs_run_in_one_process(change):
     job = replaced(Job(case("budget-0.5"), cache="folder"), **change)
     assert split_job(job) == (job,) and job.part == WHOLE
 
 
-def test_nothing_runs_for_a_device_that_is_not_there():
+def test_jobs_for_aot_targets_run_in_one_process():
     job = Job(replaced(case("budget-0.5"), target="tpu:v5e"), cache="folder")
     assert split_job(job) == (job,)

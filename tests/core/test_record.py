@@ -1,4 +1,4 @@
-"""Records: what may be in them, and their JSON."""
+"""Records: valid values, and their JSON."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def test_records_round_trip(found):
 
 
 @given(made.jobs)
-def test_visits_round_trip(job):
+def test_jobs_round_trip(job):
     assert job_from_json(through(job_to_json(job))) == job
     assert job.key == (case_id(job.case), job.round)
 
 
 @given(made.requests)
-def test_requests_round_trip(request):
+def test_run_specs_round_trip(request):
     assert run_spec.run_spec_from_json(through(run_spec.run_spec_to_json(request))) == request
 
 
-def test_a_number_is_there_or_says_why_not():
-    with pytest.raises(RecordError, match="measurement 'step_seconds' has neither values nor a note"):
+def test_a_measurement_has_values_or_a_note():
+    with pytest.raises(RecordError, match="'step_seconds'"):
         Measurement("step_seconds", "seconds")
 
 
@@ -53,14 +53,14 @@ def test_the_key_is_the_case_and_the_round():
 
 
 def test_an_unknown_status_is_refused():
-    with pytest.raises(cases.CaseError, match="unknown status 'fine': valid are ok, oom, timeout, failed, skipped"):
+    with pytest.raises(cases.CaseError, match=r"'fine'.* ok, oom, timeout, failed, skipped"):
         Record(case(), 0, "fine")
 
 
 @pytest.mark.parametrize("schema", [0, 2, None, "1"])
 def test_another_schema_is_refused_by_name(schema):
     data = {**record_to_json(record()), "schema": schema}
-    with pytest.raises(RecordError, match=f"record has schema {schema!r}: this version reads schema 1"):
+    with pytest.raises(RecordError, match=f"{schema!r}.* 1"):
         record_from_json(data)
 
 
@@ -82,18 +82,18 @@ def test_another_schema_is_refused_by_name(schema):
 )
 def test_damaged_records_are_refused(damage):
     data = {**record_to_json(record()), **damage}
-    with pytest.raises(RecordError, match="damaged record"):
+    with pytest.raises(RecordError, match="damaged"):
         record_from_json(data)
 
 
 @pytest.mark.parametrize("data", [[], 5, "text", None, True])
-def test_what_is_no_record_at_all_is_refused(data):
-    with pytest.raises(RecordError, match="damaged record"):
+def test_values_that_are_not_records_are_refused(data):
+    with pytest.raises(RecordError, match="damaged"):
         record_from_json(data)
 
 
 def test_a_record_without_its_case_is_refused():
     data = record_to_json(record())
     del data["case"]
-    with pytest.raises(RecordError, match="damaged record: case: is missing"):
+    with pytest.raises(RecordError, match="case: "):
         record_from_json(data)

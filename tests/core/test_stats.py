@@ -1,4 +1,4 @@
-"""Statistics, held against their definitions."""
+"""Statistics compared with their definitions."""
 
 from __future__ import annotations
 

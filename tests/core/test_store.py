@@ -1,4 +1,4 @@
-"""The run's folder: what is on disk when, and what becomes of damage."""
+"""The folder of a run: what is on disk, and how damage is handled."""
 
 from __future__ import annotations
 
@@ -39,50 +39,48 @@ def refused(action, *arguments):
     """The message of the StoreError that is raised, which is one line."""
     with pytest.raises(StoreError) as raised:
         action(*arguments)
-    said = str(raised.value)
-    assert said.splitlines() == [said]
-    return said
+    error = str(raised.value)
+    assert error.splitlines() == [error]
+    return error
 
 
-def test_a_new_run_holds_what_was_asked_for_and_no_records(folder):
+def test_a_new_run_has_its_spec_and_no_records(folder):
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == []
     assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS}
 
 
-def test_folders_on_the_way_are_made(tmp_path):
+def test_missing_parents_are_created(tmp_path):
     store.create_run(tmp_path / "a" / "b" / "run", {})
     assert store.read_manifest(tmp_path / "a" / "b" / "run") == {}
 
 
 def test_a_run_is_never_overwritten(folder):
     found = fill(folder, record())
-    said = refused(store.create_run, folder, {"suite": "other"})
-    assert said == f"{folder} already holds a run: go on with --resume {folder}, or choose another --name"
+    error = refused(store.create_run, folder, {"suite": "other"})
+    assert error.startswith(f"{folder} ") and f"--resume {folder}" in error and "--name" in error
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == found
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
-    assert (
-        refused(store.create_run, tmp_path / "run", {})
-        == f"cannot write {tmp_path / 'run'}: File exists; choose another --out"
-    )
+    error = refused(store.create_run, tmp_path / "run", {})
+    assert all(word in error for word in (str(tmp_path / "run"), os.strerror(errno.EEXIST), "--out"))
 
 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path):
     assert "File name too long" in refused(store.create_run, tmp_path / ("n" * 300), {})
 
 
-def test_records_come_back_as_they_went_in_order(folder):
+def test_records_are_loaded_in_order(folder):
     found = fill(folder, record("none"), record("all", "oom"), record("none", round=1))
     assert store.load_records(folder) == found
 
 
 @given(st.lists(made.records, max_size=3, unique_by=lambda record: record.key))
 @settings(max_examples=15)  # each writes to disk and waits for it
-def test_any_records_come_back(tmp_path_factory, found):
+def test_any_records_are_loaded(tmp_path_factory, found):
     folder = tmp_path_factory.mktemp("runs") / "run"
     store.create_run(folder, {})
     fill(folder, *found)
@@ -93,8 +91,9 @@ def test_any_records_come_back(tmp_path_factory, found):
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     for action in (store.read_manifest, store.load_records):
-        assert refused(action, tmp_path) == f"{tmp_path} holds no run: it has no run.json"
-    assert "holds no run" in refused(store.load_records, tmp_path / "nowhere")
+        error = refused(action, tmp_path)
+        assert error.startswith(f"{tmp_path} ") and MANIFEST in error
+    assert str(tmp_path / "nowhere") in refused(store.load_records, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[" * 100])
@@ -161,10 +160,8 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_cut(folder, damage
 def test_records_of_another_schema_are_named(folder):
     data = {**record_to_json(record()), "schema": 99}
     (folder / RECORDS).write_text(json.dumps(data) + "\n")
-    assert (
-        refused(store.load_records, folder)
-        == f"{folder / RECORDS} line 1: record has schema 99: this version reads schema 1"
-    )
+    error = refused(store.load_records, folder)
+    assert error.startswith(f"{folder / RECORDS} line 1: ") and "99" in error
 
 
 class Full:
@@ -196,13 +193,13 @@ def test_a_record_that_does_not_fit_leaves_nothing_behind(folder, monkeypatch, r
     before = (folder / RECORDS).read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "open", lambda path, *_, **__: Full(path, room))
-        said = refused(store.append_record, folder, record("all"))
-    assert said == f"cannot write {folder / RECORDS}: No space left on device; the records before it are safe"
+        error = refused(store.append_record, folder, record("all"))
+    assert str(folder / RECORDS) in error and os.strerror(errno.ENOSPC) in error
     assert (folder / RECORDS).read_bytes() == before
     assert found + fill(folder, record("all")) == store.load_records(folder)
 
 
-def test_a_write_that_takes_only_part_is_gone_on_with(folder, monkeypatch):
+def test_a_partial_write_is_continued(folder, monkeypatch):
     class Slow(Full):
         def write(self, data):
             return super().write(data[:100])
@@ -213,7 +210,7 @@ def test_a_write_that_takes_only_part_is_gone_on_with(folder, monkeypatch):
     assert store.load_records(folder) == [record("all")]
 
 
-def test_what_has_no_json_is_not_written(folder):
+def test_values_without_json_are_not_written(folder):
     found = fill(folder, record("none"))
     with pytest.raises(ValueError, match="JSON"):
         store.append_record(folder, record("all", wall_seconds=float("nan")))
@@ -222,23 +219,23 @@ def test_what_has_no_json_is_not_written(folder):
 
 def test_one_writer_at_a_time(folder):
     with store.lock_run(folder):
-        said = refused(lambda: store.lock_run(folder).__enter__())
-        assert said == f"{folder} is in use by another run: wait for it, or choose another --name"
+        error = refused(lambda: store.lock_run(folder).__enter__())
+        assert str(folder) in error and "--name" in error
     with store.lock_run(folder):
         assert store.load_records(folder) == []
 
 
-def test_a_writer_that_was_killed_holds_nothing(folder):
-    code = "import os, pathlib, sys; from artifex_bench.core.store import locked\n"
-    code += "with locked(pathlib.Path(sys.argv[1])): os._exit(9)"
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+def test_a_killed_writer_leaves_no_lock(folder):
+    code = "import os, pathlib, sys; from artifex_bench.core.store import lock_run\n"
+    code += "with lock_run(pathlib.Path(sys.argv[1])): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, str(folder)]).returncode == 9
     with store.lock_run(folder):
         assert store.load_records(folder) == []
 
 
-def test_the_lock_of_a_folder_that_is_gone(tmp_path):
-    said = refused(lambda: store.lock_run(tmp_path / "gone").__enter__())
-    assert said == f"cannot write {tmp_path / 'gone'}: No such file or directory"
+def test_the_lock_of_a_missing_folder(tmp_path):
+    error = refused(lambda: store.lock_run(tmp_path / "gone").__enter__())
+    assert str(tmp_path / "gone") in error and os.strerror(errno.ENOENT) in error
 
 
 def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
@@ -254,29 +251,25 @@ def test_logs_are_files_of_their_own_however_the_case_is_called(folder):
 
 def test_a_log_that_cannot_be_made_is_a_store_error(folder):
     (folder / "logs").write_text("a file in the way")
-    said = refused(store.create_log, folder, record().key)
-    assert said.startswith(f"cannot write {folder / 'logs'}/transformer.none.")
-    assert said.endswith("round0.log: File exists; the records are safe")
+    error = refused(store.create_log, folder, record().key)
+    assert f"{folder / 'logs'}/transformer.none." in error and os.strerror(errno.EEXIST) in error
 
 
 NESTED = '{"a":' * 100_000
 
 
 @pytest.mark.parametrize("name", [MANIFEST, RECORDS])
-def test_what_is_nested_without_end_is_one_line(folder, name):
+def test_endless_nesting_is_one_line(folder, name):
     (folder / name).write_text(NESTED + "\n")
-    said = refused(store.load_records, folder)
-    assert said.startswith(
-        f"cannot read {folder / MANIFEST}: it is no JSON" if name == MANIFEST else f"{folder / RECORDS} line 1"
-    )
-    assert "it is nested too deeply" in said
+    error = refused(store.load_records, folder)
+    assert (str(folder / MANIFEST) if name == MANIFEST else f"{folder / RECORDS} line 1: ") in error
 
 
 def test_a_folder_in_the_place_of_the_records_is_named(folder):
     (folder / RECORDS).unlink()
     (folder / RECORDS).mkdir()
     for action in (store.load_records, store.cut_torn_line):
-        assert f"{folder / RECORDS}: Is a directory" in refused(action, folder)
+        assert f"{folder / RECORDS}: {os.strerror(errno.EISDIR)}" in refused(action, folder)
 
 
 def test_a_manifest_that_an_editor_began_with_a_byte_order_mark_is_read(folder):

@@ -1,4 +1,4 @@
-"""A process for every job: whatever it does, a record comes of it, and nothing of it is left running."""
+"""The local executor: every job gives a record, and no process is left running."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measure(tmp_path):
 
 
 def gone(pid):
-    """Whether the process has ended, given a moment: a killed orphan is reaped by init, not by us."""
+    """Whether a process ends within some seconds. A killed orphan is reaped by init."""
     for _ in range(200):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -59,32 +59,32 @@ def gone(pid):
 BUDGET = Job(case("budget-0.5"), cache="folder")
 
 
-def test_what_the_workers_of_a_visit_in_parts_say_is_one_record(measure):
+def test_the_parts_of_a_job_give_one_record(measure):
     record = measure("number(f\"{job['part']} {os.getpid()}\"); done()", job=BUDGET)
     (search, one), (rest, other) = (m.probe.split() for m in record.measurements)
     assert (record.status, search, rest) == ("ok", "search", "rest") and one != other
 
 
-def test_the_log_holds_what_all_parts_printed_and_each_dies_of_its_own(measure, tmp_path):
+def test_the_log_has_the_output_of_all_parts(measure, tmp_path):
     code = "print(f\"{job['part']}: out of memory\" if job['part'] == 'search' else 'rest', file=sys.stderr); "
     record = measure(code + "done() if job['part'] == 'search' else os._exit(3)", job=BUDGET)
     assert (tmp_path / "log").read_text().splitlines() == ["search: out of memory", "rest"]
-    assert (record.status, record.reason) == ("failed", "the process ended early (exit code 3): rest")
+    assert record.status == "failed" and "exit code 3" in record.reason and record.reason.endswith("rest")
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped", "oom"])
-def test_where_one_part_fell_the_next_is_not_begun(status, measure):
+def test_after_a_failed_part_the_next_is_not_started(status, measure):
     record = measure(f"number(job['part']); done({status!r}, 'for a reason')", job=BUDGET)
     assert (record.status, record.reason) == (status, "for a reason")
     assert [m.probe for m in record.measurements] == ["search"]
 
 
-def test_a_part_that_dies_is_a_failed_visit(measure):
+def test_a_part_that_dies_is_a_failed_job(measure):
     record = measure("number(); os.kill(os.getpid(), signal.SIGKILL)", job=BUDGET)
     assert record.status == "failed" and len(record.measurements) == 1
 
 
-def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
+def test_messages_of_a_worker_become_the_record(measure, tmp_path):
     found = measure("send(environment={'job': job}); number(); print('hello', file=sys.stderr); done()")
     assert (found.case, found.round, found.status, found.reason) == (case("all"), 3, "ok", "")
     assert found.measurements == (NUMBER,)
@@ -95,14 +95,14 @@ def test_what_a_worker_says_becomes_the_record(measure, tmp_path):
 
 
 @pytest.mark.parametrize("status", ["oom", "failed", "skipped"])
-def test_a_worker_that_says_what_went_wrong_is_believed(measure, status):
+def test_the_status_and_reason_of_a_worker_are_kept(measure, status):
     found = measure(f"number(); done({status!r}, 'because')")
     assert (found.status, found.reason, found.measurements) == (status, "because", (NUMBER,))
 
 
 def test_kill_9_of_the_worker_keeps_what_was_measured(measure):
     found = measure("number(); os.kill(os.getpid(), signal.SIGKILL)")
-    assert (found.status, found.reason) == ("failed", "the process ended early (killed by SIGKILL)")
+    assert found.status == "failed" and "SIGKILL" in found.reason
     assert found.measurements == (NUMBER,)
 
 
@@ -111,7 +111,6 @@ def test_a_kill_by_the_kernel_for_memory_is_oom(measure, monkeypatch):
     monkeypatch.setattr(local, "_count_kernel_oom_kills", lambda: next(counts))
     found = measure("number(); os.kill(os.getpid(), signal.SIGKILL)")
     assert (found.status, found.measurements) == ("oom", (NUMBER,))
-    assert found.reason == "the kernel killed the process: the machine ran out of memory"
 
 
 def test_another_death_while_the_kernel_kills_others_is_not_oom(measure, monkeypatch):
@@ -122,13 +121,13 @@ def test_another_death_while_the_kernel_kills_others_is_not_oom(measure, monkeyp
 
 def test_a_worker_that_hangs_is_killed_at_the_timeout(measure, tmp_path):
     found = measure("send(environment={'pid': os.getpid()}); number(); time.sleep(600)", timeout=1.0)
-    assert (found.status, found.reason) == ("timeout", "not done after 1 s")
+    assert found.status == "timeout" and "1 s" in found.reason
     assert found.measurements == (NUMBER,)
     assert gone(found.environment["pid"])
 
 
-def test_a_worker_that_falls_silent_and_hangs_is_killed_at_once(measure):
-    """It closes its end of the pipe, which is its death as far as anyone can hear, and goes on."""
+def test_a_worker_that_closes_its_pipe_and_hangs_is_killed_at_once(measure):
+    """It closes its end of the pipe and keeps running."""
     found = measure("send(environment={'pid': os.getpid()}); number(); os.close(1); time.sleep(600)")
     assert (found.status, found.measurements) == ("failed", (NUMBER,))
     assert gone(found.environment["pid"])
@@ -139,7 +138,7 @@ def test_a_worker_that_never_reads_is_killed(measure):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         b"garbage",
         b"",
@@ -159,23 +158,25 @@ def test_a_worker_that_never_reads_is_killed(measure):
         b"x" * 200_000,
     ],
 )
-def test_garbage_is_passed_over(measure, said):
-    found = measure(f"sys.stdout.buffer.write({said[:50]!r} * {max(1, len(said) // 50)} + b'\\n'); number(); done()")
+def test_garbage_is_ignored(measure, output):
+    found = measure(
+        f"sys.stdout.buffer.write({output[:50]!r} * {max(1, len(output) // 50)} + b'\\n'); number(); done()"
+    )
     assert (found.status, found.measurements, found.environment) == ("ok", (NUMBER,), {})
 
 
 def test_nothing_but_garbage_is_a_failed_case(measure):
     found = measure('print(\'{"status": "fine", "reason": ""}\'); print(\'garbage\', end=\'\')')
-    assert (found.status, found.reason) == ("failed", "the process ended early (exit code 0)")
+    assert found.status == "failed" and "exit code 0" in found.reason
 
 
 def test_a_torn_last_line_is_left_out(measure):
     found = measure('number(); sys.stdout.write(\'{"measurement": {"pro\'); sys.stdout.flush(); os._exit(7)')
-    assert (found.status, found.reason) == ("failed", "the process ended early (exit code 7)")
+    assert found.status == "failed" and "exit code 7" in found.reason
     assert found.measurements == (NUMBER,)
 
 
-def test_messages_in_pieces_are_put_together(measure):
+def test_messages_in_pieces_are_joined(measure):
     found = measure(
         "for c in json.dumps({'status': 'ok', 'reason': 'ü'}) + '\\n': sys.stdout.write(c); sys.stdout.flush()"
     )
@@ -196,7 +197,7 @@ def test_messages_in_pieces_are_put_together(measure):
         ("ValueError: shapes do not match", "failed"),
     ],
 )
-def test_the_last_words_in_the_log_tell_memory_from_other_deaths(measure, last, status):
+def test_the_last_lines_of_the_log_distinguish_oom_from_other_failures(measure, last, status):
     found = measure(f"number(); print('a warning\\n' + {last!r}, file=sys.stderr, flush=True); os._exit(1)")
     assert (found.status, found.measurements) == (status, (NUMBER,))
     assert last.strip() in found.reason
@@ -204,11 +205,11 @@ def test_the_last_words_in_the_log_tell_memory_from_other_deaths(measure, last, 
 
 
 def test_a_memory_error_outside_of_the_protocol_is_oom(measure):
-    found = measure("bytearray(2**62)")  # its traceback quotes this line from Python 3.13 on
-    assert (found.status, found.reason) == ("oom", "exit code 1: MemoryError")
+    found = measure("bytearray(2**62)")  # from Python 3.13 on the traceback quotes this line
+    assert found.status == "oom" and found.reason.endswith("MemoryError")
 
 
-def test_words_that_are_not_text_are_quoted_as_well_as_can_be(measure):
+def test_output_that_is_not_text_is_quoted_in_the_reason(measure):
     found = measure("sys.stderr.buffer.write(b'\\xff' * 5000); sys.stderr.flush(); os._exit(1)")
     assert found.status == "failed"
     assert len(found.reason) < 600
@@ -227,7 +228,7 @@ CHILD = "child = subprocess.Popen(['sleep', '600'], stdout=2); send(environment=
         ("time.sleep(600)", "timeout"),
     ],
 )
-def test_a_child_dies_with_its_worker_and_holds_nothing_up(measure, end, status):
+def test_a_child_dies_with_its_worker_without_delay(measure, end, status):
     found = measure(CHILD + end, timeout=3.0)
     assert (found.status, found.measurements) == (status, (NUMBER,))
     assert gone(found.environment["pid"])

@@ -1,4 +1,4 @@
-"""What becomes of a job that goes wrong inside the worker, and of one that goes well."""
+"""The worker: statuses and messages of jobs that fail or succeed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBER = Measurement("compile_seconds", "seconds", (1.5,), "wall clock")
 
 @pytest.fixture
 def outcome(monkeypatch):
-    """(status, reason, what was sent) of a job whose second probe raises that error."""
+    """(status, reason, messages) of a job that raises an error after its first measurement."""
 
     def run(error):
         def measure(job):
@@ -63,7 +63,7 @@ def outcome(monkeypatch):
         (SystemExit("a model that leaves"), "failed", "SystemExit: a model that leaves"),
     ],
 )
-def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, error, status, reason):
+def test_every_outcome_is_a_status_with_a_reason_and_keeps_the_measurements(outcome, error, status, reason):
     found, why, sent = outcome(error)
     assert found == status
     assert reason in why
@@ -72,7 +72,7 @@ def test_every_end_is_a_status_with_a_reason_and_keeps_what_was_taken(outcome, e
     assert sent[1]["measurement"]["values"] == (1.5,)
 
 
-def test_settings_that_a_models_own_code_makes_are_recorded(monkeypatch):
+def test_settings_that_a_model_changes_are_recorded(monkeypatch):
     def measure(job):
         jax.config.update("jax_default_matmul_precision", "highest")
         yield NUMBER

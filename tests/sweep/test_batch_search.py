@@ -1,4 +1,4 @@
-"""Which batch is compiled next, and what is proven at the end: on fabricated peaks."""
+"""The search for the largest batch, on fabricated peaks: the next batch, and the edge at the end."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.build import case, record, replaced, taken
 CAPACITY = 16.0
 
 
-def searched(peak, search=Search(), told=True):  # noqa: B008 - it is frozen
-    """The points in the order of the search; peaks that are too large are known only where they are `told`."""
+def searched(peak, search=Search(), known=True):  # noqa: B008 - it is frozen
+    """The points in the order of the search. Peaks above the capacity are given only if they are `known`."""
     points: list[Point] = []
     while (batch := choose_next_batch(points, CAPACITY, search)) is not None:
         assert batch not in [point.batch for point in points]
         assert len(points) < 100
         needed = peak(batch)
-        points.append(Point(batch, needed if told or needed <= CAPACITY else None, needed <= CAPACITY))
+        points.append(Point(batch, needed if known or needed <= CAPACITY else None, needed <= CAPACITY))
     return points
 
 
@@ -39,11 +39,11 @@ def batches(points):
     return [point.batch for point in points]
 
 
-def test_a_line_is_followed_to_its_edge():
+def test_a_linear_peak_is_interpolated():
     assert batches(searched(lambda batch: 1 + 0.25 * batch)) == [1, 4, 60, 61]
 
 
-def test_a_step_on_the_way_costs_a_few_more():
+def test_a_jump_of_the_peak_costs_a_few_more_compilations():
     points = searched(lambda batch: 1 + 0.25 * batch + (3 if batch > 40 else 0))
     assert batches(points) == [1, 4, 60, 50, 48, 49]
     assert batches(find_edge(points)) == [48, 49]
@@ -59,7 +59,7 @@ def test_few_fit_or_none(bytes_each, compiled, proven):
     assert [point and point.batch for point in find_edge(points)] == proven
 
 
-def test_the_limit_is_not_passed_and_multiples_are_kept():
+def test_batches_are_multiples_up_to_the_limit():
     assert batches(searched(lambda batch: 1.0, Search(multiple=8, limit=100))) == [8, 32, 96]
     assert batches(searched(lambda batch: 1 + 0.25 * batch, Search(multiple=8))) == [8, 32, 56, 64]
 
@@ -73,8 +73,8 @@ SEARCHES = st.builds(
 
 
 @given(PEAKS, SEARCHES, st.booleans())
-def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
-    points = searched(peak, search, told)
+def test_if_peaks_grow_the_edge_is_proven(peak, search, known):
+    points = searched(peak, search, known)
     fits, fails = find_edge(points)
     assert all(batch % search.multiple == 0 and batch <= search.limit for batch in batches(points))
     assert not list(find_disorder(points))
@@ -89,7 +89,7 @@ def test_of_peaks_that_grow_the_edge_is_proven(peak, search, told):
 
 
 @given(st.integers(0, 2**32), SEARCHES)
-def test_of_any_peaks_the_search_ends_at_an_edge(seed, search):
+def test_with_any_peaks_the_search_ends_at_an_edge(seed, search):
     points = searched(lambda batch: random.Random(f"{seed} {batch}").uniform(1, 31), search)
     fits, fails = find_edge(points)
     assert fits is None or fails is None or fails.batch - fits.batch <= compute_resolution(fits.batch, search.multiple)
@@ -118,7 +118,7 @@ def test_a_search_follows_its_own_records():
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "skipped"])
-def test_a_case_that_fell_ends_its_search(status):
+def test_a_failed_case_ends_its_search(status):
     assert next_case(START, [compiled(1, 1), compiled(4, 0, status=status)], Search()) is None
 
 
@@ -141,10 +141,9 @@ def test_a_memory_budget_beyond_the_capacity_changes_nothing():
     assert apply_memory_budget(found, 17) is found
 
 
-def test_a_memory_budget_stands_in_the_place_of_the_capacity():
+def test_a_memory_budget_replaces_the_capacity():
     found = compiled(4, 4)
     assert apply_memory_budget(found, None) is found
-    held = apply_memory_budget(found, 3)
-    assert held.value("capacity_bytes") == 3
-    assert held.get("capacity_bytes").source == "the memory budget that was asked for"
-    assert [m.probe for m in held.measurements] == ["compiled_peak_bytes", "capacity_bytes"]
+    limited = apply_memory_budget(found, 3)
+    assert limited.value("capacity_bytes") == 3
+    assert [m.probe for m in limited.measurements] == ["compiled_peak_bytes", "capacity_bytes"]

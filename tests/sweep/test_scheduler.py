@@ -1,10 +1,11 @@
-"""The sweep: the order of effects, and what interrupting it at any point leaves."""
+"""The scheduler: the order of jobs and records, and interruptions at any point."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def named(found):
     return [f"{one.case.strategy} {one.round}" for one in found]
 
 
-def test_visits_go_round_a_b_c_a_b_c(folder):
+def test_rounds_are_interleaved(folder):
     log: list[str] = []
     found = run_sweep(REQUEST, folder, backend(log), ignore)
     assert log == [f"measure {job}" for job in JOBS]
@@ -56,7 +57,7 @@ def test_visits_go_round_a_b_c_a_b_c(folder):
 ABSENT = tuple(case(strategy, target="tpu:v5e") for strategy in ("none", "all"))
 
 
-def test_what_is_only_compiled_is_visited_once(folder):
+def test_cases_that_are_only_compiled_have_one_round(folder):
     request = replaced(REQUEST, cases=(*REQUEST.cases[:2], *ABSENT))
     found = [(job.case.target, job.case.strategy, job.round) for job in request.make_jobs(folder)]
     assert sorted(found) == [
@@ -65,7 +66,7 @@ def test_what_is_only_compiled_is_visited_once(folder):
     ]
 
 
-def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
+def test_cases_that_are_only_compiled_run_together_and_are_stored_in_order(folder):
     """Each of two jobs waits for the other to begin; the second is done first."""
     request = replaced(REQUEST, cases=ABSENT)
     meeting, finished = threading.Barrier(2, timeout=60), threading.Event()
@@ -84,7 +85,7 @@ def test_what_is_only_compiled_is_made_together_and_stored_in_order(folder):
     assert named(store.load_records(folder)) == ["none 0", "all 0"]
 
 
-def test_an_interruption_ends_the_visits_that_are_under_way(folder):
+def test_an_interruption_ends_the_jobs_under_way(folder):
     stopped = threading.Event()
 
     def measure(job, path):
@@ -98,7 +99,7 @@ def test_an_interruption_ends_the_visits_that_are_under_way(folder):
     assert store.load_records(folder) == []
 
 
-def test_what_another_devices_compiler_says_is_kept(folder):
+def test_the_log_of_an_aot_compiler_is_kept(folder):
     def measure(job, path):
         path.write_text("" if job.case.strategy == "none" else "noise")
         return record(job.case, round=job.round)
@@ -107,7 +108,7 @@ def test_what_another_devices_compiler_says_is_kept(folder):
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{case_id(ABSENT[1])}.round0.log"]
 
 
-def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
+def test_each_record_is_on_disk_before_the_next_job_begins(folder):
     log: list[str] = []
     measure = backend(log)
 
@@ -129,7 +130,7 @@ def test_each_record_is_on_disk_before_the_next_visit_begins(folder):
     ]
 
 
-def test_a_visit_says_how_it_is_made(folder):
+def test_a_job_has_the_settings_of_its_spec(folder):
     seen = []
 
     def measure(job, path):
@@ -142,7 +143,7 @@ def test_a_visit_says_how_it_is_made(folder):
     assert {job.cache for job in seen} == {str(folder / CACHE)}
 
 
-def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
+def test_the_baseline_runs_before_its_strategies_and_judges_them(folder):
     def measure(job, path):
         loss = 1.5 if job.case.strategy != "every-2" else 9.0
         return record(job.case, round=job.round, measurements=(*measured(), sketch(loss)))
@@ -156,25 +157,25 @@ def test_the_reference_is_visited_before_its_strategies_and_judges_them(folder):
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout", "failed", "skipped"])
-def test_a_case_that_fell_is_not_visited_again_and_the_others_go_on(folder, status):
+def test_a_failed_case_is_not_measured_again_and_the_others_are(folder, status):
     log: list[str] = []
     found = run_sweep(REQUEST, folder, backend(log, {"all": status}), ignore)
     assert named(found) == ["none 0", "all 0", "every-2 0", "none 1", "every-2 1"]
     assert [one.status for one in found] == ["ok", status, "ok", "ok", "ok"]
 
 
-def test_a_reference_that_fell_does_not_stop_the_others(folder):
+def test_a_failed_baseline_does_not_stop_the_others(folder):
     found = run_sweep(REQUEST, folder, backend([], {"none": "oom"}), ignore)
     assert named(found) == ["none 0", "all 0", "every-2 0", "all 1", "every-2 1"]
     assert [one.status for one in found] == ["oom", "ok", "ok", "ok", "ok"]
 
 
-def test_logs_are_kept_of_visits_that_did_not_end_well(folder):
+def test_logs_of_failed_jobs_are_kept(folder):
     run_sweep(REQUEST, folder, backend([], {"all": "oom", "every-2": "skipped"}), ignore)
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{case_id(case('all'))}.round0.log"]
 
 
-def test_the_compile_cache_is_gone_at_the_end(folder):
+def test_the_compile_cache_is_deleted_at_the_end(folder):
     def measure(job, path):
         os.makedirs(job.cache, exist_ok=True)
         return record(job.case, round=job.round)
@@ -201,7 +202,7 @@ def stopping(log, after, exception=Stop):
 
 @given(st.lists(st.integers(0, 5), max_size=5), st.sampled_from((Stop, KeyboardInterrupt)))
 @settings(max_examples=10)  # each writes to disk and waits for it
-def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_factory, stops, exception):
+def test_each_job_gives_one_record_despite_interruptions(tmp_path_factory, stops, exception):
     folder = start(tmp_path_factory.mktemp("runs") / "run")
     log: list[str] = []
     for more in stops:
@@ -214,7 +215,7 @@ def test_however_often_it_is_interrupted_each_visit_gives_one_record(tmp_path_fa
     assert named(found) == named(store.load_records(folder)) == JOBS
 
 
-def test_going_on_judges_by_the_reference_stored_before(folder):
+def test_a_resumed_run_judges_by_the_stored_baseline(folder):
     def measure(job, path):
         return record(job.case, round=job.round, measurements=(*measured(), sketch()))
 
@@ -236,13 +237,13 @@ def test_a_finished_run_has_nothing_left(folder):
     assert again == store.load_records(folder)
 
 
-def test_what_is_left_is_what_will_be_visited(folder):
+def test_remaining_jobs_are_those_that_will_run(folder):
     assert [f"{v.case.strategy} {v.round}" for v in remaining_jobs(REQUEST, folder, [])] == JOBS
     some = [record("none"), record("all", "oom"), record("every-2")]
     assert [f"{v.case.strategy} {v.round}" for v in remaining_jobs(REQUEST, folder, some)] == ["none 1", "every-2 1"]
 
 
-def test_a_torn_line_is_visited_again(folder):
+def test_the_case_of_a_torn_line_is_measured_again(folder):
     run_sweep(REQUEST, folder, backend([]), ignore)
     os.truncate(folder / RECORDS, (folder / RECORDS).stat().st_size - 5)
     log: list[str] = []
@@ -253,7 +254,7 @@ def test_a_torn_line_is_visited_again(folder):
 
 def test_two_sweeps_of_one_folder_are_refused(folder):
     def second(job, path):
-        with pytest.raises(StoreError, match="is in use by another run"):
+        with pytest.raises(StoreError, match=re.escape(str(folder))):
             run_sweep(REQUEST, folder, backend([]), ignore)
         return record(job.case, round=job.round)
 
@@ -301,7 +302,7 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(tmp_path):
 
 
 def under(jax, flags=""):
-    """Measures nothing, in an environment of its own."""
+    """Return a `measure` that measures nothing, in an environment of its own."""
 
     def measure(job, path):
         path.write_text("")
@@ -312,7 +313,7 @@ def under(jax, flags=""):
 
 
 def cut_short(measure, after):
-    """The same, interrupted after so many jobs."""
+    """Return `measure`, interrupted after `after` jobs."""
     left = iter(range(after))
 
     def some(job, path):
@@ -324,11 +325,11 @@ def cut_short(measure, after):
 
 
 @pytest.mark.parametrize("other", [("0.12", ""), ("0.11", "--xla_new")], ids=["version", "flags"])
-def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder, other):
+def test_rounds_of_two_environments_are_mixed_only_with_across(folder, other):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(REQUEST, folder, cut_short(under("0.11"), 4), ignore)
     before = store.load_records(folder)
-    with pytest.raises(CaseError, match=r"begin a new run, or mix both with --resume .* --across") as refused:
+    with pytest.raises(CaseError, match=f"--resume {re.escape(str(folder))} --across") as refused:
         run_sweep(REQUEST, folder, under(*other), ignore)
     assert store.load_records(folder) == before and len(str(refused.value).splitlines()) == 1
     assert len(run_sweep(REQUEST, folder, under(*other), ignore, across=True)) == 6
@@ -336,25 +337,25 @@ def test_rounds_of_two_environments_are_mixed_only_when_that_is_asked_for(folder
     assert jax == ({"0.11", "0.11, 0.12"} if other[0] == "0.12" else {"0.11"})
 
 
-def test_versions_of_any_record_are_held_against_those_installed():
+def test_versions_of_all_records_are_compared_with_those_installed():
     versions = [importlib.metadata.version("jax"), "0.0.1"]
     found = [record(environment={"versions": {"jax": version, "numpy": None}}) for version in versions]
-    for order in (found, found[::-1]):  # a run that went on across versions is of both
+    for order in (found, found[::-1]):  # a run that was resumed across versions has both
         assert changed_versions(order) == {"jax": (", ".join(sorted(versions)), versions[0])}
     assert changed_versions(found[:1]) == {}
 
 
-def test_what_fell_says_nothing_of_another_environment(folder):
+def test_failed_records_do_not_show_a_changed_environment(folder):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(REQUEST, folder, cut_short(under("0.11"), 2), ignore)
 
-    def fallen(job, path):
+    def time_out(job, path):
         return replaced(under("0.11", "--half")(job, path), status="timeout", reason="so", measurements=())
 
-    assert {one.status for one in run_sweep(REQUEST, folder, fallen, ignore)} == {"ok", "timeout"}
+    assert {one.status for one in run_sweep(REQUEST, folder, time_out, ignore)} == {"ok", "timeout"}
 
 
-def test_cases_for_other_devices_have_environments_of_their_own(folder):
+def test_cases_for_other_devices_have_their_own_environments(folder):
     request = replaced(REQUEST, cases=(case("none"), case("none", mesh="data=2"), ABSENT[0]))
 
     def measure(job, path):
@@ -366,7 +367,7 @@ def test_cases_for_other_devices_have_environments_of_their_own(folder):
 
 
 @pytest.mark.parametrize("how", ["removed", "emptied", "replaced"])
-def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
+def test_records_that_are_lost_during_a_run_are_an_error(folder, how):
     taken = backend([])
 
     def measure(job, path):
@@ -383,12 +384,12 @@ def test_records_that_are_lost_while_a_run_goes_on_are_an_error(folder, how):
         run_sweep(REQUEST, folder, measure, ignore)
 
 
-def test_the_way_out_of_a_damaged_line_is_to_delete_it(folder):
+def test_a_run_can_be_resumed_after_a_damaged_line_is_deleted(folder):
     whole = run_sweep(REQUEST, folder, backend([]), ignore)
     path = folder / RECORDS
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]]))
-    with pytest.raises(StoreError, match=rf"{path} line 3: .*; delete that line, and --resume") as refused:
+    with pytest.raises(StoreError, match=rf"{path} line 3: .*--resume") as refused:
         run_sweep(REQUEST, folder, backend([]), ignore)
     assert len(str(refused.value).splitlines()) == 1
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))

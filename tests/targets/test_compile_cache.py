@@ -1,4 +1,4 @@
-"""Figures of compilers, kept between runs."""
+"""The cache of AOT compilations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def kept(monkeypatch, tmp_path):
     return compile_cache.entry_path("program", load_description("tpu:v5e"), {"a": 1})
 
 
-def test_what_is_written_is_read_and_nothing_else_is_left(kept):
+def test_written_figures_can_be_read_and_no_draft_is_left(kept):
     assert compile_cache.read_entry(kept) is None
     compile_cache.write_entry(kept, FIGURES)
     assert compile_cache.read_entry(kept) == FIGURES
@@ -36,7 +36,7 @@ def test_program_device_options_and_compiler_each_have_their_own(kept, monkeypat
     assert len({kept, *others}) == 6
 
 
-def test_a_damaged_file_and_a_folder_that_cannot_be_are_no_figures(kept, tmp_path):
+def test_a_damaged_file_and_an_impossible_folder_have_no_figures(kept, tmp_path):
     kept.parent.mkdir()
     kept.write_text("{torn")
     assert compile_cache.read_entry(kept) is None

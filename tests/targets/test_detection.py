@@ -1,4 +1,4 @@
-"""Which kind of device JAX will find here."""
+"""Detection of the local device's kind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_local_device_is_a_cpu(tmp_path, monkeypatch, platforms, file, insta
     assert detection.is_local_device_cpu(with_file(tmp_path, file)) is cpu
 
 
-def test_cpu_is_an_alias_of_local_where_that_is_a_cpu(monkeypatch):
+def test_cpu_is_an_alias_of_local_if_that_is_a_cpu(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert parse_target("cpu") == LOCAL
     monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")

@@ -1,4 +1,4 @@
-"""The environment: what could make a case come out differently elsewhere, and nothing that names a place."""
+"""The environment: settings that may change a result, without paths and names of machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from artifex_bench.targets import environment as module
 from artifex_bench.targets.environment import program_flags, read_environment, read_settings
 
 
-def test_it_is_plain_json_and_names_versions_device_and_machine():
+def test_it_is_json_with_versions_device_and_machine():
     found = read_environment()
     assert json.loads(json.dumps(found)) == found
     assert found["platform"] == "cpu"
@@ -29,7 +29,7 @@ def test_flags_that_change_programs_are_kept_and_others_are_not(monkeypatch):
     assert "secret" not in json.dumps(found)
 
 
-def test_every_setting_of_jax_and_xla_is_a_flag_but_for_places():
+def test_every_setting_of_jax_and_xla_is_a_flag_except_paths_and_hosts():
     kept = {
         "JAX_ENABLE_X64": "True",
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",
@@ -59,13 +59,13 @@ def test_settings_made_in_code_are_those_of_the_variables(monkeypatch):
     assert read_settings() == before
 
 
-def test_no_path_and_no_name_of_a_host_or_user():
+def test_it_has_no_path_and_no_name_of_a_host_or_user():
     text = json.dumps(read_environment())
     assert str(Path.home()) + "/" not in text
     assert str(Path.cwd()) not in text
     assert os.uname().nodename not in text
 
 
-def test_a_machine_without_cpuinfo_has_another_word_for_its_processor(monkeypatch, tmp_path):
+def test_a_machine_without_cpuinfo_has_a_cpu_name(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "Path", lambda _: tmp_path / "missing")
     assert module._read_cpu_model()

@@ -14,7 +14,7 @@ from artifex_bench.core.case import DTYPES, CaseError, RematCase
 
 
 @pytest.mark.parametrize("name", targets.load_descriptions())
-def test_a_description_is_whole_and_says_where_it_is_from(name):
+def test_a_description_is_complete_and_has_its_sources(name):
     found = targets.load_description(name)
     assert found.platform in targets.COMPILERS
     assert 2**33 < found.capacity_bytes < 2**38
@@ -33,7 +33,7 @@ POOL = (NEW, OLD, "XLA_PYTHON_CLIENT_ALLOCATOR")
 
 @pytest.fixture
 def setting(monkeypatch):
-    """Sets the variables of JAX's memory pool, and no others of them."""
+    """Sets some variables of JAX's memory pool and unsets the others."""
 
     def choose(**variables):
         for name in POOL:
@@ -75,7 +75,7 @@ def test_the_source_of_a_gpus_capacity_names_the_variable_that_decides(variables
 @pytest.mark.parametrize(
     "variables", [{NEW: v} for v in ("0", "-1", "much", "nan", "95%")] + [{NEW: "0.5", OLD: "0.5"}]
 )
-def test_a_share_that_is_none_is_refused_before_anything_runs(variables, setting):
+def test_an_invalid_share_is_refused_before_anything_runs(variables, setting):
     setting(**variables)
     with pytest.raises(CaseError, match=NEW):
         targets.check_installed("gpu:h100")
@@ -84,7 +84,7 @@ def test_a_share_that_is_none_is_refused_before_anything_runs(variables, setting
 def test_the_local_target_needs_neither_a_description_nor_a_compiler():
     targets.check_installed("local")
     assert targets.compiler_versions("local") == {}
-    with pytest.raises(CaseError, match="valid are tpu:v4"):
+    with pytest.raises(CaseError, match="tpu:v4"):
         targets.load_description("local")
 
 
@@ -94,7 +94,7 @@ def test_the_local_target_needs_neither_a_description_nor_a_compiler():
         ("tpu:v5e", 1, "v5e:2x2"),
         ("tpu:v5e:2x4", 8, "v5e:2x4"),
         ("tpu:v5p:2x2x2", 8, "v5p:2x2x2"),
-        ("tpu:v7x:2x2x1", 8, "tpu7x:2x2x1"),  # two devices a chip
+        ("tpu:v7x:2x2x1", 8, "tpu7x:2x2x1"),  # two devices per chip
         ("gpu:h100:8", 8, None),
     ],
 )
@@ -109,45 +109,45 @@ def test_a_target_may_carry_a_topology(name, devices, topology):
 @pytest.mark.parametrize(
     ("name", "topology", "valid"),
     [
-        ("tpu:v5e:3x3", "3x3", "2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16; one is tpu:v5e"),
+        ("tpu:v5e:3x3", "3x3", "2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16, or tpu:v5e"),
         ("tpu:v5e:2x2:1", "2x2:1", "2x2, 2x4, "),
         ("tpu:v4:", "", "2x2x1, 2x2x2, "),
-        ("gpu:h100:16", "16", "2, 4, 8; one is gpu:h100"),
+        ("gpu:h100:16", "16", "2, 4, 8, or gpu:h100"),
     ],
 )
 def test_other_topologies_are_refused_with_the_valid_ones(name, topology, valid):
-    with pytest.raises(CaseError, match=f"target '{name}': .* has no topology '{topology}': valid are {valid}"):
+    with pytest.raises(CaseError, match=f"'{name}'.*'{topology}'.* {valid}"):
         targets.load_description(name)
 
 
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
-        ({"target": "tpu:v5e:2x4"}, "target 'tpu:v5e:2x4' has 8 devices: choose with --mesh"),
-        ({"target": "tpu:v5e", "mesh": "fsdp=4"}, "takes 4 devices, .* has 1 device: choose the target tpu:v5e:2x2"),
-        ({"target": "gpu:h100:8", "mesh": "data=2,fsdp=8"}, "takes 16 devices, .* has 8 devices: choose another mesh"),
-        ({"target": "tpu:v7x:2x2x1", "mesh": "fsdp=2"}, "takes 2 devices, .* has 8 devices: choose another mesh"),
+        ({"target": "tpu:v5e:2x4"}, "'tpu:v5e:2x4'.* 8 devices.*--mesh"),
+        ({"target": "tpu:v5e", "mesh": "fsdp=4"}, " 4 devices.* 1 device.*tpu:v5e:2x2"),
+        ({"target": "gpu:h100:8", "mesh": "data=2,fsdp=8"}, " 16 devices.* 8 devices"),
+        ({"target": "tpu:v7x:2x2x1", "mesh": "fsdp=2"}, " 2 devices.* 8 devices"),
     ],
 )
-def test_a_mesh_takes_the_devices_of_its_target(case, problem):
+def test_a_mesh_must_take_all_devices_of_its_target(case, problem):
     with pytest.raises(CaseError, match=problem):
         targets.check_devices(RematCase(**case))
 
 
-def test_a_mesh_that_does_is_fine():
+def test_a_fitting_mesh_is_accepted():
     for case in ({}, {"mesh": "fsdp=8"}, {"target": "tpu:v5e"}, {"target": "tpu:v5e:2x4", "mesh": "data=4,fsdp=2"}):
         targets.check_devices(RematCase(**case))
 
 
 @pytest.mark.parametrize("name", ["tpu", "tpu:v9:2x4", "gpu:", "TPU:V5E", "cpu:8"])
 def test_an_unknown_target_is_refused_with_the_valid_ones(name):
-    with pytest.raises(CaseError, match=f"unknown target '{name.removesuffix(':2x4')}': valid are local, tpu:v4, "):
+    with pytest.raises(CaseError, match=f"'{name.removesuffix(':2x4')}'.* local, tpu:v4, "):
         targets.check_installed(name)
 
 
-def test_a_missing_compiler_is_said_with_what_to_install(monkeypatch):
+def test_a_missing_compiler_is_named_with_the_extra_to_install(monkeypatch):
     monkeypatch.setattr(targets, "COMPILERS", {"tpu": ("tpu-aot", (("no-such-package",),))})
-    with pytest.raises(CaseError, match=r"no-such-package missing.*pip install 'artifex-bench\[tpu-aot\]'"):
+    with pytest.raises(CaseError, match=r"no-such-package.*pip install 'artifex-bench\[tpu-aot\]'"):
         targets.check_installed("tpu:v5e")
 
 
@@ -166,7 +166,7 @@ CUDA13 = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc")
         ((), CUDA13, CUDA13),
     ],
 )
-def test_either_set_of_cuda_compilers_serves(monkeypatch, installed, taken, missing):
+def test_either_set_of_cuda_compilers_is_enough(monkeypatch, installed, taken, missing):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0" if package in installed else None)
     found = targets.compiler_versions("gpu:h100")
     assert tuple(found) == taken
