@@ -52,3 +52,4 @@ def test_a_kind_is_one_module_and_one_entry(copy):
     assert "slept" in (copy / "out" / "run" / "table.md").read_text()
     run(copy, "report", "out/run", "--html")
     assert "slept" in (copy / "out" / "run" / "page.html").read_text()
+    assert "sleep_seconds" in run(copy, "compare", "out/run", "out/run", "--all")

@@ -24,6 +24,21 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 
 
 @dataclass(frozen=True)
+class Compared:
+    """How `artifex-bench compare` judges a column. Less is better.
+
+    Attributes:
+        threshold: The relative change that matters.
+        exact: Whether the number is equal in every process, so that any difference is real.
+        among: If it is a count of trials, the counts that add up to all trials.
+    """
+
+    threshold: float
+    exact: bool = False
+    among: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Column:
     """One column of a kind of case.
 
@@ -37,6 +52,7 @@ class Column:
         heading: Heading in tables; empty if no table shows the column.
         text: Makes the cell from a row of the DataFrame; by default `unit` says how the value is shown.
         sort_by: Reads the number that the page sorts by from a row; by default the column's own value.
+        compared: How two runs are compared by it; None: they are not. Its name is then that of a probe.
         tables: Names of the tables that show it.
         priority: On a narrow terminal, columns with a larger number are dropped first.
     """
@@ -49,6 +65,7 @@ class Column:
     heading: str = ""
     text: Callable[[Any], str] | None = None
     sort_by: Callable[[Any], Any] | None = None
+    compared: Compared | None = None
     tables: tuple[str, ...] = ()
     priority: int = 1
 

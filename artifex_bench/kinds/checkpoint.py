@@ -10,6 +10,7 @@ from artifex_bench.core import units
 from artifex_bench.core.case import CheckpointCase
 from artifex_bench.core.columns import (
     Column,
+    Compared,
     axis_column,
     axis_columns,
     common_columns,
@@ -49,9 +50,18 @@ AXES = (
     axis_column("format", doc="Our layout, plain Orbax, or a peer.", heading="format", priority=0, **SHOWN),
     axis_column("mode", doc="`sync` or `async`.", heading="mode", priority=0, **SHOWN),
 )
+TIMED = Compared(threshold=0.25)  # medians of a disk vary
 FIGURES = (
-    timed_column("blocking_seconds", "Until training may continue; wall clock.", heading="blocking", **SHOWN),
-    timed_column("committed_seconds", "Until every file is on the disk; wall clock.", heading="committed", **SHOWN),
+    timed_column(
+        "blocking_seconds", "Until training may continue; wall clock.", heading="blocking", compared=TIMED, **SHOWN
+    ),
+    timed_column(
+        "committed_seconds",
+        "Until every file is on the disk; wall clock.",
+        heading="committed",
+        compared=TIMED,
+        **SHOWN,
+    ),
     Column(
         "write_ratio",
         "Ratio of `committed_seconds` to `raw_write_seconds`.",
@@ -73,6 +83,7 @@ FIGURES = (
         "restore_seconds",
         "Until the state is back on the devices; wall clock, blocked until ready.",
         heading="restore",
+        compared=TIMED,
         **SHOWN,
     ),
     Column(
@@ -85,7 +96,14 @@ FIGURES = (
         **SHOWN,
     ),
     interval_column("read_ratio", **SHOWN),
-    constant_column("disk_bytes", "Bytes of the files that the save left.", "bytes", heading="on disk", **SHOWN),
+    constant_column(
+        "disk_bytes",
+        "Bytes of the files that the save left.",
+        "bytes",
+        heading="on disk",
+        compared=Compared(0.01, exact=True),
+        **SHOWN,
+    ),
     constant_column("disk_files", "Number of files that the save left.", "count", heading="files", priority=3, **SHOWN),
     Column(
         "save_peak_ratio",

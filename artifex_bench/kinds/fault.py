@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from artifex_bench.checkpoint_io import formats
 from artifex_bench.core import units
 from artifex_bench.core.case import FaultCase
-from artifex_bench.core.columns import Column, axis_column, axis_columns, common_columns
+from artifex_bench.core.columns import Column, Compared, axis_column, axis_columns, common_columns
 from artifex_bench.core.kind import Kind, Table
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CaseResult
@@ -68,11 +68,16 @@ KIND = Kind(
     columns=(
         *common_columns(axis_columns(FaultCase, AXES)),
         *(
-            Column(name, doc, _total(name), "count", heading=heading, **SHOWN)
-            for name, doc, heading in (
-                ("detected_trials", "Trials in which the restore raised an error.", "detected"),
-                ("intact_trials", "Trials in which every bit came back.", "intact"),
-                ("silent_trials", "Trials in which another state came back without an error.", "silently wrong"),
+            Column(name, doc, _total(name), "count", heading=heading, compared=compared, **SHOWN)
+            for name, doc, heading, compared in (
+                ("detected_trials", "Trials in which the restore raised an error.", "detected", None),
+                ("intact_trials", "Trials in which every bit came back.", "intact", None),
+                (
+                    "silent_trials",
+                    "Trials in which another state came back without an error.",
+                    "silently wrong",
+                    Compared(0.0, among=OUTCOMES),
+                ),
             )
         ),
         Column("silent_share", "`silent_trials` as a share of all.", _silent_share, "share", heading="share", **SHOWN),

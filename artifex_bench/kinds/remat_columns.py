@@ -10,6 +10,7 @@ from artifex_bench.core.case import RematCase
 from artifex_bench.core.columns import (
     FORMATS,
     Column,
+    Compared,
     axis_column,
     axis_columns,
     common_columns,
@@ -121,6 +122,7 @@ SHOWN = (
     ),
     probe_column(
         "step_seconds",
+        compared=Compared(0.10),
         heading="step time",
         tables=LOCAL,
     ),
@@ -136,6 +138,7 @@ SHOWN = (
     interval_column("time_ratio", tables=LOCAL),
     probe_column(
         "compiled_peak_bytes",
+        compared=Compared(0.01, exact=True),
         heading="peak (compiled)",
         tables=BOTH,
     ),
@@ -150,6 +153,7 @@ SHOWN = (
     Column("fits", heading="fits", text=show_fit, tables=AOT),
     probe_column(
         "measured_peak_bytes",
+        compared=Compared(0.05),
         heading="peak (measured)",
         tables=LOCAL,
     ),
@@ -182,6 +186,7 @@ SHOWN = (
     ),
     probe_column(
         "residual_bytes",
+        compared=Compared(0.0, exact=True),
         heading="residuals",
         tables=BOTH,
         priority=2,

@@ -11,31 +11,24 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 
-from artifex_bench.core import case as cases
-from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case import Case, CaseError, check_choice
 from artifex_bench.core.case_names import case_id, case_label
+from artifex_bench.core.columns import Column
 from artifex_bench.core.environments import differing_settings, recorded_settings
+from artifex_bench.core.kind import Kind
 from artifex_bench.core.record import Record
+from artifex_bench.core.registry import load_kind
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
-from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_encodable, without_infinities
-from artifex_bench.report.comparison_data import Change, ComparedFigure, Quantity, Reason
+from artifex_bench.report.comparison_data import Change, ComparedFigure, Reason
 
 LEVEL = 0.02  # of false alarms over all rows (Holm 1979): a false alarm in at most 1 of 20 comparisons, with 94 %
 
 
-QUANTITIES = {
-    "step_seconds": Quantity(0.10),
-    "residual_bytes": Quantity(0.0, exact=True),
-    "compiled_peak_bytes": Quantity(0.01, exact=True),
-    "measured_peak_bytes": Quantity(0.05),
-    "blocking_seconds": Quantity(0.25),
-    "committed_seconds": Quantity(0.25),
-    "restore_seconds": Quantity(0.25),
-    "disk_bytes": Quantity(0.01, exact=True),
-    "silent_trials": Quantity(0.0, among=OUTCOMES),
-}
+def list_quantities(kind: Kind) -> dict[str, Column]:
+    """Return the columns by which runs of a kind are compared: {name: column}."""
+    return {column.name: column for column in kind.columns if column.compared is not None}
 
 
 def compare_runs(
@@ -53,7 +46,7 @@ def compare_runs(
         base: Records of the base run.
         new: Records of the new run.
         across: Whether to compare runs of different environments.
-        thresholds: Quantity -> relative change that matters, in place of that in `QUANTITIES`.
+        thresholds: Quantity -> relative change that matters, in place of that of its column.
 
     Returns:
         One row per case and quantity, with the fields of `ComparedFigure` as columns.
@@ -61,21 +54,26 @@ def compare_runs(
     Raises:
         CaseError: The runs share no case or figure, a quantity is unknown, or the environments differ.
     """
-    for name in thresholds or {}:
-        cases.check_choice("quantity", name, QUANTITIES)
     rounds = [group_by_case(records) for records in (base, new)]
     shared = [case for case in rounds[0] if case in rounds[1]]
     if not shared:
         raise CaseError("the runs share no case: compare runs of the same suite and preset")
+    quantities = list_quantities(load_kind(shared[0].kind))
+    for name in thresholds or {}:
+        check_choice("quantity", name, quantities)
     differences = find_environment_differences(base, new)
     if differences and not across:
         name, (one, other) = next(iter(differences.items()))
         more = f" and {len(differences) - 1} more settings" if len(differences) > 1 else ""
         raise CaseError(f"the runs differ in {name} ({one} and {other}){more}: pass --across to compare them")
-    rows = [row for case in shared for row in _compare_case(case, rounds[0][case], rounds[1][case], thresholds or {})]
+    rows = [
+        row
+        for case in shared
+        for row in _compare_case(case, quantities, rounds[0][case], rounds[1][case], thresholds or {})
+    ]
     if not rows:
         raise CaseError("the runs share cases, but no figure that both have measured")
-    rows = [row if row.quantity == "status" else _judge(row) for row in _correct_p(rows)]
+    rows = [row if row.quantity == "status" else _judge(row, quantities[row.quantity]) for row in _correct_p(rows)]
     table = pd.DataFrame([{name: make_encodable(value) for name, value in asdict(row).items()} for row in rows])
     return without_infinities(table)
 
@@ -104,7 +102,11 @@ def count_changes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare_case(
-    case: Case, base: list[Record], new: list[Record], thresholds: Mapping[str, float]
+    case: Case,
+    quantities: Mapping[str, Column],
+    base: list[Record],
+    new: list[Record],
+    thresholds: Mapping[str, float],
 ) -> Iterator[ComparedFigure]:
     row = ComparedFigure(case_id(case), case_label(case), "status")
     failed = [next((record for record in rounds if record.status != "ok"), None) for rounds in (base, new)]
@@ -113,16 +115,19 @@ def _compare_case(
         return
     quiet = [quiet_rounds(rounds) for rounds in (base, new)]
     uncontended = min(map(len, quiet)) >= ENOUGH_QUIET_ROUNDS or quiet == [base, new]
-    for name, quantity in QUANTITIES.items():
-        timed = name.endswith("seconds")
+    for name, column in quantities.items():
+        assert column.compared is not None
+        timed = column.unit == "seconds"
         one, other = (values_by_round(rounds, name) for rounds in (quiet if timed and uncontended else (base, new)))
         if one and other:
-            threshold = thresholds.get(name, quantity.threshold)
-            started = replace(row, quantity=name, threshold=threshold, contended=timed and not uncontended)
-            if quantity.among:
-                yield _compare_trials(started, base, new, quantity.among)
+            threshold = thresholds.get(name, column.compared.threshold)
+            started = replace(
+                row, quantity=name, unit=column.unit, threshold=threshold, contended=timed and not uncontended
+            )
+            if column.compared.among:
+                yield _compare_trials(started, base, new, column.compared.among)
             else:
-                yield _compare_values(started, one, other, quantity.exact)
+                yield _compare_values(started, one, other, column.compared.exact)
 
 
 def _compare_status(row: ComparedFigure, base: Record | None, new: Record | None) -> ComparedFigure:
@@ -172,14 +177,14 @@ def _correct_p(rows: list[ComparedFigure]) -> list[ComparedFigure]:
     return corrected
 
 
-def _judge(row: ComparedFigure) -> ComparedFigure:
+def _judge(row: ComparedFigure, column: Column) -> ComparedFigure:
     """Set `change` and `reason` of a row whose p value is corrected."""
     threshold = row.threshold or 0.0
     medians = _beyond(row.new or 0.0, row.base or 0.0, threshold)
     leasts = medians if row.least_ratio is None else _beyond(row.least_ratio, 1.0, threshold)
     if medians is leasts is Change.SAME:
         return row
-    if QUANTITIES[row.quantity].exact:
+    if column.compared is not None and column.compared.exact:
         return replace(row, change=medians, reason=Reason.EXACT)
     if row.contended:
         return replace(row, change=Change.UNSURE, reason=Reason.CONTENDED)

@@ -29,28 +29,14 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A probe that is compared. Less is better.
-
-    Attributes:
-        threshold: The relative change that matters.
-        exact: Whether it is equal in every process, so that any difference is real.
-        among: If it is a count of trials, the counts that add up to all trials.
-    """
-
-    threshold: float
-    exact: bool = False
-    among: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class ComparedFigure:
     """One quantity of one case in two runs: a row of the comparison.
 
     Attributes:
         case: Id of the case.
         label: Its label.
-        quantity: A name of `QUANTITIES`, or ``status`` if the case failed in a run.
+        quantity: Name of a column that is compared, or ``status`` if the case failed in a run.
+        unit: Unit of the column.
         base: Median in the base run; for trials, the mean per round.
         new: The same in the new run.
         ratio: `new` / `base`, with the ends of its bootstrap 95 % interval.
@@ -70,6 +56,7 @@ class ComparedFigure:
     case: str
     label: str
     quantity: str
+    unit: str = ""
     base: float | None = None
     new: float | None = None
     ratio: float | None = None

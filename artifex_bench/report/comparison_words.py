@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core import units
+from artifex_bench.core.columns import FORMATS
 from artifex_bench.core.record import Record
 from artifex_bench.core.units import is_present
 from artifex_bench.report.comparison import find_environment_differences, find_unshared_cases
@@ -28,8 +29,7 @@ REASONS = {
 
 def format_row(row: Any) -> list[str]:
     """Return the cells of a row of a comparison, in the order of `HEADINGS`."""
-    show = units.seconds if row.quantity.endswith("seconds") else units.size
-    show = "{:.3g}".format if row.quantity.endswith("trials") else show
+    show = {**FORMATS, "count": "{:.3g}".format, "": units.text}[row.unit]
     ratio = units.ratio(row.ratio) if is_present(row.ratio) else units.ABSENT
     interval = units.interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, interval, row.change, describe_reason(row)]

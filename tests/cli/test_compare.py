@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case_names import case_label
+from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.report.comparison import QUANTITIES
+from artifex_bench.report.comparison import list_quantities
 from tests.build import case, replaced
 from tests.report.test_comparison import run
 
@@ -62,7 +63,7 @@ def test_as_data_it_is_whole(folders):
     rows = json.loads(call(base, slow, "--format", "json").output)
     table = pd.read_csv(io.StringIO(call(base, slow, "--format", "csv").output))
     assert len(rows) == len(table) == 2 * 3
-    assert {row["quantity"] for row in rows} <= set(QUANTITIES)
+    assert {row["quantity"] for row in rows} <= set(list_quantities(load_kind("remat")))
     assert {row["change"] for row in rows} == {"regression", "same"}
     assert {row["reason"] for row in rows} == {"significant", "within-threshold"}
     assert "| regression" in call(base, slow, "--format", "markdown").output

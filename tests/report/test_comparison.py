@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from artifex_bench.core.case import CaseError, FaultCase
 from artifex_bench.core.case_names import case_label
 from artifex_bench.core.record import Measurement, Record
+from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.report.comparison import (
-    QUANTITIES,
     compare_runs,
     count_changes,
     find_environment_differences,
     find_unshared_cases,
+    list_quantities,
 )
 from artifex_bench.report.comparison_data import Change, Reason
 from artifex_bench.report.comparison_words import REASONS, describe_reason
@@ -234,8 +233,9 @@ def test_each_quantity_is_one_that_is_measured():
     from artifex_bench.checkpoint_io import corruption, save_restore
     from artifex_bench.remat.measure import probes
 
-    assert set(QUANTITIES) <= {*probes.PROBES, *save_restore.PROBES, *corruption.PROBES}
-    assert all(dataclasses.asdict(quantity)["threshold"] >= 0 for quantity in QUANTITIES.values())
+    compared = [column for name in KINDS for column in list_quantities(load_kind(name)).values()]
+    assert {column.name for column in compared} <= {*probes.PROBES, *save_restore.PROBES, *corruption.PROBES}
+    assert len(compared) == 9 and all(column.compared.threshold >= 0 for column in compared)
 
 
 def test_cases_that_only_one_run_has_are_listed():
