@@ -180,7 +180,7 @@ def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, comm
 def test_a_terminal_shows_names_as_they_are_while_a_run_goes_on():
     name = "[red]x[/red] :M: \x1b[31m"
     console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None, **progress.AS_IT_IS)
-    with progress._Shown(console, 2, 1) as shown:
+    with progress._JobProgress(console, 2, 1) as shown:
         job = Job(case(name))
         shown(job, None)
         shown(job, record(name, "failed", reason=name))
