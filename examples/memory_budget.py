@@ -22,7 +22,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.core.results import group_by_case, values_by_round
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.stats import bootstrap_ratios, pooled_median
-from artifex_bench.integrations.benchmark import measure
+from artifex_bench.integrations.benchmark import measure_run
 from artifex_bench.targets import parse_target
 
 BY_HAND = ("all", "every-2", "attention-only", "mlp-only", "dots_saveable", "dots_with_no_batch_dims_saveable")
@@ -74,7 +74,7 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
 def sweep(shape: dict[str, object], strategies: Sequence[str], rounds: int, steps: int) -> dict[str, list[Record]]:
     """{strategy: the records of its jobs}; the reference `none` comes along."""
     grid = with_baselines(expand_grid(RematCase, **shape, strategy=list(strategies)))
-    records = measure(RunSpec("memory_budget", grid, rounds, steps))
+    records = measure_run(RunSpec("memory_budget", grid, rounds, steps))
     return {case.strategy: jobs for case, jobs in group_by_case(records).items() if isinstance(case, RematCase)}
 
 
