@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import Target, find_target
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.measure.rates import Roofline
 from artifex_bench.remat.planner.choices import SaveNamed
 from artifex_bench.remat.planner.graph_builder import build_graph
@@ -49,7 +49,7 @@ def values(args: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
 
     def observe(stack: str, layer: int | None, prefix: str, jvp: InlinedProgram) -> None:
-        graph = build_graph(prefix, jvp, COUNT.rates())
+        graph = build_graph(prefix, jvp, COUNT.make_rates())
         found[stack] = [value.name for value in graph.values if value.label == "tanh"]
 
     nothing = {stack.name: ((1, SaveNamed(frozenset())),) for stack in find_stacks(marked, *args)}
@@ -103,7 +103,7 @@ def main() -> None:
 
     def figures(loss: Callable[..., Any]) -> tuple[int, float]:
         gradient = jax.value_and_grad(loss)
-        return here.build(gradient, args, ()).peak, flops(jax.make_jaxpr(gradient)(*args))
+        return here.build(gradient, args, ()).peak, count_flops(jax.make_jaxpr(gradient)(*args))
 
     found = {name: figures(loss) for name, loss in every(args)}
     most, model = figures(plain)

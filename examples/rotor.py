@@ -28,7 +28,7 @@ from chain_optimum import COUNT, FRACTIONS
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import Target, find_target
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.planner.choices import SaveNamed
 from artifex_bench.remat.planner.graph_builder import build_graph
 from artifex_bench.remat.planner.inlined_program import InlinedProgram
@@ -111,16 +111,16 @@ def chain_of(stages: Sequence[Stage], weights: Sequence[Any], x: Any) -> Chain:
             return jnp.sum(stage(own, x))
 
         def observe(name: str, layer: int | None, prefix: str, jvp: InlinedProgram) -> None:
-            graph = build_graph(prefix, jvp, COUNT.rates())
+            graph = build_graph(prefix, jvp, COUNT.make_rates())
             chain.saved.append(int(graph.count_bytes(graph.find_materialized())))
 
         both = (0, 1)
-        forward = flops(jax.make_jaxpr(total)(own, x))
+        forward = count_flops(jax.make_jaxpr(total)(own, x))
         jax.make_jaxpr(
             jax.grad(rewrite_function(total, {WHOLE_FUNCTION: ((1, SaveNamed(frozenset())),)}, observe), both)
         )(own, x)
         chain.forward.append(forward)
-        chain.backward.append(flops(jax.make_jaxpr(jax.value_and_grad(total, both))(own, x)) - forward)
+        chain.backward.append(count_flops(jax.make_jaxpr(jax.value_and_grad(total, both))(own, x)) - forward)
         x = jax.eval_shape(stage, own, x)
         chain.given.append(x.size * x.dtype.itemsize)
     return chain
@@ -197,7 +197,7 @@ def main() -> None:
 
     def figures(loss: Callable[..., Any]) -> tuple[int, float]:
         gradient = jax.value_and_grad(loss)
-        return here.build(gradient, (weights, image), ()).peak, flops(jax.make_jaxpr(gradient)(weights, image))
+        return here.build(gradient, (weights, image), ()).peak, count_flops(jax.make_jaxpr(gradient)(weights, image))
 
     every = range(len(stages))
     schedules = rotor(chain_of(stages, weights, image))

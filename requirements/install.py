@@ -1,4 +1,4 @@
-"""Install the pinned dependencies of the Python that runs this, as asv's environments need them."""
+"""Install the pinned dependencies of the running Python. asv runs this in each environment that it builds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Write the lock files: `make lock`, with `uv` on the PATH. One for each Python, and one beside it for `make aot`.
+"""Write the lock files of each Python: its packages, and the compilers that `make aot` adds. `make lock` needs uv.
 
-Python 3.11 has the oldest supported JAX, since no later one supports that Python. The others have the newest.
+Python 3.11 gets the oldest supported JAX, because no later one supports that Python. The others get the newest.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-AOT = {"3.11": ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")}  # others: CUDA 13
+AOT = {"3.11": ("jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12")}
 CUDA13 = ("jax-cuda13-plugin", "jax-cuda13-pjrt", "nvidia-cuda-nvcc")
 
 
-def compiled(python: str, *arguments: str, text: str | None = None) -> list[str]:
-    """The lines `name==version` that uv resolves, without comments or the address of a registry."""
+def resolve_pins(python: str, *arguments: str, text: str | None = None) -> list[str]:
+    """Return the lines `name==version` that `uv pip compile` prints for a Python, these arguments and this input."""
     command = [
         "uv",
         "pip",
@@ -33,7 +33,7 @@ def compiled(python: str, *arguments: str, text: str | None = None) -> list[str]
 
 def main() -> None:
     for python in PYTHONS:
-        pins = compiled(python, "pyproject.toml", "--extra", "dev", "--extra", "html")
+        pins = resolve_pins(python, "pyproject.toml", "--extra", "dev", "--extra", "html")
         lock = FOLDER / f"python{python}.txt"
         lock.write_text("\n".join([f"# Pinned for Python {python}: made by `make lock`.", *pins, ""]))
         packages = ("libtpu", *AOT.get(python, CUDA13))
@@ -41,8 +41,8 @@ def main() -> None:
         version = jax.partition("==")[2]
         exact = (f"{package}=={version}" if package.startswith("jax-") else package for package in packages)
         wanted = "\n".join([f"jax[tpu]=={version}", *exact, *pins])
-        found = {pin.partition("==")[0]: pin for pin in compiled(python, "-", text=wanted)}
-        compilers = [found[package] for package in packages]
+        resolved = {pin.partition("==")[0]: pin for pin in resolve_pins(python, "-", text=wanted)}
+        compilers = [resolved[package] for package in packages]
         title = (
             f"# Pinned for Python {python}: compilers of GPUs and TPUs, which `make aot` installs without dependencies."
         )

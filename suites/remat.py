@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from artifex_bench.suites.remat import PRESETS
-from suites.views import asv_view
+from pathlib import Path
 
-Transformer, Mlp = (asv_view("remat", "asv", grid) for grid in PRESETS["asv"])
+from artifex_bench.suites.remat import PRESETS
+from suites.views import make_asv_view
+
+CONFIG = Path(__file__).parents[1] / "asv.conf.json"
+Transformer, Mlp = (make_asv_view("remat", "asv", grid, CONFIG) for grid in PRESETS["asv"])

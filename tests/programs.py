@@ -13,7 +13,7 @@ from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.remat.measure import results, stages
 from artifex_bench.remat.measure.compile import compile_step
-from artifex_bench.remat.measure.program import Program, build
+from artifex_bench.remat.measure.program import Program, build_program
 from tests.build import replaced
 from tests.evaluate import evaluate
 
@@ -26,7 +26,7 @@ def case(model: str = "mlp", strategy: str = "none", **fields: Any) -> RematCase
 
 @functools.cache
 def traced(case: RematCase) -> results.Traced:
-    return stages.trace(program(case))
+    return stages.trace_program(program(case))
 
 
 def plain(case: RematCase) -> results.Traced:
@@ -43,15 +43,17 @@ def compiled(case: RematCase) -> results.Compiled:
 @functools.cache
 def record(case: RematCase) -> Record:
     """What a compile-only job records."""
-    from artifex_bench.remat.measure.probes import take
+    from artifex_bench.remat.measure.probes import take_probes
 
-    return Record(case, 0, "ok", measurements=(*take("traced", traced(case)), *take("compiled", compiled(case))))
+    return Record(
+        case, 0, "ok", measurements=(*take_probes("traced", traced(case)), *take_probes("compiled", compiled(case)))
+    )
 
 
 @functools.cache
 def loss_and_gradients(case: RematCase) -> tuple[float, dict[str, np.ndarray]]:
     """(loss, {parameter: gradient, the layers of a stack on axis 0}), scanned and unrolled layers alike."""
-    program = build(case)
+    program = build_program(case)
     state, batch = _arrays(program.case)
     loss, gradients = evaluate(program.gradient, state, batch)
     return float(loss), by_parameter(gradients)
@@ -67,7 +69,7 @@ def by_parameter(gradients: Any) -> dict[str, np.ndarray]:
 
 @functools.cache
 def _initializer(model: str, fields: tuple[tuple[str, Any], ...]) -> tuple[Any, Any]:
-    return build(RematCase(model=model, **dict(fields))).initialize()
+    return build_program(RematCase(model=model, **dict(fields))).make_arrays()
 
 
 def _arrays(case: RematCase) -> tuple[Any, Any]:
@@ -77,4 +79,4 @@ def _arrays(case: RematCase) -> tuple[Any, Any]:
 
 
 def program(case: RematCase) -> Program:
-    return build(case)
+    return build_program(case)

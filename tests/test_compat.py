@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name as attach
 
 from artifex_bench import compat
 from artifex_bench.core import store, versions
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 from tests.cli.test_cli import SMOKE, call
 
 X = jax.ShapeDtypeStruct((4, 8), "float32")
@@ -90,7 +90,7 @@ def test_what_is_recomputed_counts_under_both_remats():
                 x = remat(w[i], x)
             return jnp.sum(x**2)
 
-        return flops(jax.make_jaxpr(jax.grad(function))(W, X))
+        return count_flops(jax.make_jaxpr(jax.grad(function))(W, X))
 
     policies = jax.checkpoint_policies
     product = 2 * 4 * 8 * 8

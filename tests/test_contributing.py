@@ -50,3 +50,5 @@ def test_a_kind_is_one_module_and_one_entry(copy):
     assert list(table.milliseconds) == [1, 5]
     assert (table.sleep_seconds >= table.milliseconds / 1000).all()
     assert "slept" in (copy / "out" / "run" / "table.md").read_text()
+    run(copy, "report", "out/run", "--html")
+    assert "slept" in (copy / "out" / "run" / "page.html").read_text()

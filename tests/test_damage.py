@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from artifex_bench.advice.remat import advise, words
+from artifex_bench.advice import advise, format_advice
 from artifex_bench.core import case as cases
 from artifex_bench.core import record as records
 from artifex_bench.core import run_spec, stats, store
@@ -18,7 +18,7 @@ from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.verdicts import Agreement, Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report.comparison import compare
+from artifex_bench.report.comparison import compare_runs
 from artifex_bench.report.tables import make_markdown
 from artifex_bench.report.text import json_rows
 from artifex_bench.sweep import scheduler
@@ -54,12 +54,13 @@ def told(found: Record) -> None:
     table = make_frame(kept)
     make_markdown(table)
     with contextlib.suppress(CaseError):  # no figure is left
-        compare(kept, kept)
+        compare_runs(kept, kept)
     budgets = {"remat": [{"memory_budget": 10**6, "time_budget": 1.1}], "checkpoint": [{"mtbf_seconds": 3600.0}]}
     for budget in budgets.get(found.case.kind, []):
         try:
             for advice in advise(table, **budget):
-                assert "nan" not in words(advice) and " -" not in words(advice)
+                text = format_advice(advice)
+                assert "nan" not in text and " -" not in text
         except CaseError as error:  # no step was timed
             assert len(str(error).splitlines()) == 1
     for one in found.measurements:
@@ -130,7 +131,7 @@ def test_ratios_to_next_to_nothing_are_absent():
     saved = [
         Record(CheckpointCase(), 0, "ok", measurements=(taken("restore_seconds", value),)) for value in (least, 1e9)
     ]
-    assert json.loads(json_rows(compare(saved[:1], saved[1:])))[0]["ratio"] is None
+    assert json.loads(json_rows(compare_runs(saved[:1], saved[1:])))[0]["ratio"] is None
 
 
 @pytest.mark.parametrize("count", [1e10, 1.5, -1])

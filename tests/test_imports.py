@@ -27,7 +27,7 @@ SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 WITHOUT_JAX = (
     *("core", "kinds", "sweep", "cli", "report", "advice", "suites", "integrations", "models", "targets", "execution"),
     *("execution.local", "execution.fork_server", "memory_profile.tables", "memory_profile.timeline"),
-    *("checkpoint_io.formats", "remat.measure.probes", "remat.strategies", "remat.verdict"),
+    *("checkpoint_io.formats", "remat.measure.probes", "remat.case_checks", "remat.strategies", "remat.verdict"),
 )
 WHOLE = ("core", "kinds", "sweep", "cli", "report", "advice", "suites", "integrations")  # with every module
 # folder -> what it may import of artifex_bench besides itself; data goes one way (docs/design.md)
@@ -44,9 +44,9 @@ MAY_IMPORT = {
     "report": {"core", "kinds"},
     "memory_profile": {"core", "compat", "targets", "remat", "kinds", "report"},
     "execution": {"core", "targets", "remat", "checkpoint_io", "memory_profile"},
-    "sweep": {"core", "kinds", "targets", "remat", "execution"},
+    "sweep": {"core", "kinds", "models", "targets", "execution"},
     "advice": {"core", "kinds", "targets", "checkpointing", "checkpoint_io", "report"},
-    "integrations": {"core", "kinds", "remat", "sweep", "execution", "report"},
+    "integrations": {"core", "kinds", "sweep", "execution", "report"},
 }
 
 

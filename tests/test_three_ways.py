@@ -1,6 +1,6 @@
-"""The same cases measured three times, each in another way: memory agrees to the byte, time within its uncertainty.
+"""The same cases measured in three ways: memory agrees to the byte, time within its uncertainty.
 
-Measures for about a minute, and what it says of time holds on a machine that does nothing else:
+Measures for about a minute. Times agree on a machine that does nothing else:
 THREE_WAYS=1 python -m pytest -p no:xdist tests/test_three_ways.py
 """
 
@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
-from tests.test_views import OUTSIDE, ROOT
+from tests.integrations.fabricated import ROOT, call
 
 # the suite's own views, of two cases instead of all
 SMALL = """
@@ -26,19 +26,12 @@ remat.PRESETS["asv"], remat.SETTINGS["asv"] = (GRID,), {"rounds": 6, "steps": 10
 VIEW = (
     SMALL
     + """
-from suites.views import asv_view
-Transformer = asv_view("remat", "asv", GRID)
+from pathlib import Path
+from suites.views import make_asv_view
+Transformer = make_asv_view("remat", "asv", GRID, Path(__file__).parents[1] / "asv.conf.json")
 """
 )
 AXES = "--model transformer --strategy none,all --depth 2 --width 64 --batch 4 --sequence 32 --rounds 6 --steps 10"
-
-
-def call(folder, *command):
-    """Run it to its end, in a home of its own; returns what it printed."""
-    env = {**OUTSIDE, "HOME": str(folder), "PYTHONPATH": f"{folder}:{ROOT}"}
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def run(folder):
@@ -51,7 +44,8 @@ def run(folder):
 def desk(folder):
     (folder / "small.py").write_text(SMALL)
     out = folder / "out.json"
-    call(folder, "pytest", "-q", "--benchmark-only", f"--benchmark-json={out}", "-p", "no:xdist", "-p", "small")
+    words = ["-q", "--benchmark-only", f"--benchmark-json={out}", "-p", "no:xdist", "-p", "small"]
+    call(folder, "python", "-m", "pytest", *words, cwd=ROOT)
     return load_pytest_benchmark(out)
 
 
@@ -63,9 +57,9 @@ def ci(folder):
     config |= {"repo": str(ROOT), "benchmark_dir": "views", "results_dir": "results", "env_dir": "env"}
     (folder / "asv.conf.json").write_text(json.dumps(config))
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    call(folder, "asv", "machine", "--yes", "--config", str(folder / "asv.conf.json"))
+    call(folder, "python", "-m", "asv", "machine", "--yes", "--config", str(folder / "asv.conf.json"))
     how = ["--python=same", "--record-samples", "--set-commit-hash", head.strip()]
-    call(folder, "asv", "run", "--config", str(folder / "asv.conf.json"), *how)
+    call(folder, "python", "-m", "asv", "run", "--config", str(folder / "asv.conf.json"), *how)
     return load_asv(folder / "results")
 
 

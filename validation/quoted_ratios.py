@@ -18,7 +18,7 @@ QUOTED = {"all": (1.3, 0.5), SELECTIVE: (1.15, 0.7)}  # pattern of strategies ->
 
 
 def _timed_pairs(table: pd.DataFrame, pattern: str) -> Iterator[tuple[str, pd.Series, pd.Series]]:
-    """(shape, row of none, row of the strategy) for every shape with both timed."""
+    """Yield (shape, row of none, row of the strategy) for every shape where both were timed."""
     for title, rows in group_by_shape(table[table.step_seconds.notna()]):
         none = rows[rows.strategy == "none"]
         for _, row in rows[rows.strategy.str.fullmatch(pattern)].iterrows():

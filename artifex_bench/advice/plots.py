@@ -1,4 +1,4 @@
-"""The plot behind advice on saving: what each interval loses, and how flat the best one lies."""
+"""The plot behind advice on checkpoints: the time that each interval loses, and how flat the minimum is."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 
-from artifex_bench.advice.remat import Plan, name_of, timed
+from artifex_bench.advice.checkpoint_interval import rank_intervals
 from artifex_bench.checkpointing.frequency import lost_share
-from artifex_bench.report.plots import COLOURS, MARKERS, legend_label, still, style
+from artifex_bench.report.plots.style import case_styles, finish_figure, legend_label, plot_style
 
-SHOWN = 5  # ways to save: more are told apart by the table
+SHOWN = 5  # ways to save; more lines are hard to read, and the table has all
 
 
-def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
-    """The share of time lost over the seconds between saves, a line a way to save, as a figure for a notebook.
+def plot_intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
+    """Plot the share of time lost over the seconds between saves, one line per way to save.
 
-    `rows` are those of one state in a checkpoint run (`load_run`); the ways that lose least are shown, each with its
-    best interval (Daly 2006), for `mtbf_seconds` between failures.
+    Args:
+        rows: The rows of one training state in a checkpoint run (`load_run`).
+        mtbf_seconds: Mean time between failures.
+
+    Returns:
+        A figure for a notebook. It shows the ways that lose least, each with its best interval (Daly 2006) marked.
     """
-    plans = [Plan.of(row, mtbf_seconds) for row in timed(rows).itertuples()]
-    best = sorted(plans, key=lambda plan: plan.lost)[:SHOWN]
-    with style():
+    styles = case_styles(rows)
+    with plot_style():
         figure, panel = plt.subplots(figsize=(6.4, 3.8))
-        for i, plan in enumerate(best):
+        for plan in rank_intervals(rows, mtbf_seconds)[:SHOWN]:
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)
-            cost, restore = plan.save_seconds, plan.row.restore_seconds
+            cost, restore = plan.save_seconds, plan.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
-            (line,) = panel.plot(seconds, lost, color=COLOURS[1 + i], marker=MARKERS[i], markevery=[40])
-            line.set_label(legend_label(name_of(plan.row)))
+            (line,) = panel.plot(seconds, lost, markevery=[40], **styles[plan.name])
+            line.set_label(legend_label(plan.name))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
@@ -40,4 +43,4 @@ def intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
         panel.set_xlabel("seconds of training between saves (marked: the best)")
         panel.set_ylabel("time lost (%)")
         panel.legend()
-        return still(figure)
+        return finish_figure(figure)

@@ -1,1 +1,1 @@
-"""Saving, restoring and damaging checkpoints: what the suites checkpoint and fault measure."""
+"""Saving, restoring and damaging training states: what the suites checkpoint and fault measure."""

@@ -1,4 +1,4 @@
-"""A saved state damaged in one random place, again and again: raised, given back intact, or silently wrong?"""
+"""The suite fault: restores of a saved state that was damaged in one random place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from artifex_bench.checkpoint_io import formats, state
-from artifex_bench.checkpoint_io.save_restore import skip_without
+from artifex_bench.checkpoint_io.save_restore import check_available
 from artifex_bench.checkpointing.faults import inject_fault
 from artifex_bench.compat import finish_failed_reads
 from artifex_bench.core.case import FaultCase
@@ -26,32 +26,33 @@ PROBES = {
     "intact_trials": ("trials", "count"),
     "silent_trials": ("trials", "count"),
 }
+MOST_DESCRIBED = 10  # silent trials whose damage a record describes
 
 
 def measure(job: Job) -> Iterator[Measurement]:
-    """The outcomes of the case's trials; their sum is the number of trials. Raises Skip as checkpoint cases do."""
+    """Yield the number of trials with each outcome. Raises SkipJob if a package that the format needs is missing."""
     case = job.case
     assert isinstance(case, FaultCase)
-    skip_without(case)
-    finish_failed_reads()  # restores fail here by the hundred
+    check_available(case)
+    finish_failed_reads()  # hundreds of restores fail here
     with tempfile.TemporaryDirectory(dir=job.scratch, ignore_cleanup_errors=True) as scratch:
-        outcomes, silent = _trials(case, Path(scratch), job.round * case.trials)
+        outcomes, silent = _count_outcomes(case, Path(scratch), job.round * case.trials)
     for name, count in outcomes.items():
         unit, source = PROBES[name]
         yield Measurement(name, unit, (count,), source, detail={"damage": silent} if name == "silent_trials" else {})
 
 
-def _trials(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int], list[str]]:
-    """(how many trials came to what, the damage of some that went unnoticed). `first` numbers them on from round to
-    round, for each round damages other places.
+def _count_outcomes(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int], list[str]]:
+    """Return {probe: trials with that outcome}, and the damage of some trials that went unnoticed.
+
+    Trials are numbered from `first`, so that each round damages other places.
     """
-    tree = state.make(case)
+    tree = state.make_state(case)
     host = jax.tree.map(np.array, tree)
-    wanted = state.template(tree, case)
-    make = formats.load(case.format)
-    sound = scratch / "sound"
-    sound.mkdir()
-    saver = make(case, sound)
+    template = state.make_template(tree, case)
+    undamaged = scratch / "sound"
+    undamaged.mkdir()
+    saver = formats.make_saver(case, undamaged)
     saver.save(tree)
     saver.wait()
     saver.close()
@@ -59,24 +60,24 @@ def _trials(case: FaultCase, scratch: Path, first: int) -> tuple[dict[str, int],
     silent = []
     for trial in range(first, first + case.trials):
         damaged = scratch / "damaged"
-        shutil.copytree(sound, damaged)
-        path, what = inject_fault(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
-        outcome = _outcome(make, case, damaged, wanted, host)
+        shutil.copytree(undamaged, damaged)
+        path, damage = inject_fault(damaged, case.fault, seed=case.seed * 1_000_003 + trial, by_size=trial % 2 == 0)
+        outcome = _restore_damaged(case, damaged, template, host)
         outcomes[outcome] += 1
         if outcome == "silent_trials":
-            silent.append(f"{path.relative_to(damaged)}: {what}")
+            silent.append(f"{path.relative_to(damaged)}: {damage}")
         shutil.rmtree(damaged)
-    return outcomes, silent[:10]
+    return outcomes, silent[:MOST_DESCRIBED]
 
 
-def _outcome(make: Any, case: FaultCase, folder: Path, wanted: Any, host: Any) -> str:
+def _restore_damaged(case: FaultCase, folder: Path, template: Any, host: Any) -> str:
+    """Return the probe that counts the outcome of a restore."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            saver = make(case, folder)
-            restored = saver.restore(wanted)
-    except Exception:  # whatever it is, the user is told
+            restored = formats.make_saver(case, folder).restore(template)
+    except Exception:  # any error reports the damage
         return "detected_trials"
     if restored is None:
         return "detected_trials"
-    return "intact_trials" if state.same_bits(restored, host) else "silent_trials"
+    return "intact_trials" if state.has_equal_bits(restored, host) else "silent_trials"

@@ -1,62 +1,91 @@
-"""SAVERS: name -> one way to write a training state to disk and read it back: ours, plain Orbax, peers. No JAX.
-
-A saver is a class with this protocol; one is made anew, on an empty folder, for every save that is measured:
-
-    Saver(case, folder)
-    save(tree)         returns when training may go on
-    wait()             returns when the save is committed, or raises what went wrong; done() tells without waiting
-    restore(template)  the tree on the devices; the template's leaves are `jax.ShapeDtypeStruct`, with shardings
-    close()
-"""
+"""FORMATS: name -> one way to write a training state to disk: our layouts, plain Orbax, other libraries. No JAX."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from artifex_bench.checkpointing.formats import FORMATS
-from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase
+from artifex_bench.checkpointing import formats as layouts
+from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, check_choice
 from artifex_bench.core.convert import suggest_choice
+from artifex_bench.core.plugin import import_user_object
+from artifex_bench.core.registry import load_attribute
+
+
+class Saver(Protocol):
+    """Saves one training state and restores it. Every measured save gets a new saver and an empty folder."""
+
+    def __init__(self, case: Any, folder: Path) -> None:
+        """Prepare to save the state of a `CheckpointCase` or `FaultCase`, or to restore what the folder holds."""
+
+    def save(self, tree: Any) -> None:
+        """Save the tree; return when training may go on."""
+
+    def wait(self) -> None:
+        """Return when the save is committed. Raises what went wrong."""
+
+    def done(self) -> bool:
+        """Return whether the save is committed, without waiting."""
+
+    def restore(self, template: Any) -> Any:
+        """Return the saved tree on the devices. Leaves of the template are `jax.ShapeDtypeStruct` with a sharding."""
+
+    def close(self) -> None:
+        """Release what the saver holds open."""
 
 
 @dataclass(frozen=True)
-class SaverEntry:
-    """Where a saver is defined, and what it can do; `needs` are packages that the pins leave out."""
+class CheckpointFormat:
+    """A way to write a training state to disk, and what it can do.
 
-    factory: str
+    Attributes:
+        saver: Its `Saver`, as ``module:attribute``.
+        summary: One line for `artifex-bench list`.
+        modes: Values of a case's `mode` that it supports.
+        sharded: Whether it saves arrays that are sharded over devices, and restores them onto others.
+        partial: Whether it restores a part of the arrays.
+        chunked: Whether it has a chunk size.
+        needs: Packages that `requirements` leaves out.
+        detects_damage: Whether a restore from damaged files raises an error, as measured by the suite fault.
+    """
+
+    saver: str
     summary: str
     modes: tuple[str, ...] = ("sync",)
     sharded: bool = False
     partial: bool = False
-    chunks: bool = False
+    chunked: bool = False
     needs: tuple[str, ...] = ()
-    detects: bool = False  # damage to what it stored: the suite fault shows it
+    detects_damage: bool = False
 
 
 _BOTH = ("sync", "async")
 
 
-def _ours(summary: str) -> SaverEntry:
-    return SaverEntry(
-        "artifex_bench.checkpoint_io.orbax:Ours", summary, _BOTH, sharded=True, partial=True, chunks=True, detects=True
-    )
+def _ours(summary: str) -> CheckpointFormat:
+    saver = "artifex_bench.checkpoint_io.orbax:Ours"
+    return CheckpointFormat(saver, summary, _BOTH, sharded=True, partial=True, chunked=True, detects_damage=True)
 
 
-def _peer(name: str, summary: str, *needs: str, detects: bool = False) -> SaverEntry:
-    return SaverEntry(f"artifex_bench.checkpoint_io.peers:{name}", summary, needs=needs, detects=detects)
+def _orbax(saver: str, summary: str) -> CheckpointFormat:
+    return CheckpointFormat(f"artifex_bench.checkpoint_io.orbax:{saver}", summary, _BOTH, sharded=True)
 
 
-SAVERS = {
+def _peer(saver: str, summary: str, *needs: str, detects_damage: bool = False) -> CheckpointFormat:
+    saver = f"artifex_bench.checkpoint_io.peers:{saver}"
+    return CheckpointFormat(saver, summary, needs=needs, detects_damage=detects_damage)
+
+
+FORMATS = {
     "auto": _ours("ours: digests, and a layout chosen by the number of arrays"),
-    **{name: _ours(f"ours: digests, in the layout {name}") for name in FORMATS},
-    "orbax": SaverEntry("artifex_bench.checkpoint_io.orbax:Plain", "Orbax with its defaults", _BOTH, sharded=True),
-    "orbax-v1": SaverEntry(
-        "artifex_bench.checkpoint_io.orbax:PlainV1", "Orbax's coming interface", _BOTH, sharded=True
-    ),
+    **{name: _ours(f"ours: digests, in the layout {name}") for name in layouts.FORMATS},
+    "orbax": _orbax("Plain", "Orbax with its defaults"),
+    "orbax-v1": _orbax("PlainV1", "Orbax's coming interface"),
     "safetensors": _peer("Safetensors", "safetensors", "safetensors"),
-    "npz": _peer("Npz", "numpy.savez", detects=True),
+    "npz": _peer("Npz", "numpy.savez", detects_damage=True),
     "pickle": _peer("Pickle", "pickle, protocol 5"),
     "msgpack": _peer("Msgpack", "flax.serialization"),
     "torch": _peer("Torch", "torch.save", "torch"),
@@ -64,52 +93,62 @@ SAVERS = {
 }
 
 
-def check(case: CheckpointCase | FaultCase) -> None:
-    """Raise CaseError, in one line, where the format is unknown or cannot do what the case asks for."""
-    if case.format not in SAVERS:
-        raise CaseError(f"unknown format {case.format!r}: {suggest_choice(case.format, SAVERS)}")
+def load_format(name: str) -> CheckpointFormat:
+    """Return the format of that name.
+
+    Args:
+        name: A name in FORMATS, or ``package.module:attribute`` for a `CheckpointFormat` of the user's own.
+
+    Raises:
+        CaseError: There is no such format, or the attribute is not a `CheckpointFormat`.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    if ":" not in name:
+        raise CaseError(f"unknown format {name!r}: {suggest_choice(name, [*FORMATS, 'package.module:attribute'])}")
+    found = import_user_object("format", name)
+    if not isinstance(found, CheckpointFormat):
+        raise CaseError(f"format {name!r}: is a {type(found).__name__}: must be a `CheckpointFormat` ({__name__})")
+    return found
+
+
+def make_saver(case: CheckpointCase | FaultCase, folder: Path) -> Saver:
+    """Return a new saver of the case's format, on a folder."""
+    saver: Saver = load_attribute(load_format(case.format).saver)(case, folder)
+    return saver
+
+
+def check_case(case: CheckpointCase | FaultCase) -> None:
+    """Raise CaseError if the format or the fault is unknown, or if the format does not support the case."""
+    entry = load_format(case.format)
     if isinstance(case, FaultCase):
         from artifex_bench.checkpointing.faults import FAULTS
 
-        if case.fault not in FAULTS:
-            raise CaseError(f"unknown fault {case.fault!r}: {suggest_choice(case.fault, FAULTS)}")
+        check_choice("fault", case.fault, FAULTS)
         return
-    entry = SAVERS[case.format]
-    able = {
-        f"mode {case.mode}": case.mode in entry.modes,
-        f"devices {case.devices}": entry.sharded or case.devices == 1,
-        f"restore {case.restore}": {"partial": entry.partial, "reshard": entry.sharded}.get(case.restore, True),
-        f"chunk {case.chunk}": entry.chunks or case.chunk is None,
-    }
-    for what, can in able.items():
-        if not can:
-            raise CaseError(f"format {case.format!r} cannot do {what}: leave it out, or choose {_able(case)}")
+    if unsupported := next(_find_unsupported(entry, case), None):
+        able = [name for name, other in FORMATS.items() if not any(_find_unsupported(other, case))]
+        raise CaseError(f"format {case.format!r} does not support {unsupported}: change it, or use {', '.join(able)}")
     if case.restore == "reshard" and case.devices < 2:
         raise CaseError(f"restore 'reshard' with devices {case.devices}: needs 2 or more devices to restore onto fewer")
-    if case.size < case.arrays * 8 * case.devices:
-        least = case.arrays * 8 * case.devices
+    least = case.arrays * 8 * case.devices
+    if case.size < least:
         raise CaseError(f"size {case.size}: {case.arrays} arrays on {case.devices} devices need {least} bytes or more")
 
 
-def _able(case: CheckpointCase) -> str:
-    names = [
-        name
-        for name, entry in SAVERS.items()
-        if case.mode in entry.modes
-        and (entry.sharded or (case.devices == 1 and case.restore != "reshard"))
-        and (entry.partial or case.restore != "partial")
-        and (entry.chunks or case.chunk is None)
-    ]
-    return ", ".join(names)
+def _find_unsupported(entry: CheckpointFormat, case: CheckpointCase) -> Iterator[str]:
+    """Yield each field of the case that the format does not support, with its value."""
+    if case.mode not in entry.modes:
+        yield f"mode {case.mode}"
+    if case.devices > 1 and not entry.sharded:
+        yield f"devices {case.devices}"
+    if not {"partial": entry.partial, "reshard": entry.sharded}.get(case.restore, True):
+        yield f"restore {case.restore}"
+    if case.chunk is not None and not entry.chunked:
+        yield f"chunk {case.chunk}"
 
 
-def missing(format: str) -> str | None:
-    """Why the format cannot be measured here, or None: the packages that are not installed."""
-    lost = [name for name in SAVERS[format].needs if importlib.util.find_spec(name) is None]
-    return f"{lost[0]} is not installed: pip install {lost[0]}" if lost else None
-
-
-def load(format: str) -> Any:
-    """The saver's class."""
-    module, _, name = SAVERS[format].factory.partition(":")
-    return getattr(import_module(module), name)
+def find_missing_package(name: str) -> str | None:
+    """Return the first package that a format needs and that is not installed; None if all are."""
+    needs = load_format(name).needs
+    return next((package for package in needs if importlib.util.find_spec(package) is None), None)

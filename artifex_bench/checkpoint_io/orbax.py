@@ -16,67 +16,64 @@ from artifex_bench.core.case import CheckpointCase, FaultCase
 STEP = 1
 
 
-class Ours:
+def _is_asynchronous(case: CheckpointCase | FaultCase) -> bool:
+    return isinstance(case, CheckpointCase) and case.mode == "async"
+
+
+class _ManagerSaver:
+    """A saver whose manager waits, reports and closes."""
+
+    _manager: Any
+
+    def wait(self) -> None:
+        self._manager.wait_until_finished()
+
+    def done(self) -> bool:
+        return not self._manager.is_saving_in_progress()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+class Ours(_ManagerSaver):
     """`artifex_bench.checkpointing`, in the case's format."""
 
     def __init__(self, case: CheckpointCase | FaultCase, folder: Path):
         chunk = getattr(case, "chunk", None)
         format: Any = case.format
         if chunk is not None:
-            chosen = choose_format([str(i) for i in range(case.arrays)]) if format == "auto" else FORMATS[format]
-            format = dataclasses.replace(chosen, chunk_bytes=chunk)
+            layout = choose_format([str(i) for i in range(case.arrays)]) if format == "auto" else FORMATS[format]
+            format = dataclasses.replace(layout, chunk_bytes=chunk)
         self._partial = getattr(case, "restore", "same") == "partial"
-        self._manager, _ = setup_checkpoint_manager(
-            folder, format=format, asynchronous=getattr(case, "mode", "sync") == "async"
-        )
+        self._manager, _ = setup_checkpoint_manager(folder, format=format, asynchronous=_is_asynchronous(case))
 
     def save(self, tree: Any) -> None:
         save_tree(self._manager, STEP, tree)
 
-    def wait(self) -> None:
-        self._manager.wait_until_finished()
-
-    def done(self) -> bool:
-        return not self._manager.is_saving_in_progress()
-
     def restore(self, template: Any) -> Any:
         return load_tree(self._manager, template, STEP, partial=self._partial)[0]
 
-    def close(self) -> None:
-        self._manager.close()
 
-
-class Plain:
-    """`ocp.CheckpointManager` with StandardSave, as the guide has it."""
+class Plain(_ManagerSaver):
+    """`ocp.CheckpointManager` with `StandardSave`, as Orbax's guide shows it."""
 
     def __init__(self, case: CheckpointCase | FaultCase, folder: Path):
-        asynchronous = getattr(case, "mode", "sync") == "async"
-        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=asynchronous)
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=_is_asynchronous(case))
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        self._asynchronous = asynchronous
 
     def save(self, tree: Any) -> None:
         self._manager.save(STEP, args=ocp.args.StandardSave(tree))
 
-    def wait(self) -> None:
-        self._manager.wait_until_finished()
-
-    def done(self) -> bool:
-        return not self._manager.is_saving_in_progress()
-
     def restore(self, template: Any) -> Any:
         return self._manager.restore(STEP, args=ocp.args.StandardRestore(template))
 
-    def close(self) -> None:
-        self._manager.close()
-
 
 class PlainV1:
-    """`orbax.checkpoint.v1`: save, save_async, load."""
+    """`orbax.checkpoint.v1`: `save` or `save_async`, and `load`."""
 
     def __init__(self, case: CheckpointCase | FaultCase, folder: Path):
         self._path = folder.absolute() / "state"
-        self._asynchronous = getattr(case, "mode", "sync") == "async"
+        self._asynchronous = _is_asynchronous(case)
         self._response: Any = None
 
     def save(self, tree: Any) -> None:
@@ -96,4 +93,4 @@ class PlainV1:
         return v1.load(self._path, template)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing is open."""

@@ -1,4 +1,4 @@
-"""A training state saved and restored, again and again, each time beside one raw write and read of the same bytes."""
+"""The suite checkpoint: saves and restores of a training state, each beside a raw write and read of its bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from artifex_bench.checkpoint_io import formats, state
-from artifex_bench.core.case import CheckpointCase
+from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.job import Job, SkipJob
 from artifex_bench.core.record import Measurement
 from artifex_bench.targets import local
@@ -39,14 +39,14 @@ PROBES = {
 
 
 def measure(job: Job) -> Iterator[Measurement]:
-    """The measurements of a case. Raises Skip where something that it needs is not there."""
+    """Yield the measurements of a checkpoint case. Raises SkipJob if a package or device that it needs is missing."""
     case = job.case
     assert isinstance(case, CheckpointCase)
-    skip_without(case)
+    check_available(case)
     with tempfile.TemporaryDirectory(dir=job.scratch, ignore_cleanup_errors=True) as scratch:
-        taken = _repeat(case, Path(scratch), max(1, job.steps))
-        taken |= _train(case, Path(scratch, "training"))
-    for name, values in taken.items():
+        values_by_probe = _measure_repetitions(case, Path(scratch), max(1, job.steps))
+        values_by_probe |= _measure_lost_time(case, Path(scratch, "training"))
+    for name, values in values_by_probe.items():
         unit, source = PROBES[name]
         if values:
             yield Measurement(name, unit, tuple(values), source)
@@ -54,57 +54,56 @@ def measure(job: Job) -> Iterator[Measurement]:
             yield Measurement(name, unit, note="a process's resident peak can be reset on Linux only")
 
 
-def skip_without(case: Any) -> None:
-    """Raise Skip where the format's packages or the case's devices are missing."""
-    why = formats.missing(case.format)
-    if why:
-        raise SkipJob(why)
+def check_available(case: CheckpointCase | FaultCase) -> None:
+    """Raise SkipJob if a package of the format or a device of the case is missing."""
+    package = formats.find_missing_package(case.format)
+    if package:
+        raise SkipJob(f"{package} is not installed: pip install {package}")
     devices = getattr(case, "devices", 1)
     if len(jax.devices()) < devices:
         raise SkipJob(f"devices {devices}: there are {len(jax.devices())}")
 
 
-def _repeat(case: CheckpointCase, scratch: Path, repetitions: int) -> dict[str, list[float]]:
-    """Save and restore that many times after a first time that is not counted (imports, threads, allocations)."""
-    tree = state.make(case)
+def _measure_repetitions(case: CheckpointCase, scratch: Path, repetitions: int) -> dict[str, list[float]]:
+    """Return {probe: values} of saves and restores, after an uncounted first one (imports, threads, allocations)."""
+    tree = state.make_state(case)
     host = jax.tree.map(np.array, tree)
     arrays = jax.tree.leaves(host)
-    wanted = state.template(tree, case)
-    make = formats.load(case.format)
-    taken: dict[str, list[float]] = defaultdict(list)
-    taken["state_bytes"] = [float(state.total_bytes(tree))]
+    template = state.make_template(tree, case)
+    values: dict[str, list[float]] = defaultdict(list)
+    values["state_bytes"] = [float(state.count_bytes(tree))]
     for repetition in range(-1, repetitions):
         folder, raw = scratch / f"save{repetition}", scratch / "raw" / "bytes"
         raw.parent.mkdir()
         folder.mkdir()
         figures: dict[str, float | None] = {}
-        figures["raw_write_seconds"] = _seconds(partial(state.write_raw, raw, arrays))
-        saver = make(case, folder)
+        figures["raw_write_seconds"] = _time(partial(state.write_raw, raw, arrays))
+        saver = formats.make_saver(case, folder)
         figures |= _save(saver, tree, folder)
-        figures["disk_bytes"] = sum(path.stat().st_size for path in state.files(folder))
-        figures["disk_files"] = sum(1 for _ in state.files(folder))
+        figures["disk_bytes"] = sum(path.stat().st_size for path in state.list_files(folder))
+        figures["disk_files"] = sum(1 for _ in state.list_files(folder))
         for written in (raw.parent, folder):
-            state.forget(written) if case.cache == "cold" else _read_through(written)
+            (state.drop_from_page_cache if case.cache == "cold" else state.load_into_page_cache)(written)
         buffers = [np.ones_like(array) for array in arrays]
-        figures["raw_read_seconds"] = _seconds(partial(state.read_raw, raw, buffers))
+        figures["raw_read_seconds"] = _time(partial(state.read_raw, raw, buffers))
         del buffers
-        restored, more = _restore(saver, wanted)
-        figures |= more
-        if not state.same_bits(restored, host):
-            raise AssertionError(f"format {case.format}: what was restored is not what was saved")
+        restored, restore_figures = _restore(saver, template)
+        figures |= restore_figures
+        if not state.has_equal_bits(restored, host):
+            raise AssertionError(f"format {case.format}: the restored state differs from the saved one")
         del restored
         saver.close()
         shutil.rmtree(folder)
         shutil.rmtree(raw.parent)
         if repetition >= 0:
             for name, value in figures.items():
-                taken[name] += [] if value is None else [value]
+                values[name] += [] if value is None else [value]
     for once in ("disk_bytes", "disk_files"):
-        del taken[once][1:]
-    return taken
+        del values[once][1:]
+    return values
 
 
-def _save(saver: Any, tree: Any, folder: Path) -> dict[str, float | None]:
+def _save(saver: formats.Saver, tree: Any, folder: Path) -> dict[str, float | None]:
     meter = local.make_resident_meter()
     meter.start()
     meter.reset()
@@ -112,27 +111,29 @@ def _save(saver: Any, tree: Any, folder: Path) -> dict[str, float | None]:
     saver.save(tree)
     blocking = time.perf_counter() - start
     saver.wait()
-    state.sync(folder)
+    state.sync_tree(folder)
     committed = time.perf_counter() - start
     return {"blocking_seconds": blocking, "committed_seconds": committed, "save_peak_bytes": meter.peak()}
 
 
-def _restore(saver: Any, wanted: Any) -> tuple[Any, dict[str, float | None]]:
+def _restore(saver: formats.Saver, template: Any) -> tuple[Any, dict[str, float | None]]:
     meter = local.make_resident_meter()
     meter.start()
     meter.reset()
     start = time.perf_counter()
-    restored = jax.block_until_ready(saver.restore(wanted))
+    restored = jax.block_until_ready(saver.restore(template))
     seconds = time.perf_counter() - start
     return restored, {"restore_seconds": seconds, "restore_peak_bytes": meter.peak()}
 
 
-def _train(case: CheckpointCase, folder: Path) -> dict[str, list[float]]:
-    """Training time lost to a save: a loop that updates the whole state, donated, from before the save until it is
-    committed, less the steps it made in that time at their usual pace. What is saved must be the state of that step.
+def _measure_lost_time(case: CheckpointCase, folder: Path) -> dict[str, list[float]]:
+    """Return the training time that a save costs, and the seconds of steps without a save.
+
+    A loop updates the whole state in donated buffers from before the save until it is committed. The lost time is that
+    time less the loop's steps at their usual duration. The saved state must be that of the step before the save.
     """
     folder.mkdir()
-    tree = state.make(case)
+    tree = state.make_state(case)
 
     @partial(jax.jit, donate_argnums=0)
     def update(tree: Any) -> Any:
@@ -143,10 +144,10 @@ def _train(case: CheckpointCase, folder: Path) -> dict[str, list[float]]:
         start = time.perf_counter()
         tree = jax.block_until_ready(update(tree))
         usual.append(time.perf_counter() - start)
-    pace = statistics.median(usual[1:])
+    usual_seconds = statistics.median(usual[1:])
     expected = jax.tree.map(np.array, tree)
-    wanted = state.template(tree, case)
-    saver = formats.load(case.format)(case, folder)
+    template = state.make_template(tree, case)
+    saver = formats.make_saver(case, folder)
     steps = 0
     start = time.perf_counter()
     saver.save(tree)
@@ -154,20 +155,14 @@ def _train(case: CheckpointCase, folder: Path) -> dict[str, list[float]]:
         tree = jax.block_until_ready(update(tree))
         steps += 1
     saver.wait()
-    lost = time.perf_counter() - start - steps * pace
-    if not state.same_bits(saver.restore(wanted), expected):
-        raise AssertionError(f"format {case.format}: training went on into the state that was being saved")
+    lost = time.perf_counter() - start - steps * usual_seconds
+    if not state.has_equal_bits(saver.restore(template), expected):
+        raise AssertionError(f"format {case.format}: training changed the state while it was being saved")
     saver.close()
     return {"lost_seconds": [lost], "training_step_seconds": usual[1:]}
 
 
-def _seconds(action: Callable[[], None]) -> float:
+def _time(action: Callable[[], None]) -> float:
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
-
-
-def _read_through(folder: Path) -> None:
-    """Have the files below in the page cache (warm)."""
-    for path in state.files(folder):
-        path.read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,20 @@ from artifex_bench.core.run_spec import load_run_spec
 @click.option("--time-budget", type=MULTIPLE, help="Limit of the step time as a multiple of strategy none: 1.1x.")
 @click.option("--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures, for how often to save: 4h.")
 @click.option("--target", help="AOT target whose memory must suffice: tpu:v5e.")
-@click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON (docs/advice.md).")
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
-    """Say what to choose from a run's figures, why the others were rejected, and how sure that is.
+    """Say what to choose from a run's figures, why the others were rejected, and how certain that is.
 
     Example: artifex-bench advise results/my-run --memory-budget 8GiB
     """
-    from artifex_bench.advice import remat as advice
+    from artifex_bench import advice
     from artifex_bench.cli.progress import warn_if_unfinished
     from artifex_bench.report.frame import load_run
 
     check_has_advice(folder, load_run_spec(folder).suite)
-    found = advice.advise(load_run(folder), **budgets)
+    answers = advice.advise(load_run(folder), **budgets)
     warn_if_unfinished(folder)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+        click.echo(json.dumps([answer.to_json() for answer in answers], indent=1, allow_nan=False))
     else:
-        click.echo("\n\n".join(map(advice.words, found)))
+        click.echo("\n\n".join(map(advice.format_advice, answers)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from artifex_bench.checkpoint_io.formats import SAVERS
+from artifex_bench.checkpoint_io.formats import FORMATS
 from artifex_bench.checkpointing.faults import FAULTS
 from artifex_bench.core.kind import all_suites
 from artifex_bench.core.suite import Suite
 from artifex_bench.models import MODELS
 from artifex_bench.remat.measure.probes import PROBES
-from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, PARTS, POLICIES, STRATEGIES
+from artifex_bench.remat.strategies import ARGUMENTS, BUDGET, OWN_POLICY, PARTS, POLICIES, STRATEGIES
 from artifex_bench.targets import load_descriptions
 
 AXIS_LISTS = {
@@ -36,7 +36,10 @@ def make_catalogue() -> dict[str, dict[str, str]]:
             "<policy>": "every layer, saving what a policy says",
             "<strategy>/<policy>": "both, for example segments-sqrt/dots_saveable",
         },
-        "policies": {name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
+        "policies": {
+            **{name + ARGUMENTS[p.arguments]: p.summary for name, p in POLICIES.items()},
+            OWN_POLICY: "a policy of your own",
+        },
         "targets": {
             "local": "the device that JAX finds here: cases run on it (`cpu` is an alias if it is a CPU)",
             **{
@@ -46,9 +49,12 @@ def make_catalogue() -> dict[str, dict[str, str]]:
             },
         },
         "suites": {name: _describe_suite(suite) for name, (_, suite) in all_suites().items()},
-        "formats": {name: saver.summary for name, saver in SAVERS.items()},
+        "formats": {
+            **{name: entry.summary for name, entry in FORMATS.items()},
+            "package.module:attribute": "a format of your own",
+        },
         "faults": {name: (fault.__doc__ or "").splitlines()[0] for name, fault in FAULTS.items()},
-        "probes": {name: f"{probe.summary} ({probe.unit})" for name, probe in PROBES.items()},
+        "probes": {name: f"{probe.doc} Unit: {probe.unit}." for name, probe in PROBES.items()},
     }
 
 

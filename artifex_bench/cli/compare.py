@@ -42,28 +42,29 @@ def compare(
     plot: Path | None,
     fail_on: str | None,
 ) -> None:
-    """Compare the run in NEW with the run in BASE: what became slower or larger, and how sure that is.
+    """Compare the run in NEW with the run in BASE: what became slower or larger, and how certain that is.
 
     Example: artifex-bench compare results/before results/after --fail-on regression
     """
     from artifex_bench.cli.progress import show_comparison, warn_if_unfinished
-    from artifex_bench.report import comparison
+    from artifex_bench.report.comparison import compare_runs
+    from artifex_bench.report.comparison_words import describe_differences
 
     records = store.load_records(base), store.load_records(new)
-    found = comparison.compare(*records, across=across, thresholds=dict(threshold))
+    table = compare_runs(*records, across=across, thresholds=dict(threshold))
     for folder in (base, new):
         warn_if_unfinished(folder)
-    show_comparison(found, comparison.notes(*records), everything, form)
+    show_comparison(table, describe_differences(*records), everything, form)
     if plot is not None:
-        from artifex_bench.report import comparison_plot
+        from artifex_bench.report.plots.comparison import write_comparison
 
         try:
-            click.echo(comparison_plot.write(found, plot), err=True)
-            if left_out := int(found.ratio.isna().sum()):
-                click.echo(f"not plotted, because they have no ratio: {left_out} of {len(found)} rows", err=True)
+            click.echo(write_comparison(table, plot), err=True)
+            if left_out := int(table.ratio.isna().sum()):
+                click.echo(f"not plotted, because they have no ratio: {left_out} of {len(table)} rows", err=True)
         except ValueError as error:
             raise CaseError(f"--plot {str(plot)!r}: {error}") from error
         except OSError as error:
             raise CaseError(f"--plot {str(plot)!r}: cannot be written: {error.strerror}") from error
     failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
-    sys.exit(1 if failing & set(found.change) else 0)
+    sys.exit(1 if failing & set(table.change) else 0)

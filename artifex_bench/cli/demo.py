@@ -33,7 +33,7 @@ def demo(out: Path) -> None:
 
     Example: artifex-bench demo
     """
-    from artifex_bench.advice import remat as advice
+    from artifex_bench import advice
     from artifex_bench.cli.progress import show_tables
     from artifex_bench.report.build import write_report
 
@@ -42,7 +42,7 @@ def demo(out: Path) -> None:
     show_tables(table)
     click.echo(f"\n{plain(describe_origin(store.load_records(out)))}\n")
     for answer in advice.advise(table, time_budget=TIME_BUDGET):
-        click.echo(f"{advice.words(answer)}\n")
+        click.echo(f"{advice.format_advice(answer)}\n")
     click.echo(plain(f"Wrote {', '.join(str(path) for path in written)}"))
     click.echo(f"To write this run as a page, run: artifex-bench report {plain(shlex.quote(str(out)))} --html")
     click.echo(f"To measure this machine, run: {NEXT_COMMAND}")

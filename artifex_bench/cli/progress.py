@@ -20,7 +20,7 @@ from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat import describe_compiled
-from artifex_bench.report import comparison, text
+from artifex_bench.report import comparison_words, text
 from artifex_bench.report.tables import make_grids, split_tables
 from artifex_bench.report.text import plain
 from artifex_bench.sweep import scheduler
@@ -170,29 +170,28 @@ def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]
         console.print()
 
 
-def show_comparison(found: Any, notes: list[str], everything: bool, form: str) -> None:
+def show_comparison(table: Any, notes: list[str], everything: bool, form: str) -> None:
     """Print the changes between two runs, and notes on how the runs differ.
 
     Args:
-        found: The compared rows.
+        table: The compared rows.
         notes: The notes.
         everything: Whether tables show unchanged rows too. CSV and JSON always do.
         form: `table`, `markdown`, `csv` or `json`.
     """
     if form in ("csv", "json"):
-        print(text.csv(found) if form == "csv" else text.json_rows(found))
+        print(text.csv(table) if form == "csv" else text.json_rows(table))
         for note in notes:
             print_status(note)
         return
-    shown = found if everything else found[found.change != "same"]
-    counts = found.change.value_counts()
-    title = f"{len(found)} compared: " + ", ".join(f"{count} {change}" for change, count in counts.items())
+    shown = table if everything else table[table.change != "same"]
+    title = comparison_words.summarize_changes(table)
     if form == "markdown":
-        print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison.markdown(shown)]))
+        print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison_words.make_comparison_table(shown)]))
         return
     console = _make_console()
-    lines = [comparison.cells(row) for row in shown.itertuples()]
-    _print_grid(console, title, comparison.HEADINGS, comparison.LEFT, lines)
+    lines = [comparison_words.format_row(row) for row in shown.itertuples()]
+    _print_grid(console, title, comparison_words.HEADINGS, comparison_words.LEFT_ALIGNED, lines)
     for note in notes:
         console.print(plain(note))
 

@@ -53,12 +53,13 @@ def check_has_advice(folder: Path, suite: str | None) -> None:
 
 
 def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, Any]) -> Path:
-    from artifex_bench.advice import remat as advice
+    from artifex_bench.advice import advise
+    from artifex_bench.advice.words import describe_advice
     from artifex_bench.cli.progress import warn_if_unfinished
     from artifex_bench.report.tables import split_tables
 
     try:
-        from artifex_bench.report import page
+        from artifex_bench.report.html.page import write_page
     except ImportError as error:
         raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
     questions = [(budgets, frame)]
@@ -68,9 +69,9 @@ def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, 
             for _, table, rows in split_tables(frame, suite)
             if (usual := table.default_budgets(rows)) is not None
         ]
-    found = [one for limits, rows in questions for one in advice.advise(rows, **limits)]
+    texts = [describe_advice(advice) for usual, rows in questions for advice in advise(rows, **usual)]
     left = warn_if_unfinished(folder)
     try:
-        return page.write(store.load_records(folder), found, folder.resolve().name, folder / "page.html", left)
+        return write_page(store.load_records(folder), texts, folder.resolve().name, folder / "page.html", left)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error

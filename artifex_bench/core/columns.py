@@ -36,6 +36,7 @@ class Column:
         interval: Whether there are also `<name>_low` and `<name>_high`, the bootstrap 95 % interval.
         heading: Heading in tables; empty if no table shows the column.
         text: Makes the cell from a row of the DataFrame; by default `unit` says how the value is shown.
+        sort_by: Reads the number that the page sorts by from a row; by default the column's own value.
         tables: Names of the tables that show it.
         priority: On a narrow terminal, columns with a larger number are dropped first.
     """
@@ -47,6 +48,7 @@ class Column:
     interval: bool = False
     heading: str = ""
     text: Callable[[Any], str] | None = None
+    sort_by: Callable[[Any], Any] | None = None
     tables: tuple[str, ...] = ()
     priority: int = 1
 
@@ -66,6 +68,11 @@ class Column:
     def show(self, row: Any) -> str:
         """Return the cell of a row of the DataFrame, as tables show it."""
         return self.text(row) if self.text else FORMATS[self.unit](getattr(row, self.name))
+
+    def sort_key(self, row: Any) -> float | None:
+        """Return the number that rows are sorted by; None if it is absent. Columns of words have none."""
+        number = self.sort_by(row) if self.sort_by else getattr(row, self.name)
+        return float(number) if units.is_present(number) else None
 
 
 def axis_columns(case_type: type[Any], shown: Iterable[Column] = ()) -> tuple[Column, ...]:
@@ -88,7 +95,15 @@ def interval_column(name: str, **shown: Any) -> Column:
     def show(row: Any) -> str:
         return units.interval(getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
 
-    return Column(f"{name}_interval", heading="95 %", text=show, unit="ratio", priority=2, **shown)
+    return Column(
+        f"{name}_interval",
+        heading="95 %",
+        text=show,
+        sort_by=lambda row: getattr(row, f"{name}_low"),
+        unit="ratio",
+        priority=2,
+        **shown,
+    )
 
 
 def constant_column(name: str, doc: str, unit: str, **shown: Any) -> Column:

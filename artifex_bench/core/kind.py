@@ -38,7 +38,7 @@ class Table:
         legend: What its headings mean.
         group_rows: Yields (title, rows) of each group of cases that are compared.
         make_notes: Returns notes on the rows of a group: faults, capacities.
-        plots: Module whose `draw(rows)` yields (name, figure).
+        plots: ``module:function`` of (rows, styles) that yields (name, figure) of each plot.
         describe_outcome: Returns a finished job in a few words, for progress lines.
         default_budgets: Returns the budgets of the advice that a page opens with; None: there is no advice.
         make_rows: Returns the rows that are shown, from those of the cases; by default those themselves.
@@ -101,6 +101,11 @@ class Kind:
     def name(self) -> str:
         """The name of the kind, as records hold it."""
         return self.case_type.kind
+
+    @property
+    def naming_axes(self) -> tuple[str, ...]:
+        """The axes that name a case among those of its group."""
+        return tuple(axis for axis in self.case_type.leading if axis not in self.tables[0].shape)
 
     def table_of(self, case: Any) -> Table:
         """Return the table that shows a case, or a row of the DataFrame."""

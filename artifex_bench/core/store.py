@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ def read_suite(folder: Path) -> str | None:
     return suite
 
 
-def read_object(path: Path, finite: bool = True) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises StoreError if it cannot be read or is not an object."""
     try:
-        data = parse_json(path.read_bytes(), finite)
+        data = parse_json(path.read_bytes())
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -74,19 +74,14 @@ def read_object(path: Path, finite: bool = True) -> dict[str, Any]:
     return data
 
 
-def parse_json(text: str | bytes, finite: bool = True) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Return the value that JSON text holds.
 
-    Args:
-        text: The text.
-        finite: Whether numbers must be finite, as JSON has it; asv writes NaN.
-
     Raises:
-        ValueError: The text is not JSON, or is nested too deeply for Python.
+        ValueError: The text is not JSON, has a number that is not finite, or is nested too deeply for Python.
     """
-    hooks: Any = {"parse_constant": _refuse_number, "parse_float": _parse_finite} if finite else {}
     try:
-        return json.loads(text, **hooks)
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_parse_finite)
     except RecursionError:
         raise ValueError("not JSON of a run: nested too deeply") from None
     except ValueError as error:
@@ -173,16 +168,20 @@ def append_record(folder: Path, record: Record) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; the records before it are safe") from error
 
 
-def load_records(folder: Path) -> list[Record]:
-    """Return the records of a run in the order in which they were written, one for each case and round.
+def load_records(path: Path) -> list[Record]:
+    """Return the records of a run in their order, one per case and round. A torn last line is left out.
 
-    If several lines have one case and round, the last one counts. A torn last line is left out.
+    If lines hold the same case and round, the last one counts, as it does when a run is resumed.
+
+    Args:
+        path: The run's folder, or a file that `write_records` wrote.
 
     Raises:
-        StoreError: The folder holds no run, a line is damaged or has another schema, or the cases have several kinds.
+        StoreError: The folder holds no run, a line is damaged or has another schema, or cases are of several kinds.
     """
-    read_manifest(folder)
-    path = folder / RECORDS
+    if not path.is_file():
+        read_manifest(path)
+        path = path / RECORDS
     try:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:
@@ -203,6 +202,16 @@ def load_records(folder: Path) -> list[Record]:
             raise StoreError(f"{path} line {number}: {error}{way_out}") from error
         found[record.key] = record
     return list(found.values())
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """Write a file of records alone, replacing an older one. Raises StoreError if it cannot be written."""
+    lines = (json.dumps(record_to_json(record), allow_nan=False) + "\n" for record in records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, "".join(lines))
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check_complete(folder: Path, count: int) -> None:

@@ -7,8 +7,6 @@ from math import isnan
 from typing import Any
 
 ABSENT = "–"
-_FACTORS = {"µs": 1e-6, "ms": 1e-3, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_FACTORS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def seconds(value: float | None) -> str:
@@ -77,12 +75,6 @@ def interval(low: float | None, high: float | None) -> str:
 def is_present(value: Any) -> bool:
     """Return whether a cell of a table has a value: neither None nor NaN."""
     return value is not None and value == value
-
-
-def parse_amount(words: str) -> float | None:
-    """Return the number in text of this module, to sort by: 0.0123 for "12.3 ms". None for an absent value."""
-    found = re.match(r"([+-]?\d+(?:\.\d+)?)(?: (\S+))?", words)
-    return float(found[1]) * _FACTORS.get(found[2], 1) if found else None
 
 
 def choose_unit(quantity: str, largest: float) -> tuple[str, float]:

@@ -1,1 +1,1 @@
-"""Other ways in: asv, pytest-benchmark, Python scripts."""
+"""Python functions that measure, and results of asv and pytest-benchmark as tables."""

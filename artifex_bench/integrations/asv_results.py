@@ -1,164 +1,88 @@
-"""What asv stored of the suites' cases, as the table that `load_run` gives."""
+"""Records beside asv's results: where they are kept while asv measures, and `load_asv`, which reads them back."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
-from artifex_bench.core import case as cases
-from artifex_bench.core.case import Case, CaseError
-from artifex_bench.core.convert import convert
-from artifex_bench.core.record import Measurement
-from artifex_bench.core.store import StoreError, parse_json, read_object
-from artifex_bench.integrations.pytest_benchmark_results import Count, Stored, blame_file, table_of, unit_of
+from artifex_bench.core.case import CaseError, check_choice
+from artifex_bench.core.store import StoreError, read_object
+from artifex_bench.report.frame import load_run
 
-ASV_VERSION = 2  # of asv's results files
-# what the suites' classes track -> probe; a test holds both to each other
-TRACKED = {
-    "track_peak_bytes": "compiled_peak_bytes",
-    "track_measured_peak_bytes": "measured_peak_bytes",
-    "track_residual_bytes": "residual_bytes",
-}
-TIMED = "time_step"
+FOLDER = "artifex-bench"  # in asv's results folder. asv reads files that end in .json only, and warns of foreign ones.
 
 
-@dataclass(frozen=True)
-class _Machine:
-    """What is read of an asv results file's `params`."""
+class AsvRecords(NamedTuple):
+    """A file of records, and what its path says of them."""
 
+    path: Path
+    commit: str
+    environment: str
     machine: str
+    commit_time: int
 
 
-@dataclass(frozen=True)
-class _Results:
-    """What is read of an asv results file; a row of `results` has its cells in the order of `result_columns`."""
+def locate_asv_records(config: Path, repository: Path) -> Path:
+    """Return the file for the records of what asv is measuring.
 
-    commit_hash: str
-    date: float
-    env_name: str
-    params: _Machine
-    result_columns: tuple[str, ...]
-    results: Mapping[str, Sequence[Any]]
+    It is ``RESULTS/artifex-bench/TIME-COMMIT/ENVIRONMENT/HOST.jsonl``, where RESULTS is asv's `results_dir` and TIME is
+    that of the commit, in seconds since 1970. asv does not give a benchmark its own name of the machine (`--machine`).
+    In an existing environment (`--python=same`) it gives neither commit nor environment. They are then the commit that
+    is checked out, and ``existing``.
+
+    Args:
+        config: asv's configuration file.
+        repository: A folder of the git repository that is measured.
+    """
+    results = config.parent / read_object(config).get("results_dir", "results")
+    command = ["git", "log", "-1", "--format=%ct-%H", os.environ.get("ASV_COMMIT", "HEAD")]
+    commit = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    return results / FOLDER / commit / os.environ.get("ASV_ENV_NAME", "existing") / f"{platform.node()}.jsonl"
 
 
 def load_asv(
     results_dir: str | Path, machine: str | None = None, commit: str | None = None, environment: str | None = None
 ) -> pd.DataFrame:
-    """asv's results of the suites, as `load_run` gives a run: one row a case, of one commit on one machine.
+    """Return what asv measured of one commit, as `load_run` returns a run: one row per case.
 
-    `results_dir` is the folder that asv.conf.json names (`.asv/results`), `commit` the start of a hash (the newest
-    commit when left out); `machine` and `environment` need a name only where there are several.
+    Args:
+        results_dir: The folder that asv.conf.json names, for example ``.asv/results``.
+        machine: Host name, needed if several machines measured the commit.
+        commit: The beginning of the commit's hash. By default the newest commit.
+        environment: asv's name of the environment, or ``existing``. Needed if the commit was measured in several.
 
-    Seconds and bytes, as stored. asv is handed the median step of each process and the three memory columns, and keeps
-    the medians only with `asv run --record-samples`: with them the intervals of `step_seconds` and `time_ratio` are a
-    bootstrap over processes, without them there are none. `samples`, verdicts, gradients, FLOPs, compile times, and the
-    reason of a case that fell (`failed`, or `skipped`) are not known to asv.
-
-    Raises StoreError for a folder or a file that holds no such results, CaseError for a machine, commit or environment
-    that is not there or must be named.
+    Raises:
+        StoreError: The folder holds no records, or damaged ones.
+        CaseError: The commit, environment or machine is unknown, or there are several to choose from.
     """
-    folder = Path(results_dir)
-    if not folder.is_dir():
-        raise StoreError(f"{folder} is no folder of asv results: `asv run` makes one where asv.conf.json says")
-    benchmarks = read_object(folder / "benchmarks.json")
-    stored = _chosen(folder, machine, commit, environment)
-    with blame_file(folder):
-        found = list(_of_asv(stored, benchmarks))
-        table = table_of(found, "asv")
-    if not found:
-        raise StoreError(f"{folder} holds no results of these suites for commit {stored.commit_hash[:8]}")
-    return table
+    folder = Path(results_dir, FOLDER)
+    kept = [_parse_path(path) for path in folder.glob("*-*/*/*.jsonl")]
+    if not kept:
+        raise StoreError(f"{folder} holds no records: measure the commit with `asv run` of version 0.2 or later")
+    newest = max(kept, key=lambda records: records.commit_time).commit
+    whole = next((records.commit for records in kept if commit and records.commit.startswith(commit)), commit)
+    kept = _select(kept, "commit", whole or newest)
+    kept = _select(kept, "environment", environment)
+    (chosen,) = _select(kept, "machine", machine)
+    return load_run(chosen.path)
 
 
-def _of_asv(stored: _Results, benchmarks: Mapping[str, Any]) -> Iterator[Stored]:
-    """The cases of the suites among the benchmarks of a results file."""
-    points: dict[Case, dict[str, dict[str, Any]]] = {}
-    for name, row in stored.results.items():
-        columns = dict(zip(stored.result_columns, row, strict=False))  # asv leaves empty ones at the end out
-        fixed, attribute = _fixed(columns.get("version")), name.rpartition(".")[2]
-        if fixed is None or attribute not in (TIMED, *TRACKED):
-            continue
-        axes = convert(benchmarks[name]["param_names"], tuple[str, ...], "param_names")
-        params = convert(columns["params"], tuple[tuple[str, ...], ...], "params")
-        for i, point in enumerate(itertools.product(*params)):
-            key = dict(zip(axes, map(ast.literal_eval, point), strict=True))  # asv stores a parameter's repr
-            points.setdefault(cases.case_from_json({**fixed, **key}), {})[attribute] = {
-                column: values[i] if (values := columns.get(column)) else None  # none: nothing of any parameter
-                for column in ("result", "samples", "stats_repeat")
-            }
-    yield from (_of_point(case, at) for case, at in points.items())
+def _parse_path(path: Path) -> AsvRecords:
+    *_, commit, environment, _ = path.parts
+    time, _, digest = commit.partition("-")
+    return AsvRecords(path, digest, environment, path.stem, int(time) if time.isdecimal() else 0)
 
 
-def _fixed(version: Any) -> dict[str, Any] | None:
-    """The axes that a benchmark's version tells; None where it is not of these suites."""
-    with contextlib.suppress(TypeError, ValueError):
-        told = parse_json(version)
-        return told if isinstance(told, dict) and "kind" in told else None
-    return None
-
-
-def _of_point(case: Case, at: Mapping[str, Mapping[str, Any]]) -> Stored:
-    values = {name: found["result"] for name, found in at.items()}
-    if None in values.values():
-        return Stored(case, status="failed", reason="asv keeps no reason: a crash, out of memory, or out of time")
-    numbers = {name: value for name, value in values.items() if value == value}
-    if not numbers:
-        return Stored(case, status="skipped", reason="asv keeps no reason")
-    taken = tuple(
-        Measurement(probe, unit_of(probe), (numbers[name],), "asv, which does not say how")
-        for name, probe in TRACKED.items()
-        if name in numbers
-    )
-    if TIMED not in numbers:
-        return Stored(case, measurements=taken)
-    medians = at[TIMED]["samples"] or (numbers[TIMED],)  # a sample is the median step of a process
-    rounds = convert(at[TIMED]["stats_repeat"], Count | None, "stats_repeat")
-    return Stored(case, (convert(medians, tuple[float, ...], "samples"),), rounds, measurements=taken)
-
-
-def _chosen(folder: Path, machine: str | None, commit: str | None, environment: str | None) -> _Results:
-    """The results file of one commit on one machine in one environment."""
-    paths = [path for path in sorted(folder.glob("*/*.json")) if path.name != "machine.json"]
-    stored = list(map(_results, paths))
-    if not stored:
-        raise StoreError(f"{folder} holds no results yet: `asv run` writes them once a commit is through")
-    stored = _narrow(stored, "machine", machine, lambda one: one.params.machine)
-    hashes = [one.commit_hash for one in sorted(stored, key=lambda one: one.date)]
-    whole = hashes[-1] if commit is None else next((name for name in hashes if name.startswith(commit)), commit)
-    stored = _narrow(stored, "commit", whole, lambda one: one.commit_hash)
-    (found,) = _narrow(stored, "environment", environment, lambda one: one.env_name)
-    return found
-
-
-def _results(path: Path) -> _Results:
-    """A results file of asv. Raises StoreError where it is none."""
-    told = read_object(path, finite=False)
-    try:
-        fields = {field.name: told[field.name] for field in dataclasses.fields(_Results)}
-        rows = fields.pop("results")
-        if told["version"] != ASV_VERSION or not isinstance(rows, dict):
-            raise ValueError("it is of another version, or holds no results")
-        params = {"machine": fields["params"]["machine"]}
-        found: _Results = convert({**fields, "params": params, "results": {}}, _Results)
-    except (KeyError, TypeError, ValueError) as error:
-        told_by = " ".join(str(error).split())
-        raise StoreError(
-            f"{path} is no results file of asv in version {ASV_VERSION}, which this reads: {told_by}"
-        ) from error
-    return dataclasses.replace(found, results=rows)  # which hold NaN where a benchmark was skipped
-
-
-def _narrow(stored: list[_Results], what: str, wanted: str | None, of: Callable[[_Results], str]) -> list[_Results]:
-    valid = sorted({of(one) for one in stored})
-    if wanted is None and len(valid) > 1:
-        raise CaseError(f"there are results of several {what}s: give {what}=, one of {', '.join(valid)}")
-    cases.check_choice(what, wanted or valid[0], valid)
-    return [one for one in stored if of(one) == (wanted or valid[0])]
+def _select(kept: Sequence[AsvRecords], field: str, value: str | None) -> list[AsvRecords]:
+    """Return the files with that value of a field. Without a value, all of them must have the same."""
+    valid = sorted({getattr(records, field) for records in kept})
+    if value is None and len(valid) > 1:
+        raise CaseError(f"there are results of several {field}s: give {field}=, one of {', '.join(valid)}")
+    check_choice(field, value or valid[0], valid)
+    return [records for records in kept if getattr(records, field) == (value or valid[0])]

@@ -24,17 +24,25 @@ def benchmark_checkpointing(
     batch_size: int,
     checkpoint_every_n: int = 1,
 ) -> dict[str, dict[str, Any]]:
-    """Time and memory of a training step of an mlp without, with full and with selective gradient checkpointing.
+    """Measure a training step of an mlp without, with full and with selective gradient checkpointing.
 
-    `num_layers` linear + relu layers of `hidden_dim`, unrolled, on `batch_size` samples; ``selective`` checkpoints
-    every `checkpoint_every_n`-th layer. Each strategy runs in fresh processes, in two interleaved rounds of ten
-    steps, and its loss and gradients are held against those of ``none``.
+    Each strategy runs in fresh processes, in two interleaved rounds of ten steps. Its loss and gradients are compared
+    with those of ``none``.
 
-    Returns ``{"none" | "all" | "selective": figures}`` with `time_per_step` (seconds, median), `time_ratio` (to
-    none), `loss`, `residual_bytes`, `compiled_peak_bytes`, `measured_peak_bytes` (None where it cannot be read),
-    `memory_ratio` (of compiled peaks, to none) and `verdict` (None for none).
+    Args:
+        num_layers: Number of linear + relu layers, unrolled.
+        hidden_dim: Their width.
+        batch_size: Samples per step.
+        checkpoint_every_n: ``selective`` checkpoints each layer whose number is a multiple of it.
 
-    Raises CaseError for sizes that are not whole numbers of 1 or more, RuntimeError when a case fails.
+    Returns:
+        ``{"none" | "all" | "selective": figures}`` with `time_per_step` (median, seconds), `time_ratio` (to ``none``),
+        `loss`, `residual_bytes`, `compiled_peak_bytes`, `measured_peak_bytes`, `memory_ratio` (of compiled peaks, to
+        ``none``) and `verdict`. A figure is None where it was not measured.
+
+    Raises:
+        CaseError: A size is not a whole number of 1 or more.
+        RuntimeError: A case did not complete.
     """
     for name, value in (("num_layers", num_layers), ("checkpoint_every_n", checkpoint_every_n)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -53,23 +61,23 @@ def benchmark_checkpointing(
         layers="unroll",
     )
     records = measure_run(run_spec.RunSpec("benchmark_checkpointing", grid, rounds=2, steps=10))
-    fell = next((record for record in records if record.status != "ok"), None)
-    if fell is not None:
-        raise RuntimeError(f"{case_label(fell.case)}: {fell.status}: {fell.reason}")
+    failed = next((record for record in records if record.status != "ok"), None)
+    if failed is not None:
+        raise RuntimeError(f"{case_label(failed.case)}: {failed.status}: {failed.reason}")
     rows = {row["strategy"]: row for row in make_frame(records).to_dict("records")}
     losses = {r.case: m.detail["loss"] for r in records if (m := r.get("gradient_sketch")) and m.values}
-    return {name: _figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
+    return {name: _pick_figures(rows[case.strategy], losses[case]) for name, case in zip(strategies, grid, strict=True)}
 
 
 def measure_run(spec: run_spec.RunSpec) -> list[Record]:
-    """The records of a spec, swept in a folder that is gone afterwards: for callers that keep what they need."""
+    """Return the records of a sweep whose run folder is temporary."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         store.create_run(folder, run_spec.run_spec_to_json(spec))
         return scheduler.run_sweep(spec, folder, load_executor(spec.executor).run, lambda *_: None)
 
 
-def _figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
+def _pick_figures(row: dict[Any, Any], loss: float) -> dict[str, Any]:
     figures = {
         "time_per_step": row["step_seconds"],
         "time_ratio": row["time_ratio"],

@@ -88,10 +88,10 @@ intact: every bit came back despite the damage · silently wrong: another state 
 """,
             group_by_state,
             _notes,
-            "artifex_bench.report.checkpoint_plots",
+            "artifex_bench.report.plots.runs:plot_fault_run",
             _describe,
         ),
     ),
-    check_case=formats.check,
+    check_case=formats.check_case,
     example="--format auto,orbax --trials 60",
 )

@@ -233,7 +233,7 @@ batch had a lower peak than a smaller one · compiled: number of compiled batche
 """,
     group_by_model,
     notes_on_searches,
-    "artifex_bench.report.max_batch_plots",
+    "artifex_bench.report.plots.runs:plot_max_batch_run",
     make_rows=tabulate_searches,
     columns=COLUMNS,
 )

@@ -9,7 +9,7 @@ from artifex_bench import models, targets
 from artifex_bench.core.case import CaseError, RematCase, mesh_axes
 from artifex_bench.core.grid import expand_grid, with_baselines
 from artifex_bench.core.suite import Grids
-from artifex_bench.remat import strategies
+from artifex_bench.remat import case_checks, strategies
 
 
 def expand_remat_grids(kind: Any, grids: Grids, given: Mapping[str, Any]) -> tuple[RematCase, ...]:
@@ -21,7 +21,7 @@ def expand_remat_grids(kind: Any, grids: Grids, given: Mapping[str, Any]) -> tup
     cases: list[RematCase] = []
     for one in _grids_of_models(grids, given.get("model")):
         axes = {**one, **given, "model": one["model"]}
-        cases += (strategies.fit(case) for case in expand_grid(RematCase, **axes))
+        cases += (models.drop_unused_axes(case) for case in expand_grid(RematCase, **axes))
     check_remat_cases(cases)
     return with_baselines(cases)
 
@@ -29,11 +29,11 @@ def expand_remat_grids(kind: Any, grids: Grids, given: Mapping[str, Any]) -> tup
 def check_remat_cases(cases: Sequence[RematCase]) -> None:
     """Raise CaseError for the first case that is impossible, as far as that is known before its model is built."""
     for case in cases:
-        strategies.check(case)
+        case_checks.check_case(case)
         targets.check_devices(case)
         _check_mesh(case)
     for model in {case.model for case in cases if ":" in case.model}:
-        models.load(model)
+        models.load_model(model)
 
 
 def batch_parts(case: RematCase) -> int:
@@ -46,10 +46,10 @@ def _check_mesh(case: RematCase) -> None:
     sizes, parts = mesh_axes(case.mesh), batch_parts(case)
     if case.batch % parts:
         raise CaseError(f"batch {case.batch}: must be a multiple of {parts}, over which mesh {case.mesh!r} splits it")
-    if sizes and strategies.parse(case.strategy, case.depth).budget is not None:
+    if sizes and strategies.parse_strategy(case.strategy, case.depth).budget is not None:
         raise CaseError(f"strategy {case.strategy!r}: plans for one device: leave the mesh out, or choose another")
     if "tensor" in sizes and ":" in case.model:
-        models.tensor(case.model)
+        models.load_tensor_split(case.model)
 
 
 def _grids_of_models(grids: Grids, wanted: list[str] | None) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Columns of gradient checkpointing cases. A probe without an entry here gets a column by itself (`probe_columns`)."""
+"""Columns of gradient checkpointing cases. A probe that is not listed here still gets a column (`probe_columns`)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ LOCAL_TABLE, AOT_TABLE = "local", "aot"
 LOCAL, AOT, BOTH = (LOCAL_TABLE,), (AOT_TABLE,), (LOCAL_TABLE, AOT_TABLE)
 
 
+def probe_column(name: str, **shown: Any) -> Column:
+    """Return the column of a probe, with the doc, the unit and the reduction of its entry."""
+    probe = PROBES[name]
+    make = timed_column if probe.reduction == "median" else constant_column
+    return make(name, probe.doc, probe.unit if probe.unit in FORMATS else "count", **shown)
+
+
 def has_tokens(case: RematCase) -> bool:
     """Return whether the model has a sequence; a user's own model may have none."""
     return case.model in MODELS and MODELS[case.model].sequential
@@ -39,54 +46,54 @@ def items_per_step(case: RematCase) -> int:
     return case.batch * (case.sequence or 1) if has_tokens(case) else case.batch
 
 
-def _throughput(result: CaseResult) -> float | None:
+def _compute_throughput(result: CaseResult) -> float | None:
     step = result.summary("step_seconds")
     return items_per_step(result.case) / step.median if step and step.median else None
 
 
-def _samples(result: CaseResult) -> int:
+def _count_samples(result: CaseResult) -> int:
     step = result.summary("step_seconds")
     return step.samples if step else 0
 
 
-def _joined(probe: str, name: str) -> Callable[[CaseResult], str | None]:
+def _join_detail(probe: str, name: str) -> Callable[[CaseResult], str | None]:
     return lambda result: "+".join(result.detail(probe, name) or ()) or None
 
 
-def _part(name: str) -> Callable[[CaseResult], Any]:
+def _read_peak_part(name: str) -> Callable[[CaseResult], Any]:
     return lambda result: result.detail("compiled_peak_bytes", name)
 
 
-def _needed_peak(result: CaseResult) -> float | None:
+def _find_needed_peak(result: CaseResult) -> float | None:
     return next((needed for record in result.rounds if (needed := record.needed_peak) is not None), None)
 
 
-def _measured_peak_source(result: CaseResult) -> str | None:
+def _find_peak_source(result: CaseResult) -> str | None:
     taken = result.measurement("measured_peak_bytes")
     return (taken.source or taken.note) if taken else None
 
 
-def _of_first_round(part: str, field: str) -> Callable[[CaseResult], Any]:
-    """A field of the verdict or the agreement, which the first round has."""
+def _from_first_round(part: str, field: str) -> Callable[[CaseResult], Any]:
+    """Return a function that reads a field of the verdict or the agreement, which the first round has."""
 
-    def read(result: CaseResult) -> Any:
+    def read_field(result: CaseResult) -> Any:
         judged = getattr(result.rounds[0], part)
         value = getattr(judged, field) if judged else None
         return value() if callable(value) else value
 
-    return read
+    return read_field
 
 
-def _model_flops(result: CaseResult) -> float | None:
+def _find_model_flops(result: CaseResult) -> float | None:
     return CaseResult(result.case.baseline, result.baseline).first("gradient_flops")
 
 
-def _recomputed_flops(result: CaseResult) -> float | None:
-    total, model = result.first("gradient_flops"), _model_flops(result)
+def _compute_recomputed_flops(result: CaseResult) -> float | None:
+    total, model = result.first("gradient_flops"), _find_model_flops(result)
     return None if total is None or model is None else total - model
 
 
-def _time_ratio(result: CaseResult) -> Interval:
+def _compute_time_ratio(result: CaseResult) -> Interval:
     steps, others = (values_by_round(rounds, "step_seconds") for rounds in (result.rounds, result.baseline))
     return ratio_of_medians(steps, others, with_interval=result.case.strategy != "none")
 
@@ -112,27 +119,23 @@ SHOWN = (
         tables=BOTH,
         priority=0,
     ),
-    timed_column(
+    probe_column(
         "step_seconds",
-        "A training step after a warm-up; wall clock, blocked until ready.",
         heading="step time",
         tables=LOCAL,
     ),
     Column(
         "time_ratio",
         "Ratio of `step_seconds` to strategy none of the same shape.",
-        _time_ratio,
+        _compute_time_ratio,
         "ratio",
         interval=True,
         heading="vs none",
         tables=LOCAL,
     ),
     interval_column("time_ratio", tables=LOCAL),
-    constant_column(
+    probe_column(
         "compiled_peak_bytes",
-        "The compiler's plan of the peak: all that the program allocates in the device's main memory "
-        "(`compiled.memory_analysis()`; the record names the formula). Over a mesh: of one device.",
-        "bytes",
         heading="peak (compiled)",
         tables=BOTH,
     ),
@@ -145,17 +148,15 @@ SHOWN = (
         tables=BOTH,
     ),
     Column("fits", heading="fits", text=show_fit, tables=AOT),
-    timed_column(
+    probe_column(
         "measured_peak_bytes",
-        "Peak while steps ran; `measured_peak_source` says how it was read.",
-        "bytes",
         heading="peak (measured)",
         tables=LOCAL,
     ),
     Column(
         "argument_bytes",
         "Part of the compiled peak: parameters, optimizer state, batch.",
-        _part("argument_bytes"),
+        _read_peak_part("argument_bytes"),
         "bytes",
         heading="arguments",
         tables=AOT,
@@ -164,7 +165,7 @@ SHOWN = (
     Column(
         "temp_bytes",
         "Part of the compiled peak: activations and other temporaries.",
-        _part("temp_bytes"),
+        _read_peak_part("temp_bytes"),
         "bytes",
         heading="temporaries",
         tables=AOT,
@@ -173,31 +174,27 @@ SHOWN = (
     Column(
         "host_temp_bytes",
         "Bytes offloaded to the host, not in the compiled peak.",
-        _part("host_temp_bytes"),
+        _read_peak_part("host_temp_bytes"),
         "bytes",
         heading="on host",
         tables=AOT,
         priority=3,
     ),
-    constant_column(
+    probe_column(
         "residual_bytes",
-        "Bytes that autodiff saves for the backward pass, from the jaxpr; over a mesh, of all devices together.",
-        "bytes",
         heading="residuals",
         tables=BOTH,
         priority=2,
     ),
-    constant_column(
+    probe_column(
         "estimated_step_seconds",
-        f"Estimated step on an AOT target, by a roofline; never a measurement ({REAL_STEPS} of published steps).",
-        "seconds",
         heading=f"estimated step ({REAL_STEPS})",
         tables=AOT,
     ),
     Column(
         "recomputed_flops",
         "FLOPs that the backward pass computes again: `gradient_flops` less `model_flops`.",
-        _recomputed_flops,
+        _compute_recomputed_flops,
         "count",
         heading="recomputed",
         text=show_recomputed,
@@ -207,7 +204,7 @@ SHOWN = (
     Column(
         "throughput_per_second",
         "Tokens or samples per second: those of a step over `step_seconds`; over a mesh, of all devices.",
-        _throughput,
+        _compute_throughput,
         "count",
         heading="throughput",
         text=_show_throughput,
@@ -217,22 +214,20 @@ SHOWN = (
     Column(
         "verdict",
         "What the strategy really did: `effective`, `no-op`, `eliminated` (by the compiler) or `no-saving`.",
-        _of_first_round("verdict", "name"),
+        _from_first_round("verdict", "name"),
         heading="verdict",
         tables=BOTH,
     ),
     Column(
         "agrees",
         "Whether loss and gradients equal those of strategy none within the tolerance of the dtype.",
-        _of_first_round("agreement", "ok"),
+        _from_first_round("agreement", "ok"),
         heading="grads equal",
         text=lambda row: {True: "yes", False: "NO"}.get(row.agrees, units.ABSENT),
         tables=LOCAL,
     ),
-    constant_column(
+    probe_column(
         "compile_seconds",
-        "XLA compilation, wall clock, in the first process; later ones share its program.",
-        "seconds",
         heading="compile time",
         tables=AOT,
         priority=3,
@@ -241,59 +236,54 @@ SHOWN = (
 )
 OTHERS = (
     Column("on_front", "Whether the case is on the Pareto front of its shape."),
-    constant_column("trace_seconds", "Tracing and lowering, wall clock.", "seconds"),
-    Column("output_bytes", "Part of the compiled peak, mostly in place of arguments.", _part("output_bytes"), "bytes"),
+    probe_column("trace_seconds"),
+    Column(
+        "output_bytes",
+        "Part of the compiled peak, mostly in place of arguments.",
+        _read_peak_part("output_bytes"),
+        "bytes",
+    ),
     Column(
         "needed_peak_bytes",
         "The larger of `compiled_peak_bytes` and `cublas_peak_bytes`: what must fit, whichever kernels are chosen.",
-        _needed_peak,
+        _find_needed_peak,
         "bytes",
     ),
-    constant_column(
-        "cublas_peak_bytes", "Compiled peak on a GPU target if cuBLAS computes every matrix product.", "bytes"
-    ),
-    constant_column(
-        "capacity_bytes",
-        "Bytes that one program gets on an AOT target; for `max-batch`, the memory budget if that is less.",
-        "bytes",
-    ),
-    constant_column("device_memory_bytes", "Memory of the AOT target's device.", "bytes"),
+    probe_column("cublas_peak_bytes"),
+    probe_column("capacity_bytes"),
+    probe_column("device_memory_bytes"),
     Column(
         "computed_in",
         "`float32` if XLA's CPU compiler computes the case's bfloat16 or float16 in float32.",
-        _part("computed_in"),
+        _read_peak_part("computed_in"),
     ),
-    Column("measured_peak_source", "How the measured peak was read, or why it was not.", _measured_peak_source),
-    constant_column("parameter_bytes", "Bytes of the parameters, from the jaxpr.", "bytes"),
-    Column("parameter_dtypes", "Dtypes of the parameters, joined by `+`.", _joined("parameter_bytes", "dtypes")),
-    constant_column("optimizer_bytes", "Bytes of the optimizer state, from the jaxpr.", "bytes"),
+    Column("measured_peak_source", "How the measured peak was read, or why it was not.", _find_peak_source),
+    probe_column("parameter_bytes"),
+    Column("parameter_dtypes", "Dtypes of the parameters, joined by `+`.", _join_detail("parameter_bytes", "dtypes")),
+    probe_column("optimizer_bytes"),
     Column(
         "product_dtypes",
         "Dtypes of the operands of matrix products, joined by `+`.",
-        _joined("gradient_flops", "product_dtypes"),
+        _join_detail("gradient_flops", "product_dtypes"),
     ),
-    constant_column(
-        "gradient_flops",
-        "FLOPs of the forward and backward pass with recomputation, from the jaxpr; loops count as often as they run.",
-        "count",
-    ),
-    Column("model_flops", "`gradient_flops` of strategy none.", _model_flops, "count"),
-    constant_column("budget_bytes", "Byte limit that a `budget-…` strategy came to.", "bytes"),
+    probe_column("gradient_flops"),
+    Column("model_flops", "`gradient_flops` of strategy none.", _find_model_flops, "count"),
+    probe_column("budget_bytes"),
     Column(
         "plan",
         "What met the budget: `plan`, `mixture`, or the strategy whose program it is.",
         lambda result: result.detail("budget_bytes", "plan"),
     ),
-    timed_column("first_step_seconds", "The first step."),
-    timed_column("forward_seconds", "The forward pass alone, for strategy none."),
-    Column("samples", "Timed steps over all processes.", _samples, "count"),
+    probe_column("first_step_seconds"),
+    probe_column("forward_seconds"),
+    Column("samples", "Timed steps over all processes.", _count_samples, "count"),
     Column(
         "throughput_unit",
         "`tokens` or `samples`.",
         lambda result: "tokens" if has_tokens(result.case) else "samples",
     ),
-    Column("verdict_reason", "The figures that show the verdict.", _of_first_round("verdict", "describe")),
-    Column("agreement_reason", "The errors of loss and gradients.", _of_first_round("agreement", "describe")),
+    Column("verdict_reason", "The figures that show the verdict.", _from_first_round("verdict", "describe")),
+    Column("agreement_reason", "The errors of loss and gradients.", _from_first_round("agreement", "describe")),
     Column(
         "measured_peak_ratio",
         "Ratio of `measured_peak_bytes` to strategy none.",
@@ -310,15 +300,9 @@ OTHERS = (
 
 
 def probe_columns() -> tuple[Column, ...]:
-    """Return a column for each probe that has no entry above: its first value, in the probe's unit."""
-    known = {column.name for column in (*SHOWN, *OTHERS)} | {"other_cpu_share", "gradient_sketch"}
-    return tuple(
-        constant_column(name, probe.summary, _unit(probe.unit)) for name, probe in PROBES.items() if name not in known
-    )
-
-
-def _unit(unit: str) -> str:
-    return unit if unit in FORMATS else "count"
+    """Return a column for each probe that has no entry above."""
+    known = {column.name for column in (*SHOWN, *OTHERS)}
+    return tuple(probe_column(name) for name, probe in PROBES.items() if probe.reduction and name not in known)
 
 
 STRATEGY, *_rest = SHOWN

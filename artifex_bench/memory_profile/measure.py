@@ -27,9 +27,9 @@ from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignmen
 from artifex_bench.memory_profile.liveness import Timeline, build_timeline, count_live_bytes, find_live_slices
 from artifex_bench.remat.measure import jaxprs
 from artifex_bench.remat.measure.compile import compile_step
-from artifex_bench.remat.measure.probes import take
+from artifex_bench.remat.measure.probes import take_probes
 from artifex_bench.remat.measure.program import Program
-from artifex_bench.remat.measure.stages import prepare, trace
+from artifex_bench.remat.measure.stages import prepare_program, trace_program
 
 
 def measure(job: Job) -> Iterator[Measurement]:
@@ -45,21 +45,21 @@ def measure(job: Job) -> Iterator[Measurement]:
     """
     assert isinstance(job.case, RematCase) and job.profile is not None
     target = targets.load_target(job.case.target)
-    program, settled = prepare(job, target)
-    if settled is not None:
-        yield from take("settled", settled)
-    yield from take("traced", trace(program))
+    program, planned = prepare_program(job, target)
+    if planned is not None:
+        yield from take_probes("planned", planned)
+    yield from take_probes("traced", trace_program(program))
     yield _measure_residuals(program)
     compiled = compile_step(program, target)
     assert compiled.step is not None  # the local compiler raises where it cannot compile
-    yield from take("compiled", compiled)
+    yield from take_probes("compiled", compiled)
     yield from _measure_buffers(compiled.step, compiled.peak)
     yield _trace_steps(program, compiled.step, job.steps, Path(job.profile))
 
 
 def _measure_residuals(program: Program) -> Measurement:
-    state, batch = program.abstract()
-    residuals = jaxprs.residuals(program.loss, state["params"], state["rest"], batch)
+    state, batch = program.eval_shapes()
+    residuals = jaxprs.find_residuals(program.loss, state["params"], state["rest"], batch)
     if not residuals:
         return Measurement(RESIDUALS, "bytes", note="autodiff saves nothing but arguments")
     rows = sorted(map(describe_residual, residuals), key=lambda row: -row["bytes"])
@@ -161,7 +161,7 @@ def _trace_steps(program: Program, compiled: Any, steps: int, folder: Path) -> M
     """Run one step, then `steps` more under JAX's profiler, which writes the files of XProf and Perfetto."""
     if not steps:
         return Measurement(TRACE, "bytes", note="compile only: no steps were asked for")
-    state, batch = jax.block_until_ready(program.initialize())
+    state, batch = jax.block_until_ready(program.make_arrays())
 
     def run_step(state: Any) -> Any:
         result = jax.block_until_ready(compiled(state, batch))

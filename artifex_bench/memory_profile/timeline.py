@@ -12,16 +12,16 @@ from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.memory_profile import LIVE
-from artifex_bench.report.plots import COLOURS, MIB, plt, save, style
+from artifex_bench.report.plots.style import FILLS, MIB, plot_style, plt, save_figure
 from artifex_bench.report.text import caption
 
 # colours of Okabe and Ito; hatches distinguish the passes in black and white
 PASSES = {
-    "forward": (COLOURS[1], ""),
-    "recomputed": (COLOURS[5], "xxx"),
-    "backward": (COLOURS[3], "///"),
-    "step": (COLOURS[4], "..."),
-    "not attributed": ("#E6E6E6", ""),  # copies and bookkeeping have no metadata
+    "forward": (FILLS[1], ""),
+    "recomputed": (FILLS[5], "xxx"),
+    "backward": (FILLS[3], "///"),
+    "step": (FILLS[4], "..."),
+    "not attributed": ("#E6E6E6", ""),  # copies and bookkeeping, which carry no metadata
 }
 
 
@@ -34,8 +34,8 @@ def write_timeline(records: Sequence[Record], path: Path) -> list[Path]:
     plotted = [record for record in records if (live := record.get(LIVE)) is not None and live.values]
     if not plotted:
         return []
-    with style():
-        return [save(plot_timeline(plotted), path)]
+    with plot_style():
+        return [save_figure(plot_timeline(plotted), path)]
 
 
 def plot_timeline(records: Sequence[Record]) -> Any:
@@ -70,9 +70,7 @@ def _plot_panel(panel: Any, record: Record) -> None:
     panel.step(moments, alive, where="post", color="black", linewidth=0.8)
     panel.axhline(peak, color="black", linestyle="--", linewidth=1, label="compiled peak")
     moment = live.detail["moment"]
-    panel.plot(
-        [moment], [alive[moment]], marker="v", color=COLOURS[2], markersize=8, linestyle="none", label="the peak"
-    )
+    panel.plot([moment], [alive[moment]], marker="v", color=FILLS[2], markersize=8, linestyle="none", label="the peak")
     at = live.detail["at"]
     panel.annotate(
         caption(f"{at['phase']} {at['scope']} {at['operation']}".replace("  ", " ")),

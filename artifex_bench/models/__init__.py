@@ -1,6 +1,6 @@
 """MODELS: name -> a model as layers. This table imports no JAX; a model's own file is imported when it is built.
 
-A model is a class with three things (the whole protocol; `case` is the RematCase):
+A model is a class with three things (`case` is the RematCase):
 
     class Model(nnx.Module):
         def __init__(self, case, rngs): self.layers = nnx.List(Layer(case, rngs) for _ in range(case.depth))
@@ -8,14 +8,14 @@ A model is a class with three things (the whole protocol; `case` is the RematCas
         @staticmethod
         def batch(case, key): return {"x": ..., "y": ...}
 
-`run(name, x)` applies the layers held in that attribute, under the strategy, scanned or unrolled as the case
-says. Several stacks are named in a class attribute `stacks` (default ``("layers",)``). A layer maps x to x of the
-same shape; one that also offers `parts()`, a dict of functions x -> x that applied in order are the layer, can be
-rematerialized part by part (`attention-only`).
+`run(name, x)` applies the layers in that attribute under the strategy, scanned or unrolled as the case says. Several
+stacks are named in a class attribute `stacks` (default ``("layers",)``). A layer maps x to x of the same shape. A layer
+with `parts()`, a dict of functions x -> x that are the layer when applied in order, can be rematerialized part by part
+(`attention-only`).
 
-A model whose weight matrices tensor parallelism can split says how in a class attribute `tensor`: the name of a module
--> ``column`` (its outputs: the last dimension of kernel and bias) or ``row`` (its inputs: the first dimension of the
-kernel; the bias stays whole), as in Megatron-LM: ``tensor = {"up": "column", "down": "row"}``.
+The class attribute `tensor` says how tensor parallelism splits a model's weight matrices, as in Megatron-LM:
+``tensor = {"up": "column", "down": "row"}``. Keys are names of modules. ``column`` splits a module's outputs: the last
+dimension of kernel and bias. ``row`` splits its inputs: the first dimension of the kernel, while the bias stays whole.
 """
 
 from __future__ import annotations
@@ -24,24 +24,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.core.case import CaseError, RematCase, mesh_axes
+from artifex_bench.core.case import CaseError, RematCase, mesh_axes, replace_fields
 from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.plugin import import_user_object
 from artifex_bench.core.registry import load_attribute
 
-VOCABULARY = 256  # of the transformer, bytes: keeps the head small, so that the layers decide
+VOCABULARY = 256  # tokens of the transformer are bytes: a small head leaves time and memory to the layers
 
 
-def _no_rule(case: RematCase) -> str | None:
-    return None
-
-
-def _width_is_split(case: RematCase) -> str | None:
+def _check_width(case: RematCase) -> str | None:
     split = mesh_axes(case.mesh).get("tensor", 1)
     return f"width {case.width} is not divisible by tensor={split} of the mesh" if case.width % split else None
 
 
-def _heads_divide(case: RematCase) -> str | None:
+def _check_heads(case: RematCase) -> str | None:
     if case.heads is None or case.width % case.heads:
         return f"width {case.width} is not divisible by heads {case.heads}: choose a multiple"
     split = mesh_axes(case.mesh).get("tensor", 1)
@@ -52,22 +48,31 @@ def _heads_divide(case: RematCase) -> str | None:
     return None
 
 
-def _latent(case: RematCase) -> str | None:
+def _check_latents(case: RematCase) -> str | None:
     if case.width < 2:
         return "width 1: the vae halves it for its latents; choose 2 or more"
-    return _width_is_split(case)
+    return _check_width(case)
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """Where a model is defined and what it offers; `rule` says in a line why a case cannot be, or None."""
+    """Where a model is defined and what it offers.
 
-    factory: str
+    Attributes:
+        path: Its class, as ``package.module:attribute``.
+        summary: What it is, in a few words.
+        sequential: Whether it has the axes sequence and heads.
+        parts: Names of the parts of its layers; None if they are not known before the model is built.
+        tags: Names that it gives to values by `checkpoint_name`; None likewise.
+        find_problem: Returns why a case is impossible, in a line, or None.
+    """
+
+    path: str
     summary: str
-    sequential: bool = False  # has the axes sequence and heads
-    parts: tuple[str, ...] | None = ()  # None: not known before the model is built
-    tags: tuple[str, ...] | None = ()  # the names given by checkpoint_name, likewise
-    rule: Callable[[RematCase], str | None] = _no_rule
+    sequential: bool = False
+    parts: tuple[str, ...] | None = ()
+    tags: tuple[str, ...] | None = ()
+    find_problem: Callable[[RematCase], str | None] = lambda case: None
 
 
 MODELS = {
@@ -75,7 +80,7 @@ MODELS = {
         "artifex_bench.models.mlp:Mlp",
         "linear + relu layers of one width; depth layers",
         tags=("linear", "relu"),
-        rule=_width_is_split,
+        find_problem=_check_width,
     ),
     "transformer": ModelEntry(
         "artifex_bench.models.transformer:Transformer",
@@ -83,19 +88,23 @@ MODELS = {
         sequential=True,
         parts=("attention", "mlp"),
         tags=("query", "key", "value", "scores", "probs", "context", "attention_out", "mlp_up", "mlp_act", "mlp_down"),
-        rule=_heads_divide,
+        find_problem=_check_heads,
     ),
     "vae": ModelEntry(
         "artifex_bench.models.vae:Vae",
         "variational autoencoder; depth layers in the encoder and as many in the decoder",
         tags=("linear", "gelu"),
-        rule=_latent,
+        find_problem=_check_latents,
     ),
 }
 
 
-def entry(model: str) -> ModelEntry:
-    """The model's entry; for ``package.module:attribute`` one made for the occasion. Raises CaseError."""
+def find_model(model: str) -> ModelEntry:
+    """Return a model's entry; one is made for ``package.module:attribute``, which is not imported here.
+
+    Raises:
+        CaseError: The model is unknown.
+    """
     if model in MODELS:
         return MODELS[model]
     if ":" in model:
@@ -103,22 +112,35 @@ def entry(model: str) -> ModelEntry:
     raise CaseError(f"unknown model {model!r}: {suggest_choice(model, [*MODELS, 'package.module:attribute'])}")
 
 
-def load(model: str) -> Any:
-    """The model's class. Raises CaseError when it cannot be imported or lacks a part of the protocol."""
-    factory = entry(model).factory
-    found = load_attribute(factory) if model in MODELS else import_user_object("model", factory)
-    missing = [name for name in ("loss", "batch") if not callable(getattr(found, name, None))]
-    if missing or not callable(found):
+def drop_unused_axes(case: RematCase) -> RematCase:
+    """Return the case without axes that its model lacks, so that a grid does not repeat it for each of their values."""
+    return case if find_model(case.model).sequential else replace_fields(case, sequence=None, heads=None)
+
+
+def load_model(model: str) -> Any:
+    """Import a model's class.
+
+    Raises:
+        CaseError: The model is unknown or cannot be imported, or it lacks a part of the protocol.
+    """
+    path = find_model(model).path
+    model_class = load_attribute(path) if model in MODELS else import_user_object("model", path)
+    missing = [name for name in ("loss", "batch") if not callable(getattr(model_class, name, None))]
+    if missing or not callable(model_class):
         raise CaseError(f"model {model!r}: needs a class with loss(batch, run) and batch(case, key)")
-    return found
+    return model_class
 
 
-def tensor(model: str) -> Mapping[str, str]:
-    """How tensor parallelism splits a model: its attribute `tensor`. Raises CaseError where that says nothing."""
-    found = getattr(load(model), "tensor", None)
-    if not isinstance(found, Mapping) or not found or not set(found.values()) <= {"column", "row"}:
+def load_tensor_split(model: str) -> Mapping[str, str]:
+    """Return how tensor parallelism splits a model: {name of a module: ``column`` or ``row``}.
+
+    Raises:
+        CaseError: The model's class has no valid attribute `tensor`.
+    """
+    split = getattr(load_model(model), "tensor", None)
+    if not isinstance(split, Mapping) or not split or not set(split.values()) <= {"column", "row"}:
         raise CaseError(
             f"model {model!r}: does not say what the axis tensor of a mesh splits: give its class an attribute "
             "tensor = {'up': 'column', 'down': 'row'} of its modules' names, or use the axes data and fsdp"
         )
-    return found
+    return split

@@ -1,4 +1,4 @@
-"""Initial weights made on the host, with no program to compile: JAX's own initializers compile one for every shape."""
+"""Initial weights made on the host, because JAX's own initializers compile a program for every shape."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from artifex_bench.compat import is_traced
 
 
 def scaled_uniform(gain: float = 1.0) -> Any:
-    """An initializer (key, shape, dtype) -> weights uniform in ±sqrt(3 gain / fan_in): LeCun's for gain 1, He's for 2.
+    """Return an initializer (key, shape, dtype) -> weights, uniform in ±sqrt(3 gain / fan_in).
 
-    Zeros where the key is being traced, for then only shapes are asked for.
+    It is LeCun's for gain 1 (LeCun et al. 1998) and He's for gain 2 (He et al. 2015). The fan-in is the
+    first dimension. Under tracing the weights are zeros, because only their shapes are used.
     """
 
     def initialize(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32, **_: Any) -> jax.Array:

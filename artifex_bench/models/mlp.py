@@ -1,4 +1,4 @@
-"""The mlp: linear + relu layers of one width, the simplest model whose activations dominate.
+"""The mlp: linear + relu layers of one width, the simplest model whose activations dominate its memory.
 
 Shapes: B batch, D width.
 """
@@ -30,22 +30,25 @@ class Layer(nnx.Module):
         )
 
     def __call__(self, x_BD: jax.Array) -> jax.Array:
+        """Return the layer's output, of the shape of x_BD."""
         y_BD = checkpoint_name(self.linear(x_BD), "linear")
         return checkpoint_name(jax.nn.relu(y_BD), "relu")
 
 
 class Mlp(nnx.Module):
-    """`depth` layers of `width`; loss: the mean square of the output."""
+    """`depth` layers of `width`."""
 
-    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # its output is gathered: all layers are alike
+    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # outputs are gathered, so that all layers are alike
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         self.layers = nnx.List([Layer(case, rngs) for _ in range(case.depth)])
 
     def loss(self, batch: dict[str, jax.Array], run: Any) -> jax.Array:
+        """Return the mean square of the output, a float32 scalar; `batch` is {"x": x_BD}."""
         y_BD = run("layers", batch["x"])
         return jnp.mean(jnp.square(y_BD.astype(jnp.float32)))
 
     @staticmethod
     def batch(case: RematCase, key: jax.Array) -> dict[str, jax.Array]:
+        """Return {"x": x_BD}, normally distributed, in the dtype of the case."""
         return {"x": jax.random.normal(key, (case.batch, case.width), case.dtype)}

@@ -40,12 +40,15 @@ class Block(nnx.Module):
         self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
 
     def parts(self) -> dict[str, Callable[[jax.Array], jax.Array]]:
+        """Return the parts of the block by name, each x_BSD -> x_BSD, in the order in which they are applied."""
         return {"attention": self.attention, "mlp": self.mlp}
 
     def __call__(self, x_BSD: jax.Array) -> jax.Array:
+        """Return the block's output, of the shape of x_BSD."""
         return self.mlp(self.attention(x_BSD))
 
     def attention(self, x_BSD: jax.Array) -> jax.Array:
+        """Return x_BSD plus causal self-attention (Vaswani 2017)."""
         batch, sequence, width = x_BSD.shape
         y_BSD = self.norm1(x_BSD)
         split = (batch, sequence, self.heads, width // self.heads)
@@ -61,22 +64,23 @@ class Block(nnx.Module):
         return x_BSD + checkpoint_name(out_BSD, "attention_out")
 
     def mlp(self, x_BSD: jax.Array) -> jax.Array:
+        """Return x_BSD plus a two-layer MLP with gelu."""
         up_BSF = checkpoint_name(self.up(self.norm2(x_BSD)), "mlp_up")
         act_BSF = checkpoint_name(jax.nn.gelu(up_BSF), "mlp_act")
         return x_BSD + checkpoint_name(self.down(act_BSF), "mlp_down")
 
 
 def _causal_bias(sequence: int, dtype: Any) -> jax.Array:
-    """A mask added to the scores: unlike a `where`, it leaves nothing behind for the backward pass."""
+    """Return a mask bias_ST to add to scores. Unlike a `where`, it saves no residual for the backward pass."""
     allowed_ST = jnp.tril(jnp.ones((sequence, sequence), bool))
     return jnp.where(allowed_ST, 0, -1e9).astype(dtype)
 
 
 class Transformer(nnx.Module):
-    """Embedding, `depth` blocks, norm and head; loss: next-token cross-entropy on random tokens."""
+    """Embedding, `depth` blocks, norm and head."""
 
     tensor: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(("query", "key", "value", "up", "head"), "column"),  # of the first three: its heads
+        **dict.fromkeys(("query", "key", "value", "up", "head"), "column"),  # query, key and value by heads
         **dict.fromkeys(("out", "down"), "row"),
     }
 
@@ -93,6 +97,7 @@ class Transformer(nnx.Module):
         )
 
     def loss(self, batch: dict[str, jax.Array], run: Any) -> jax.Array:
+        """Return the mean next-token cross-entropy; `batch` is {"tokens": tokens_BS, "targets": targets_BS}, int32."""
         tokens_BS = batch["tokens"]
         x_BSD = self.tokens(tokens_BS) + self.positions(jnp.arange(tokens_BS.shape[1]))
         logits_BSV = self.head(self.norm(run("layers", x_BSD))).astype(jnp.float32)
@@ -100,5 +105,6 @@ class Transformer(nnx.Module):
 
     @staticmethod
     def batch(case: RematCase, key: jax.Array) -> dict[str, jax.Array]:
-        tokens = jax.random.bits(key, (case.batch, (case.sequence or 1) + 1), "uint8").astype("int32")
-        return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:]}
+        """Return random tokens_BS, and as targets_BS the tokens that follow them."""
+        stream = jax.random.bits(key, (case.batch, (case.sequence or 1) + 1), "uint8").astype("int32")
+        return {"tokens": stream[:, :-1], "targets": stream[:, 1:]}

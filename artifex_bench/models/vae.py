@@ -28,15 +28,16 @@ class Layer(nnx.Module):
         self.linear = nnx.Linear(case.width, case.width, kernel_init=UNIFORM, dtype=dtype, param_dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BD: jax.Array) -> jax.Array:
+        """Return the layer's output, of the shape of x_BD."""
         y_BD = checkpoint_name(self.linear(x_BD), "linear")
         return x_BD + checkpoint_name(jax.nn.gelu(y_BD), "gelu")
 
 
 class Vae(nnx.Module):
-    """Encoder and decoder of `depth` layers each; loss: reconstruction and Kullback-Leibler terms."""
+    """Encoder and decoder of `depth` layers each."""
 
     stacks = ("encoder", "decoder")
-    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # its output is gathered: all layers are alike
+    tensor: ClassVar[dict[str, str]] = {"linear": "column"}  # outputs are gathered, so that all layers are alike
 
     def __init__(self, case: RematCase, rngs: nnx.Rngs):
         dtype = jnp.dtype(case.dtype)
@@ -50,18 +51,23 @@ class Vae(nnx.Module):
         self.out = linear(case.width, INPUTS)
 
     def loss(self, batch: dict[str, jax.Array], run: Any) -> jax.Array:
+        """Return the negative evidence lower bound (Kingma & Welling 2014, eq. 10), the mean over samples.
+
+        `batch` is {"x": x_BX, "noise": noise_BZ}. The reconstruction is that of Bernoulli outputs.
+        """
         h_BD = run("encoder", self.embed(batch["x"]))
         mean_BZ, log_variance_BZ = self.mean(h_BD), self.log_variance(h_BD)
         z_BZ = mean_BZ + jnp.exp(0.5 * log_variance_BZ) * batch["noise"]
         logits_BX = self.out(run("decoder", self.expand(z_BZ))).astype(jnp.float32)
         x_BX = batch["x"].astype(jnp.float32)
-        reconstruction = jnp.sum(jax.nn.softplus(logits_BX) - x_BX * logits_BX, axis=-1)
-        mean, log_variance = mean_BZ.astype(jnp.float32), log_variance_BZ.astype(jnp.float32)
-        divergence = -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance), axis=-1)
-        return jnp.mean(reconstruction + divergence)
+        reconstruction_B = jnp.sum(jax.nn.softplus(logits_BX) - x_BX * logits_BX, axis=-1)
+        mean_BZ, log_variance_BZ = mean_BZ.astype(jnp.float32), log_variance_BZ.astype(jnp.float32)
+        divergence_B = -0.5 * jnp.sum(1 + log_variance_BZ - jnp.square(mean_BZ) - jnp.exp(log_variance_BZ), axis=-1)
+        return jnp.mean(reconstruction_B + divergence_B)
 
     @staticmethod
     def batch(case: RematCase, key: jax.Array) -> dict[str, jax.Array]:
+        """Return {"x": x_BX, uniform in [0, 1), "noise": noise_BZ, normally distributed}."""
         data, noise = jax.random.split(key)
         return {
             "x": jax.random.uniform(data, (case.batch, INPUTS)).astype(case.dtype),

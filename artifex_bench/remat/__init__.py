@@ -1,1 +1,1 @@
-"""Rematerialization: STRATEGIES and POLICIES by name, how they wrap layers, and what they really did."""
+"""Rematerialization: STRATEGIES and POLICIES by name, how they wrap layers, and the verdict on their effect."""

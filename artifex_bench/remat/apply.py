@@ -9,51 +9,65 @@ from typing import Any
 import jax
 
 from artifex_bench.compat import classic_remat
-from artifex_bench.remat.strategies import Plan, Policy
+from artifex_bench.remat.strategies import POLICIES, Plan, Policy, import_policy
 
 State = Any  # one layer's arrays
 Part = Callable[[State, Any], Any]  # (state, x) -> x
+HOST_ROUTE = {"offload_src": "device", "offload_dst": "pinned_host"}
 
 
-def resolve(policy: Policy | None) -> Callable[..., Any] | None:
-    """The JAX policy of that name. Offloading goes from device memory to pinned host memory."""
+def make_policy(policy: Policy | None) -> Callable[..., Any] | None:
+    """Return the policy as `jax.checkpoint` takes it. Offloading goes from device memory to pinned host memory.
+
+    Raises:
+        CaseError: A policy of the user's own cannot be imported.
+    """
     if policy is None:
         return None
+    if policy.is_own:
+        return import_policy(policy.name)
+    entry = POLICIES[policy.name]
     make: Any = getattr(jax.checkpoint_policies, policy.name)
-    if policy.policies:
-        return make(*(resolve(p) for p in policy.policies))
-    if policy.name == "offload_dot_with_no_batch_dims":
-        return make("device", "pinned_host")
-    if policy.offloaded:
-        return make(
-            names_which_can_be_saved=policy.names,
-            names_which_can_be_offloaded=policy.offloaded,
-            offload_src="device",
-            offload_dst="pinned_host",
-        )
-    return make(*policy.names) if policy.names else make
+    if entry.arguments == "policies":
+        return make(*map(make_policy, policy.policies))
+    if entry.arguments == "offload":
+        tags = {"names_which_can_be_saved": policy.names, "names_which_can_be_offloaded": policy.offloaded}
+        return make(**tags, **HOST_ROUTE)
+    if entry.arguments == "names":
+        return make(*policy.names)
+    return make(**HOST_ROUTE) if entry.offloads else make
 
 
 def run_stack(parts: Mapping[str, Part], stack: Any, x: Any, depth: int, plan: Plan) -> Any:
-    """x after all layers. `stack` is a list of states (unrolled), or one state stacked on axis 0 (scanned).
+    """Run all layers of a stack under a plan.
 
     Under scan the forward and backward passes are separate loops, which no common-subexpression elimination
-    crosses: `prevent_cse` is needed for unrolled layers (documentation of `jax.checkpoint`), and where a scan has a
-    single trip, for XLA dissolves such a loop.
+    crosses. `prevent_cse` is needed for unrolled layers (documentation of `jax.checkpoint`), and for a scan of a single
+    trip, because XLA dissolves such a loop.
+
+    Args:
+        parts: Functions (state, x) -> x that are a layer when applied in order.
+        stack: A list of states (unrolled), or one state whose arrays are stacked on axis 0 (scanned).
+        x: Input of the first layer.
+        depth: Number of layers.
+        plan: How they are rematerialized.
+
+    Returns:
+        The output of the last layer, of the shape of x.
     """
 
-    def group(trips: int) -> Callable[[Any, Any], Any]:
-        remat = partial(jax.checkpoint, policy=resolve(plan.policy), prevent_cse=trips == 1)
-        layer = _layer({name: remat(part) if name == plan.part else part for name, part in parts.items()})
-        return _group(layer, remat, plan)
+    def make_group(trips: int) -> Callable[[Any, Any], Any]:
+        remat = partial(jax.checkpoint, policy=make_policy(plan.policy), prevent_cse=trips == 1)
+        layer = _chain_parts({name: remat(part) if name == plan.part else part for name, part in parts.items()})
+        return _wrap_group(layer, remat, plan)
 
-    once = group(trips=1)
+    once = make_group(trips=1)
     if isinstance(stack, list):
         for start in range(0, depth, plan.period):
             x = once(stack[start : start + plan.period], x)
         return x
     trips, rest = divmod(depth, plan.period)
-    looped = group(trips)
+    looped = make_group(trips)
     if plan.period == 1:
         return jax.lax.scan(lambda x, state: (looped([state], x), None), x, stack)[0]
     whole = depth - rest
@@ -65,27 +79,27 @@ def run_stack(parts: Mapping[str, Part], stack: Any, x: Any, depth: int, plan: P
     return x
 
 
-def _layer(parts: Mapping[str, Part]) -> Part:
-    def layer(state: State, x: Any) -> Any:
+def _chain_parts(parts: Mapping[str, Part]) -> Part:
+    def run_layer(state: State, x: Any) -> Any:
         for part in parts.values():
             x = part(state, x)
         return x
 
-    return layer
+    return run_layer
 
 
-def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any, Any], Any]:
-    """(states of up to `period` layers, x) -> x, each layer and the whole wrapped as the plan says."""
+def _wrap_group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any, Any], Any]:
+    """Return (states of up to `period` layers, x) -> x, with each layer and the group wrapped as the plan says."""
 
-    def layer_at(i: int, flag: bool, sliced: bool) -> Part:
-        def apply(states: Any, x: Any) -> Any:
+    def wrap_layer(i: int, flag: bool, sliced: bool) -> Part:
+        def run_layer(states: Any, x: Any) -> Any:
             return layer(jax.tree.map(lambda a: a[i], states) if sliced else states[i], x)
 
         if flag:
-            return remat(apply)
-        return save_all_but_slices(apply) if sliced else apply
+            return remat(run_layer)
+        return save_all_but_slices(run_layer) if sliced else run_layer
 
-    def group(states: Any, x: Any) -> Any:
+    def run_group(states: Any, x: Any) -> Any:
         sliced = not isinstance(states, list)
         count = len(jax.tree.leaves(states)[0]) if sliced else len(states)
         flags = plan.layers[:count]
@@ -93,26 +107,26 @@ def _group(layer: Part, remat: Callable[..., Any], plan: Plan) -> Callable[[Any,
             body = remat(layer) if flags[0] else layer
             return jax.lax.scan(lambda x, state: (body(state, x), None), x, states)[0]
         for i, flag in enumerate(flags):
-            x = layer_at(i, flag, sliced)(states, x)
+            x = wrap_layer(i, flag, sliced)(states, x)
         return x
 
-    return remat(group) if plan.group else group
+    return remat(run_group) if plan.group else run_group
 
 
 def save_all_but_slices(layer: Callable[..., Any], static_argnums: tuple[int, ...] = ()) -> Callable[..., Any]:
-    """The layer without rematerialization, but for slices of its arguments.
+    """Return the layer without rematerialization, except that slices of its arguments are computed again.
 
-    Else a scan over groups would keep a second, sliced copy of the parameters. JAX_REMAT3 saves only what has a rule of
-    its own (products, named values), so that this is a matter of the older implementation.
+    Otherwise a scan over groups would keep a second, sliced copy of the parameters. The older implementation of
+    `jax.checkpoint` is used, because JAX_REMAT3 saves only values with a rule of their own: products, named values.
     """
-    apply = jax.checkpoint(layer, policy=_all_but_slices, prevent_cse=False, static_argnums=static_argnums)
+    saving = jax.checkpoint(layer, policy=_saves_unless_slice, prevent_cse=False, static_argnums=static_argnums)
 
-    def run(*args: Any) -> Any:
+    def run_layer(*args: Any) -> Any:
         with classic_remat():
-            return apply(*args)
+            return saving(*args)
 
-    return run
+    return run_layer
 
 
-def _all_but_slices(primitive: Any, *_: Any, **__: Any) -> bool:
+def _saves_unless_slice(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in ("slice", "dynamic_slice", "squeeze")

@@ -1,8 +1,8 @@
-"""STRATEGIES and POLICIES: what a strategy's name means. Imports no JAX; `wrap.py` applies a plan to layers.
+"""STRATEGIES and POLICIES: what a strategy's name means. Imports no JAX; `apply.py` applies a plan to layers.
 
-A strategy is written ``structure``, ``policy`` or ``structure/policy``: which layers are rematerialized, and what
-is saved inside them all the same. A policy alone wraps every layer. Examples: ``every-2``, ``dots_saveable``,
-``segments-sqrt/save_only_these_names:query+key``.
+A strategy is written ``structure``, ``policy`` or ``structure/policy``. The structure says which layers are
+rematerialized, the policy which of their residuals are saved. A policy alone wraps every layer. Examples: ``every-2``,
+``dots_saveable``, ``segments-sqrt/save_only_these_names:query+key``, ``all/package.module:attribute``.
 """
 
 from __future__ import annotations
@@ -10,35 +10,61 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from artifex_bench.core.case import CaseError, RematCase, replace_fields
+from artifex_bench.core.case import CaseError
 from artifex_bench.core.convert import suggest_choice
-from artifex_bench.models import entry
+from artifex_bench.core.plugin import import_user_object
 from artifex_bench.remat.planner.budget import Budget, BudgetError, parse_budget
+
+# What a policy's name is followed by, for each kind of arguments.
+ARGUMENTS = {"none": "", "names": ":a+b", "offload": ":saved++offloaded", "policies": ":policy++policy"}
+OWN_POLICY = "package.module:attribute"  # a policy of the user's own
+PARTS = "<part>-only"  # attention-only, mlp-only: one part of every layer
+BUDGET = "budget-<budget>"  # a fraction or bytes: what every layer saves is chosen to meet it
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy of `jax.checkpoint_policies` by its own name, with names or further policies as arguments."""
+    """A policy of `jax.checkpoint_policies` with its arguments, or one of the user's own.
+
+    Attributes:
+        name: Its name in JAX, or ``package.module:attribute``.
+        names: Tags that it saves, or does not save, as its name says.
+        offloaded: Tags that it moves to host memory.
+        policies: The policies that it joins.
+    """
 
     name: str
     names: tuple[str, ...] = ()
     offloaded: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
 
-    def all_names(self) -> set[str]:
-        """Every tag that the policy mentions."""
-        return {*self.names, *self.offloaded}.union(*(p.all_names() for p in self.policies))
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a policy of the user's own."""
+        return self.name not in POLICIES
 
+    @property
     def offloads(self) -> bool:
-        """Whether the policy moves residuals to host memory."""
-        return POLICIES[self.name].offloads or any(p.offloads() for p in self.policies)
+        """Whether it moves residuals to host memory, as far as that is known of a policy of the user's own."""
+        return (not self.is_own and POLICIES[self.name].offloads) or any(p.offloads for p in self.policies)
+
+    def find_names(self) -> set[str]:
+        """Return every tag that it mentions."""
+        return {*self.names, *self.offloaded}.union(*(p.find_names() for p in self.policies))
 
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """`arguments`: none, names, offload (names ++ names) or policies (policy ++ policy)."""
+    """A policy of JAX that a strategy may name.
+
+    Attributes:
+        summary: What it does, in a few words.
+        arguments: What it takes, a key of `ARGUMENTS`.
+        offloads: Whether it moves residuals to host memory.
+    """
 
     summary: str
     arguments: str = "none"
@@ -56,7 +82,9 @@ POLICIES = {
     "save_any_names_but_these": PolicyEntry("save all tagged values but those named", "names"),
     "save_anything_except_these_names": PolicyEntry("save all values but those named", "names"),
     "save_from_both_policies": PolicyEntry("save what either policy saves", "policies"),
-    "offload_dot_with_no_batch_dims": PolicyEntry("move those products to host memory", offloads=True),
+    "offload_dot_with_no_batch_dims": PolicyEntry(
+        "move matrix products without batch dimensions to host memory", offloads=True
+    ),
     "save_and_offload_only_these_names": PolicyEntry("save some names, offload others", "offload", offloads=True),
 }
 
@@ -65,9 +93,13 @@ POLICIES = {
 class Plan:
     """How a stack of layers is rematerialized.
 
-    Layers are taken in groups of `period`; within a group, `layers[i]` says whether layer i is checkpointed by
-    itself; `group` checkpoints the group as one. `part` names the part of each layer to checkpoint instead.
-    With a `budget`, what each checkpointed layer saves is chosen to meet it, once there is something to compile.
+    Attributes:
+        period: Number of layers in a group.
+        layers: For each layer of a group, whether it is checkpointed alone.
+        group: Whether each group is checkpointed as one.
+        part: The part of each layer to checkpoint instead, or None.
+        policy: What checkpointed layers save, or None for their inputs alone.
+        budget: Compiled peak to meet, or None. The planner then chooses what each layer saves.
     """
 
     period: int = 1
@@ -80,71 +112,80 @@ class Plan:
 
 @dataclass(frozen=True)
 class Strategy:
-    """`plan(argument, depth)` where the name carries an argument (a number, or `sqrt` where allowed)."""
+    """A structure that a strategy may name.
+
+    Attributes:
+        summary: Which layers it rematerializes, in a few words.
+        plan: Returns the plan for the number in its name (1 if it has none).
+        sqrt: Whether ``sqrt`` may stand for the number: the square root of the depth.
+    """
 
     summary: str
     plan: Callable[[int], Plan]
     sqrt: bool = False
 
 
-def _blocks(nested: bool) -> Callable[[int], Plan]:
-    return lambda n: Plan(n, (nested,) * n, group=True)
-
-
 STRATEGIES = {
     "none": Strategy("no rematerialization: the reference", lambda n: Plan()),
     "all": Strategy("every layer", lambda n: Plan(layers=(True,))),
     "every-<n>": Strategy("every n-th layer, the first included", lambda n: Plan(n, (True,) + (False,) * (n - 1))),
-    "segments-<n>": Strategy("blocks of n layers, each as one (n or sqrt)", _blocks(nested=False), sqrt=True),
-    "nested-<n>": Strategy("blocks of n layers, and each layer in them (n or sqrt)", _blocks(nested=True), sqrt=True),
+    "segments-<n>": Strategy(
+        "blocks of n layers, each as one (n or sqrt)", lambda n: Plan(n, (False,) * n, group=True), sqrt=True
+    ),
+    "nested-<n>": Strategy(
+        "blocks of n layers, and each layer in them (n or sqrt)", lambda n: Plan(n, (True,) * n, group=True), sqrt=True
+    ),
 }
-PARTS = "<part>-only"  # attention-only, mlp-only: one part of every layer
-BUDGET = "budget-<budget>"  # a fraction or bytes: what every layer saves is chosen to meet it
 
 
-def names() -> tuple[str, ...]:
-    """The valid strategies as a user may write them."""
+def list_strategies() -> tuple[str, ...]:
+    """Return the valid strategies as a user may write them."""
     policies = (name + ARGUMENTS[p.arguments] for name, p in POLICIES.items())
-    return (*STRATEGIES, "attention-only", "mlp-only", BUDGET, *policies, "structure/policy")
+    return (*STRATEGIES, "attention-only", "mlp-only", BUDGET, *policies, OWN_POLICY, "structure/policy")
 
 
-ARGUMENTS = {"none": "", "names": ":a+b", "offload": ":saved++offloaded", "policies": ":policy++policy"}
+def parse_strategy(strategy: str, depth: int) -> Plan:
+    """Return the plan that a strategy means for a stack of `depth` layers.
 
-
-def parse(strategy: str, depth: int) -> Plan:
-    """The plan that a strategy's name means for a stack of `depth` layers. Raises CaseError."""
+    Raises:
+        CaseError: The strategy is unknown or malformed. A policy of the user's own is not imported here.
+    """
     structure, slash, policy = strategy.partition("/")
     if structure.startswith("budget-"):
-        return Plan(layers=(True,), budget=_budget(strategy))
-    if not slash and structure.partition(":")[0] in POLICIES:
+        return Plan(layers=(True,), budget=_parse_budget(strategy))
+    if not slash and (structure.partition(":")[0] in POLICIES or _is_user_object(structure)):
         structure, policy = "all", structure
     if structure.endswith("-only") and structure != "-only":
         plan = Plan(part=structure.removesuffix("-only"))
     else:
-        plan = _structure(strategy, structure, depth)
+        plan = _parse_structure(strategy, structure, depth)
     if slash and structure == "none":
         raise CaseError(f"strategy {strategy!r}: 'none' rematerializes nothing and takes no policy")
     if not policy and slash:
         raise CaseError(f"strategy {strategy!r}: a policy must follow the slash: valid are {', '.join(POLICIES)}")
-    return Plan(plan.period, plan.layers, plan.group, plan.part, _policy(strategy, policy) if policy else None)
+    return replace(plan, policy=_parse_policy(strategy, policy) if policy else None)
 
 
-def _structure(strategy: str, structure: str, depth: int) -> Plan:
+def _is_user_object(text: str) -> bool:
+    return re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", text) is not None
+
+
+def _parse_structure(strategy: str, structure: str, depth: int) -> Plan:
     head, _, argument = structure.rpartition("-")
-    found = STRATEGIES.get(structure) or STRATEGIES.get(f"{head}-<n>")
-    if found is None or structure.endswith("-<n>"):
-        raise CaseError(f"unknown strategy {strategy!r}: {suggest_choice(strategy, list(names()))}")
+    entry = STRATEGIES.get(structure) or STRATEGIES.get(f"{head}-<n>")
+    if entry is None or structure.endswith("-<n>"):
+        raise CaseError(f"unknown strategy {strategy!r}: {suggest_choice(strategy, list(list_strategies()))}")
     if structure in STRATEGIES:
-        return found.plan(1)
-    if argument == "sqrt" and found.sqrt:
-        return found.plan(max(1, round(math.sqrt(depth))))
+        return entry.plan(1)
+    if argument == "sqrt" and entry.sqrt:
+        return entry.plan(max(1, round(math.sqrt(depth))))
     if not re.fullmatch("[0-9]{1,7}", argument) or not 1 <= int(argument) <= 10**6:
-        choice = "a whole number of 1 or more" + (", or sqrt" if found.sqrt else "")
+        choice = "a whole number of 1 or more" + (", or sqrt" if entry.sqrt else "")
         raise CaseError(f"strategy {strategy!r}: {argument!r} after '{head}-' must be {choice}")
-    return found.plan(min(int(argument), depth))
+    return entry.plan(min(int(argument), depth))
 
 
-def _budget(strategy: str) -> Budget:
+def _parse_budget(strategy: str) -> Budget:
     structure, slash, _ = strategy.partition("/")
     if slash:
         raise CaseError(f"strategy {strategy!r}: {structure} chooses what is saved and takes no policy")
@@ -154,9 +195,11 @@ def _budget(strategy: str) -> Budget:
         raise CaseError(f"strategy {strategy!r}: {error}") from error
 
 
-def _policy(strategy: str, text: str) -> Policy:
+def _parse_policy(strategy: str, text: str) -> Policy:
     name, colon, rest = text.partition(":")
     if name not in POLICIES:
+        if _is_user_object(text):
+            return Policy(text)
         raise CaseError(f"strategy {strategy!r}: unknown policy {name!r}: {suggest_choice(name, POLICIES)}")
     kind = POLICIES[name].arguments
     usage = f"strategy {strategy!r}: write {name}{ARGUMENTS[kind]}"
@@ -168,56 +211,35 @@ def _policy(strategy: str, text: str) -> Policy:
         parts = rest.split("++")
         if len(parts) != 2 or not all(parts):
             raise CaseError(f"{usage} (two policies)")
-        policies = tuple(_policy(strategy, part) for part in parts)
-        if any(p.offloads() for p in policies):
+        policies = tuple(_parse_policy(strategy, part) for part in parts)
+        if any(p.offloads for p in policies):
             raise CaseError(f"strategy {strategy!r}: JAX cannot join offload policies with save_from_both_policies")
         return Policy(name, policies=policies)
     saved, plus, offloaded = rest.partition("++")
     if kind == "offload":
         if not plus or not offloaded:
             raise CaseError(f"{usage} (names to offload after ++)")
-        return Policy(name, _tags(saved, usage) if saved else (), _tags(offloaded, usage))
-    return Policy(name, _tags(rest, usage))
+        return Policy(name, _parse_tags(saved, usage) if saved else (), _parse_tags(offloaded, usage))
+    return Policy(name, _parse_tags(rest, usage))
 
 
-def _tags(text: str, usage: str) -> tuple[str, ...]:
+def _parse_tags(text: str, usage: str) -> tuple[str, ...]:
     tags = tuple(text.split("+"))
     if not all(tags):
         raise CaseError(f"{usage} (names of tagged values)")
     return tags
 
 
-def check(case: RematCase) -> Plan:
-    """The case's plan, after holding the case against the tables. Raises CaseError in one line."""
-    model = entry(case.model)
-    plan = parse(case.strategy, case.depth)
-    problem = model.rule(case)
-    if problem:
-        raise CaseError(f"{case.model}: {problem}")
-    if plan.part is not None and model.parts is not None:
-        check_part(case, plan.part, model.parts)
-    if plan.policy is not None and model.tags is not None:
-        check_names(case, plan.policy, model.tags)
-    return plan
+def import_policy(name: str) -> Callable[..., Any]:
+    """Import a policy of the user's own: ``(primitive, *inputs, **params) -> bool``, whether its result is saved.
 
-
-def check_part(case: RematCase, part: str, parts: tuple[str, ...]) -> None:
-    """Raise CaseError unless the model's layers have that part."""
-    if part not in parts:
-        has = ", ".join(parts) if parts else "none"
-        raise CaseError(f"strategy {case.strategy!r}: layers of {case.model} have no part {part!r}: parts are {has}")
-
-
-def check_names(case: RematCase, policy: Policy, tags: tuple[str, ...]) -> None:
-    """Raise CaseError when the policy mentions a name that is attached to nothing: it would do nothing, silently."""
-    unknown = sorted(policy.all_names() - set(tags))
-    if unknown:
-        has = ", ".join(tags) if tags else "none"
-        raise CaseError(f"strategy {case.strategy!r}: {case.model} tags nothing {unknown[0]!r}: its names are {has}")
-
-
-def fit(case: RematCase) -> RematCase:
-    """The case without the axes its model does not have (an mlp has no sequence), so that grids stay small."""
-    if entry(case.model).sequential:
-        return case
-    return replace_fields(case, sequence=None, heads=None)
+    Raises:
+        CaseError: It cannot be imported, or is no function.
+    """
+    try:
+        policy = import_user_object("policy", name)
+    except CaseError as error:
+        raise CaseError(f"{error} (built-in policies: {suggest_choice(name.partition(':')[0], POLICIES)})") from error
+    if not callable(policy):
+        raise CaseError(f"policy {name!r}: must be a function like those of jax.checkpoint_policies")
+    return policy

@@ -79,21 +79,21 @@ def remat_to_budget(
         return function(*args_and_arrays[:-1], **fixed, **args_and_arrays[-1])
 
     def make_step_with_arrays(loss: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args_and_arrays: Any) -> Any:
+        def run_step(*args_and_arrays: Any) -> Any:
             return make_step(lambda *positional: loss(*positional, args_and_arrays[-1]))(*args_and_arrays[:-1])
 
-        return run
+        return run_step
 
-    def build(loss: Callable[..., Any]) -> CompiledStep:
+    def compile_loss(loss: Callable[..., Any]) -> CompiledStep:
         return where.build(make_step_with_arrays(loss), (*args, arrays), donated)
 
     groups, plan = plan_for_budget(
         call_function,
         (*args, arrays),
         limit,
-        where.roofline.rates(),
+        where.roofline.make_rates(),
         make_step_with_arrays,
-        build,
+        compile_loss,
         where.name,
         capacity=where.capacity,
         reserve=where.reserve,

@@ -1,4 +1,4 @@
-"""Compares a strategy's record with that of the same case without rematerialization. Imports no JAX."""
+"""The verdict on a strategy and the agreement of its gradients, from its record and that of `none`. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from artifex_bench.core.verdicts import Agreement, Verdict, VerdictName
 # Largest relative error by dtype. Recomputation repeats the same operations, but a compiler may fuse and round them
 # differently: errors were up to 4e-6 in float32 and up to 1e-2 in bfloat16 (8 bits of mantissa).
 TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
-# Some parameters have gradients that are zero but for rounding. Errors are therefore relative to the parameter's norm
-# or to this share of the norm of all gradients, whichever is larger.
+# Some parameters have gradients that are zero except for rounding. Errors are therefore relative to the parameter's
+# norm or to this share of the norm of all gradients, whichever is larger.
 SMALLEST_NORM_SHARE = 0.01
 SAVED_SHARE = 0.01  # of the activation bytes of `none`: a smaller saving does not count
 KEPT_SHARE = 0.5  # of the recomputation: if less than this is compiled, the compiler eliminated it

@@ -30,9 +30,9 @@ def write_report(folder: Path, with_plots: bool = True) -> tuple[pd.DataFrame, l
         suite = store.read_suite(folder)
         written = write_tables(frame, folder, suite)
         if with_plots:
-            from artifex_bench.report import plots
+            from artifex_bench.report.plots import write_plots
 
-            written += plots.write(frame, folder / "plots", suite)
+            written += write_plots(frame, folder / "plots", suite)
     except OSError as error:
         raise store.StoreError(f"cannot write the report of {folder}: {error.strerror}") from error
     return frame, written

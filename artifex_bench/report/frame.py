@@ -11,10 +11,13 @@ from artifex_bench.kinds.frames import make_frame
 
 
 def load_run(path: str | Path) -> pd.DataFrame:
-    """Return a run's folder as a tidy DataFrame, one row per case. docs/data.md describes every column.
+    """Return a run as a tidy DataFrame, one row per case. docs/data.md describes every column.
 
     Timed columns are medians over all rounds, with bootstrap 95 % intervals (`<name>_low`, `<name>_high`). What was not
     measured is NaN or None.
+
+    Args:
+        path: The run's folder, or a file of its records alone.
 
     Raises:
         StoreError: The folder holds no run, or a damaged one.

@@ -17,9 +17,18 @@ from artifex_bench.report import text
 
 @dataclass(frozen=True)
 class Grid:
-    """One group of rows as cells of text: what a terminal, Markdown or the page shows."""
+    """One group of rows as cells of text: what a terminal, Markdown or the page shows.
+
+    Attributes:
+        title: Title of the group.
+        frame: The rows that are shown.
+        columns: The columns that are shown.
+        rows: A list of cells for each row.
+        notes: What the cells do not say.
+    """
 
     title: str
+    frame: pd.DataFrame
     columns: tuple[Column, ...]
     rows: list[list[str]]
     notes: list[str]
@@ -50,8 +59,9 @@ def make_grids(kind: Kind, table: Table, rows: pd.DataFrame) -> Iterator[Grid]:
     """Yield the groups of a table's rows as cells of text."""
     columns = kind.columns_of(table)
     for title, group in table.group_rows(rows):
-        cells = [[column.show(row) for column in columns] for row in table.make_rows(group).itertuples()]
-        yield Grid(title, columns, cells, list(table.make_notes(group)))
+        shown = table.make_rows(group)
+        cells = [[column.show(row) for column in columns] for row in shown.itertuples()]
+        yield Grid(title, shown, columns, cells, list(table.make_notes(group)))
 
 
 def write_tables(frame: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artifex_bench import targets
+from artifex_bench import models, targets
 from artifex_bench.core import case as cases
 from artifex_bench.core import store, versions
 from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
@@ -30,7 +30,6 @@ from artifex_bench.core.run_spec import (
 from artifex_bench.core.suite import Suite
 from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat_cases import batch_parts, check_remat_cases
-from artifex_bench.remat import strategies
 from artifex_bench.sweep import scheduler
 
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is measured
@@ -85,7 +84,7 @@ def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         values = options.get(axis)
         if axis != "strategy" and isinstance(values, list) and len(values) > 1:
             raise CaseError(f"{axis} {values}: a profile has one case: give one value, or two of --strategy")
-    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **given))))
+    found = tuple(dict.fromkeys(map(models.drop_unused_axes, expand_grid(RematCase, **given))))
     if not found[0].is_local:
         raise CaseError(f"target {found[0].target!r}: a profile runs the case: use the target {LOCAL!r}")
     if len(found) > 2:
@@ -102,7 +101,7 @@ def max_batch_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
     if search.limit < search.multiple:
         raise CaseError(f"limit {search.limit}: must be {search.multiple} or more, the batch that is compiled first")
     axes = {"strategy": ["none", "all"], **_given_axes(load_kind("remat"), options), "batch": search.multiple}
-    found = tuple(dict.fromkeys(map(strategies.fit, expand_grid(RematCase, **axes))))
+    found = tuple(dict.fromkeys(map(models.drop_unused_axes, expand_grid(RematCase, **axes))))
     for case in found:
         if search.multiple % (parts := batch_parts(case)):
             raise CaseError(

@@ -7,7 +7,7 @@ import pytest
 from artifex_bench import models, targets
 from artifex_bench.cli import catalogue
 from artifex_bench.remat.measure.probes import PROBES
-from artifex_bench.remat.strategies import POLICIES, STRATEGIES, names, parse
+from artifex_bench.remat.strategies import POLICIES, STRATEGIES, list_strategies, parse_strategy
 from artifex_bench.sweep import spec
 from tests.build import SUITES
 
@@ -24,8 +24,8 @@ def test_every_table_is_shown():
         (PROBES, "probes"),
     ):
         assert set(table) <= set(SECTIONS[section])
-    assert {name.partition(":")[0] for name in SECTIONS["policies"]} == set(POLICIES)
-    assert set(SECTIONS["policies"]) <= set(names())
+    assert {name.partition(":")[0] for name in SECTIONS["policies"]} == {*POLICIES, "package.module"}
+    assert set(SECTIONS["policies"]) <= set(list_strategies())
 
 
 def test_every_entry_says_something_in_one_line():
@@ -44,7 +44,7 @@ def test_every_preset_is_cases_that_can_be_led_by_their_reference(suite, preset)
     module = SUITES[suite]
     found = spec.expand_preset(suite, preset, {})
     assert set(found) == {*found, *(case.baseline for case in found)}
-    assert all(parse(case.strategy, case.depth) for case in found if found[0].kind == "remat")
+    assert all(parse_strategy(case.strategy, case.depth) for case in found if found[0].kind == "remat")
     assert module.settings[preset]["rounds"] >= 1
     assert module.default in module.presets
 

@@ -21,7 +21,7 @@ from artifex_bench import models, targets
 from artifex_bench.cli import catalogue, main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.store import RECORDS
-from artifex_bench.remat.strategies import POLICIES, names
+from artifex_bench.remat.strategies import POLICIES, list_strategies
 from tests.build import SUITES, record
 
 SMOKE = ("run", "remat", "--preset", "smoke", "--name", "run")
@@ -52,7 +52,7 @@ def plots():
 def undrawn(request, monkeypatch):
     """Leaves the plots out elsewhere: they take a second."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("artifex_bench.report.plots.write", lambda *_: [])
+        monkeypatch.setattr("artifex_bench.report.plots.write_plots", lambda *_: [])
 
 
 # arguments, and what the message must contain: the value, and the valid choices or the option that helps
@@ -66,7 +66,7 @@ WRONG = [
     (("run", "remat", "--preset", "quik"), "'quik'", "did you mean 'quick'?"),
     (("--model", "gpt"), "'gpt'", f"{', '.join(models.MODELS)}, package.module:attribute"),
     (("--model", "no_such_module:Model"), "'no_such_module:Model'", "PYTHONPATH"),
-    (("--strategy", "some"), "'some'", ", ".join(names())),
+    (("--strategy", "some"), "'some'", ", ".join(list_strategies())),
     (("--strategy", "dots_savable"), "'dots_savable'", "did you mean 'dots_saveable'?"),
     (("--strategy", "every-0"), "'0'", "'every-'"),
     (("--strategy", "all/some"), "'all/some'", "'some'", ", ".join(POLICIES)),
@@ -433,7 +433,7 @@ def test_a_disk_without_space_for_a_run(fake, disk):
 
 FAKE_COMMAND = """
 import subprocess, sys, types
-sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write=lambda *_: [])  # takes seconds
+sys.modules["artifex_bench.report.plots"] = types.SimpleNamespace(write_plots=lambda *_: [])  # takes seconds
 from artifex_bench.cli import main
 from artifex_bench.execution.executors import EXECUTORS, Executor, local
 def start(stdin, stdout, stderr):

@@ -12,7 +12,7 @@ from artifex_bench import targets
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.execution.executors import EXECUTORS, Executor
-from artifex_bench.report import plots
+from artifex_bench.report.plots import style
 from artifex_bench.sweep import spec
 from artifex_bench.sweep.batch_search import Search
 from artifex_bench.sweep.scheduler import run_search
@@ -47,7 +47,7 @@ def folder(tmp_path):
 @pytest.fixture
 def fake(monkeypatch):
     """An executor that compiles nothing. Returns the jobs that it received."""
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
     monkeypatch.setattr(targets, "check_installed", lambda target: None)
     jobs = []
 

@@ -13,7 +13,7 @@ from artifex_bench.cli import main
 from artifex_bench.cli.profile import case_folder
 from artifex_bench.core import store
 from artifex_bench.execution.executors import EXECUTORS, Executor
-from artifex_bench.report import plots
+from artifex_bench.report.plots import style
 from tests.build import record
 from tests.cli.test_cli import refused
 from tests.memory_profile.test_tables import ROWS, profiled, row
@@ -30,7 +30,7 @@ def call(*arguments):
 def fake(monkeypatch):
     """An executor that measures nothing. Returns the jobs that it received."""
     jobs = []
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
 
     def put(statuses=None):
         def measure(job, log):

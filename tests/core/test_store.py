@@ -275,3 +275,17 @@ def test_a_folder_in_the_place_of_the_records_is_named(folder):
 def test_a_manifest_that_an_editor_began_with_a_byte_order_mark_is_read(folder):
     (folder / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (folder / MANIFEST).read_bytes())
     assert run_spec.load_run_spec(folder) == REQUEST
+
+
+def test_a_file_of_records_alone_is_read_as_a_run(tmp_path):
+    path = tmp_path / "folder" / "host.jsonl"
+    for records in ([record("none"), record("all")], [record("all")]):  # the second replaces the first
+        store.write_records(path, records)
+        assert store.load_records(path) == records
+    assert [file.name for file in path.parent.iterdir()] == ["host.jsonl"]
+
+
+def test_a_file_of_records_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(store.StoreError, match=str(tmp_path / "file")):
+        store.write_records(tmp_path / "file" / "host.jsonl", [])

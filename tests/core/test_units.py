@@ -60,31 +60,6 @@ def test_three_digits_stay_three_when_they_are_rounded_up(value, text):
 
 
 @pytest.mark.parametrize(
-    ("words", "value"),
-    [
-        ("12.3 ms", 0.0123),
-        ("4.00 GiB", 2**32),
-        ("0.08 … 0.98", 0.08),
-        ("+23%", 23),
-        ("12.3 k tokens/s", 12_300),
-        ("45 tokens/s", 45),
-        ("1.10x", 1.1),
-        (units.ABSENT, None),
-    ],
-)
-def test_amounts_are_parsed(words, value):
-    assert units.parse_amount(words) == (None if value is None else pytest.approx(value))
-
-
-@given(st.floats(1e-6, 1e5), st.sampled_from([units.seconds, units.size, units.count]))
-def test_shown_numbers_can_be_parsed(value, show):
-    value = value * 1000 if show is units.size else value
-    assert units.parse_amount(show(value)) == pytest.approx(
-        value, rel=0.01, abs=0.5 if show is not units.seconds else 0
-    )
-
-
-@pytest.mark.parametrize(
     ("quantity", "largest", "unit", "size"),
     [
         ("seconds", 3.0, "s", 1),

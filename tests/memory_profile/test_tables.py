@@ -13,7 +13,7 @@ from artifex_bench.core import record as records
 from artifex_bench.core import units
 from artifex_bench.core.record import Measurement, record_from_json, record_to_json
 from artifex_bench.memory_profile import BUFFERS, LIVE, tables
-from artifex_bench.report import plots
+from artifex_bench.report.plots import style
 from tests.build import record, taken
 from tests.damage import changed
 
@@ -147,7 +147,7 @@ def test_what_a_strategy_removes_comes_before_what_it_adds():
 
 @pytest.fixture
 def coarse(monkeypatch):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
 
 
 def test_files_contain_every_row_and_the_plot_is_not_empty(tmp_path, coarse):
@@ -157,10 +157,10 @@ def test_files_contain_every_row_and_the_plot_is_not_empty(tmp_path, coarse):
     buffers, residuals = (pd.read_csv(path) for path in written[:2])
     assert buffers.bytes.sum() == PEAK and len(buffers) == len(ROWS)
     assert list(residuals.columns) == ["bytes", "shape", "dtype", "scope", "operation", "name", "source"]
-    assert plots.plt.imread(written[2]).std() > 0
+    assert style.plt.imread(written[2]).std() > 0
     assert [path.name for path in tables.write_comparison(one, other, tmp_path)] == ["removed.csv", "live.png"]
     assert pd.read_csv(tmp_path / "removed.csv").difference.sum() == 0
-    assert plots.plt.get_fignums() == []
+    assert style.plt.get_fignums() == []
 
 
 def test_what_was_not_taken_is_not_written(tmp_path):

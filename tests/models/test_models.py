@@ -1,4 +1,4 @@
-"""The models: they keep to the protocol, at every size and dtype, and carry the names that they announce."""
+"""The models follow the protocol at every size and dtype, and define the tags of their table."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import pytest
 from flax import nnx
 
 from artifex_bench.core.case import CaseError
-from artifex_bench.models import MODELS, load
+from artifex_bench.models import MODELS, load_model
 from artifex_bench.models.initial import scaled_uniform
 from artifex_bench.models.transformer import Transformer
 from artifex_bench.remat.measure import jaxprs
-from artifex_bench.remat.measure.program import build
+from artifex_bench.remat.measure.program import build_program
 from tests.programs import case
 
 
 def traced(one):
-    program = build(one)
-    return jax.make_jaxpr(program.gradient)(*program.abstract())
+    program = build_program(one)
+    return jax.make_jaxpr(program.gradient)(*program.eval_shapes())
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_they_carry_the_names_that_the_table_announces(model):
-    assert jaxprs.tags(traced(case(model))) == set(MODELS[model].tags)
+def test_a_model_defines_the_tags_of_its_entry(model):
+    assert jaxprs.find_tags(traced(case(model))) == set(MODELS[model].tags)
 
 
 @pytest.mark.parametrize("layers", ["scan", "unroll"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", MODELS)
 def test_parameters_and_gradients_have_the_dtype_of_the_case_and_the_loss_is_float32(model, dtype, layers):
-    program = build(case(model, dtype=dtype, layers=layers))
-    state, batch = program.abstract()
+    program = build_program(case(model, dtype=dtype, layers=layers))
+    state, batch = program.eval_shapes()
     loss, gradients = jax.eval_shape(program.gradient, state, batch)
     assert (loss.shape, loss.dtype) == ((), jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves((state["params"], gradients))} == {jnp.dtype(dtype)}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_losses_are_finite_and_fall_in_a_few_steps(model):
-    program = build(case(model))
-    state, batch = program.initialize()
+def test_losses_are_finite_and_decrease_in_a_few_steps(model):
+    program = build_program(case(model))
+    state, batch = program.make_arrays()
     step = jax.jit(program.step)
     losses = []
     for _ in range(20):
@@ -54,13 +54,13 @@ def test_losses_are_finite_and_fall_in_a_few_steps(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_flops_of_a_step_grow_with_depth_and_batch(model):
     def flops(**fields):
-        return jaxprs.flops(traced(case(model, **fields)))
+        return jaxprs.count_flops(traced(case(model, **fields)))
 
     assert flops(depth=2) < flops(depth=4) < flops(depth=4, batch=4)
 
 
-def test_a_token_sees_only_those_before_it():
-    """The mask: what comes out at a position does not change with the tokens after it."""
+def test_a_token_attends_only_to_those_before_it():
+    """The output at a position does not change with the tokens after it."""
     model = Transformer(case("transformer", sequence=6), nnx.Rngs(0))
 
     def logits(tokens_BS):
@@ -101,14 +101,14 @@ def test_tracing_initial_weights_gives_their_shape():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "words"),
     [
-        ("mpl", "unknown model 'mpl': valid are mlp, transformer, vae, package.module:attribute"),
-        ("nowhere_at_all:Model", "cannot import 'nowhere_at_all'"),
-        ("examples.gated:Grated", "module 'examples.gated' has no attribute 'Grated'"),
-        ("examples.gated:Layer", r"needs a class with loss\(batch, run\) and batch\(case, key\)"),
+        ("mpl", f"'mpl'.* {', '.join(MODELS)}, package.module:attribute"),
+        ("nowhere_at_all:Model", "'nowhere_at_all'"),
+        ("examples.gated:Grated", "'examples.gated'.* 'Grated'"),
+        ("examples.gated:Layer", r"loss\(batch, run\).* batch\(case, key\)"),
     ],
 )
-def test_a_model_that_cannot_be_is_one_clear_line(name, message):
-    with pytest.raises(CaseError, match=message):
-        load(name)
+def test_the_error_of_a_model_that_cannot_be_loaded_names_it(name, words):
+    with pytest.raises(CaseError, match=words):
+        load_model(name)

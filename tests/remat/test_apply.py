@@ -1,4 +1,4 @@
-"""Every strategy computes what `none` computes; scanned and unrolled layers compute the same."""
+"""Every strategy gives the loss and the gradients of `none`, and scanned layers give those of unrolled ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from artifex_bench.remat.apply import resolve
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.apply import make_policy
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES, Policy
 from tests import programs
 from tests.programs import case, loss_and_gradients
@@ -26,7 +26,7 @@ PARTS = ("attention-only", "mlp-only", "attention-only/dots_saveable", "mlp-only
 
 
 def strategies(model: str) -> tuple[str, ...]:
-    """Every entry of both tables; offload policies apart, which a cpu skips."""
+    """Return every entry of both tables, without offload policies, which a CPU skips."""
     tag = TAG[model]
     arguments = {"none": "", "names": f":{tag}", "policies": f":dots_saveable++save_only_these_names:{tag}"}
     policies = tuple(name + arguments[policy.arguments] for name, policy in POLICIES.items() if not policy.offloads)
@@ -41,7 +41,7 @@ CASES = [
 ]
 
 
-def test_the_list_leaves_no_structure_out():
+def test_the_list_has_every_structure():
     written = {name.rpartition("-")[0] + "-<n>" if "-" in name else name for name in STRUCTURES}
     assert written | {"none"} == set(STRATEGIES)
 
@@ -65,7 +65,7 @@ def test_a_strategy_changes_neither_loss_nor_gradients(model, strategy, layers):
 
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("strategy", ["all", "every-2", "segments-2", "nested-2", "attention-only", "dots_saveable"])
-def test_in_bfloat16_too(strategy, layers):
+def test_a_strategy_changes_no_gradients_in_bfloat16(strategy, layers):
     """8 bits of mantissa: one unit in the last place is 0.8 %, sums of gradients may come in another order."""
     how = {"layers": layers, "dtype": "bfloat16", "depth": 3}
     mine = loss_and_gradients(case("transformer", strategy, **how))
@@ -98,7 +98,7 @@ def test_compiled_programs_agree(strategy, layers):
 
     def run(strategy):
         one = case("mlp", strategy, layers=layers, step="gradient")
-        loss, gradients = programs.compiled(one).step(*programs.program(one).initialize())
+        loss, gradients = programs.compiled(one).step(*programs.program(one).make_arrays())
         return float(loss), programs.by_parameter(gradients)
 
     assert_agree(run(strategy), run("none"), 1e-5)
@@ -106,7 +106,7 @@ def test_compiled_programs_agree(strategy, layers):
 
 def recomputed(strategy, depth, layers="scan", **sizes):
     one = case("mlp", strategy, layers=layers, depth=depth, **sizes)
-    return flops(programs.traced(one).gradient) - flops(programs.plain(one).gradient)
+    return count_flops(programs.traced(one).gradient) - count_flops(programs.plain(one).gradient)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -114,10 +114,10 @@ def recomputed(strategy, depth, layers="scan", **sizes):
     ("strategy", "layers_again"),
     [("all", 5), ("every-2", 3), ("every-3", 2), ("every-9", 1), ("nothing_saveable", 5), ("dots_saveable", 0)],
 )
-def test_it_recomputes_the_layers_that_its_name_says(strategy, layers_again, layers):
-    """Of an mlp layer the product and the bias are needed again; with the product saved, the bias alone.
+def test_a_strategy_recomputes_the_layers_that_its_name_says(strategy, layers_again, layers):
+    """The product and the bias of an mlp layer are recomputed; with the product saved, the bias alone.
 
-    A scan over groups of layers also adds up the gradients of its slices of the parameters: few, beside a large batch.
+    A scan over groups of layers also adds up gradients of slices of the parameters: few FLOPs beside a large batch.
     """
     batch, width, depth = 256, 8, 5
     slices = depth * depth * (width * width + width) if layers == "scan" and strategy.startswith("every") else 0
@@ -131,16 +131,22 @@ def test_it_recomputes_the_layers_that_its_name_says(strategy, layers_again, lay
 def test_a_scan_of_one_trip_keeps_its_recomputation(strategy, depth):
     """XLA dissolves loops of a single trip: without a barrier it then merges the recomputation away."""
     one = case("mlp", strategy, depth=depth, width=32, batch=64, step="gradient")
-    mine, plain = (flops(t.gradient, loops_once=True) for t in (programs.traced(one), programs.plain(one)))
+    mine, plain = (count_flops(t.gradient, loops_once=True) for t in (programs.traced(one), programs.plain(one)))
     planned = mine - plain
     none = programs.compiled(case("mlp", depth=depth, width=32, batch=64, step="gradient")).flops
     assert programs.compiled(one).flops - none > 0.8 * planned
 
 
-def test_policies_resolve_to_those_of_jax():
+def test_a_policy_of_the_users_own_is_the_function_that_it_names():
+    from tests.remat.own_policy import save_sines
+
+    assert make_policy(Policy("tests.remat.own_policy:save_sines")) is save_sines
+
+
+def test_a_policy_is_that_of_jax_with_its_name():
     policies = jax.checkpoint_policies
-    assert resolve(None) is None
-    assert resolve(Policy("dots_saveable")) is policies.dots_saveable
+    assert make_policy(None) is None
+    assert make_policy(Policy("dots_saveable")) is policies.dots_saveable
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_policies_with_arguments_are_made_as_jax_makes_them(policy, expected):
 
     Offloading goes from the device to pinned host memory.
     """
-    found = resolve(policy)
+    found = make_policy(policy)
     if not inspect.isfunction(expected):
         assert found == expected
         return

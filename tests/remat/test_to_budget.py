@@ -1,4 +1,4 @@
-"""`remat_to_budget` as its users call it: on the attached device, and on a fake one."""
+"""`remat_to_budget` as its users call it: on the local device, and on a fake one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB = 2**20
 
 def faked(peak):
     def build(function, args, donated):
-        jax.eval_shape(function, *args)  # as a compilation does, it traces what it is given
+        jax.eval_shape(function, *args)  # traces the function, as a compilation does
         return CompiledStep(peak)
 
     return Target("fake", find_roofline("tpu"), build)
@@ -38,7 +38,7 @@ LOSSES = {"scan": scanned, "calls": called, "whole": whole}
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_budgets_are_met_on_the_attached_device(name):
+def test_budgets_are_met_on_the_local_device(name):
     loss = wide(LOSSES[name])
     planned, plan = remat_to_budget(loss, weights(), budget=0.4)
     assert plan.compiled_peak <= plan.budget_bytes
@@ -56,13 +56,13 @@ def test_budgets_are_met_on_the_attached_device(name):
 
 
 @pytest.mark.parametrize("given", [2, -3, (0, 5), (), True, "x", (0, 0), (0, -2)])
-def test_an_argument_that_there_is_not_is_refused(given):
+def test_a_position_without_an_argument_is_refused(given):
     with pytest.raises(BudgetError, match=r"argnums .*: must .* from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, argnums=given, target=faked(MIB))
 
 
 @pytest.mark.parametrize("given", [2, True, "x", None])
-def test_so_is_a_donated_one(given):
+def test_a_donated_position_without_an_argument_is_refused(given):
     with pytest.raises(BudgetError, match=r"donate_argnums .*: must .* from 0 to 1"):
         remat_to_budget(scanned, weights(), data(), budget=0.5, donate_argnums=given, target=faked(MIB))
 
@@ -98,7 +98,7 @@ def test_arrays_by_keyword_are_in_the_peak():
 
 
 def test_arrays_by_keyword_are_planned_for_as_they_are_passed_on():
-    """Of a function without layers, whose every value is looked for in a trace."""
+    """The function has no layers, so all its values are looked up in a trace."""
 
     def loss(ws, *, scale):
         return whole(ws, data() * scale)
@@ -112,7 +112,7 @@ def test_arrays_by_keyword_are_planned_for_as_they_are_passed_on():
     np.testing.assert_allclose(mine, plain, rtol=1e-5)
 
 
-def test_what_has_no_output_or_no_layers_or_complex_values_is_planned_too():
+def test_prints_empty_scans_and_complex_values_can_be_planned():
     def printed(ws, x):
         def body(x, w):
             jax.debug.print("{}", x.sum())
@@ -140,7 +140,7 @@ def test_a_step_that_differentiates_nothing_is_refused():
             remat_to_budget(forwards, weights(), data(), budget=0.5, step=step)
 
 
-def test_what_a_step_differentiates_is_what_is_planned():
+def test_the_arguments_that_a_step_differentiates_are_planned():
     def step(loss):
         return jax.grad(loss, (0, 1))
 
@@ -155,7 +155,7 @@ def test_what_a_step_differentiates_is_what_is_planned():
 
 @pytest.mark.parametrize("loss", [scanned, called, whole], ids=["scan", "calls", "whole"])
 def test_a_step_may_differentiate_a_part_of_an_argument(loss):
-    """As a training step does, of the parameters in its state."""
+    """A training step differentiates the parameters in its state."""
 
     def of_state(state, x):
         return loss(state["params"], x)
@@ -176,22 +176,21 @@ def test_a_step_may_differentiate_a_part_of_an_argument(loss):
 
 
 @pytest.mark.parametrize("loss", [scanned, called], ids=["scan", "calls"])
-def test_other_layers_than_those_that_were_planned_are_refused(loss):
-    """Not run as so many of them as were planned."""
+def test_another_number_of_layers_than_planned_is_refused(loss):
     planned, _ = remat_to_budget(loss, weights(), data(), budget="2MiB", target=faked(MIB))
     for depth in (2, 5):
-        with pytest.raises(BudgetError, match=f"planned for 3 layers, called with {depth}"):
+        with pytest.raises(BudgetError, match=f"3 layers.* {depth}"):
             planned(weights(depth), data())
 
 
-def test_layers_that_are_differentiated_in_other_inputs_are_planned_too():
+def test_layers_that_are_differentiated_in_other_inputs_are_planned():
     """The first layer reads data, to which no tangent goes."""
     _, plan = remat_to_budget(unrolled, weights(), data(), budget="2MiB", target=faked(MIB))
     assert [group.layers for group in plan.groups] == [1, 2]
     assert all(group.saved for group in plan.groups)
 
 
-def test_layers_that_are_not_differentiated_are_no_part_of_a_plan():
+def test_layers_that_are_not_differentiated_are_not_planned():
     def loss(frozen, ws, x):
         for w in (*frozen, *ws):
             x = jax.checkpoint(lambda w, x: jnp.tanh(x @ w))(w, x)
@@ -203,7 +202,7 @@ def test_layers_that_are_not_differentiated_are_no_part_of_a_plan():
     assert [group.layers for group in plan.groups] == [1, 1]
 
 
-def test_classes_and_flags_by_keyword_are_no_arrays():
+def test_classes_and_flags_may_be_keywords():
     def loss(ws, x, *, dtype, train):
         return whole(ws, x.astype(dtype)) if train else 0.0
 
@@ -213,20 +212,18 @@ def test_classes_and_flags_by_keyword_are_no_arrays():
 
 def test_a_budget_is_for_one_device(monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")
-    with pytest.raises(CaseError, match=r"target 'gpu:h100:8': a budget is planned for one device: valid are tpu:v4"):
+    with pytest.raises(CaseError, match=r"'gpu:h100:8'.*one device.* tpu:v4"):
         remat_to_budget(whole, weights(), data(), budget=0.5, target="gpu:h100:8")
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("gpu:none", "unknown target 'gpu:none': valid are"), ("tpu:v5e", "is not installed")]
-)
-def test_a_target_that_is_not_there_is_refused_in_a_line(name, said, monkeypatch):
+@pytest.mark.parametrize(("name", "words"), [("gpu:none", "'gpu:none'.* gpu:h100"), ("tpu:v5e", "'tpu:v5e'.* install")])
+def test_an_unknown_target_and_a_missing_compiler_are_refused(name, words, monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: None)
-    with pytest.raises(CaseError, match=said):
+    with pytest.raises(CaseError, match=words):
         remat_to_budget(whole, weights(), data(), budget=0.5, target=name)
 
 
-def test_no_device_that_is_not_there_where_jax_may_start_others(monkeypatch):
+def test_an_aot_target_is_refused_if_jax_may_start_other_devices(monkeypatch):
     monkeypatch.setattr(targets, "_version", lambda package: "1.0")
     before = jax.config.jax_platforms
     jax.config.update("jax_platforms", None)
@@ -237,19 +234,19 @@ def test_no_device_that_is_not_there_where_jax_may_start_others(monkeypatch):
         jax.config.update("jax_platforms", before)
 
 
-def test_below_the_least_the_error_names_the_least_found():
+def test_the_error_of_a_budget_that_is_too_small_has_the_least_peak():
     with pytest.raises(BudgetError, match=r"budget 1MiB: 1 MiB .* 6 .* 64 MiB"):
         remat_to_budget(scanned, weights(), data(), budget="1MiB", target=faked(64 * MIB))
 
 
-def test_above_the_most_the_fastest_plan_is_given():
+def test_a_large_budget_gives_the_fastest_plan():
     _, plan = remat_to_budget(scanned, weights(), data(), budget="1GiB", target=faked(64 * MIB))
     _, tight = remat_to_budget(whole, weights(), data(), budget="64MiB", target=faked(64 * MIB))
     assert plan.compiled_peak == tight.compiled_peak == 64 * MIB
     assert plan.target == "fake"
 
 
-def test_a_step_of_ones_own_is_what_is_compiled():
+def test_a_step_of_the_users_own_is_compiled():
     seen = []
 
     def step(loss):
@@ -260,11 +257,11 @@ def test_a_step_of_ones_own_is_what_is_compiled():
         return update
 
     planned, plan = remat_to_budget(scanned, weights(), data(), budget=1, step=step, donate_argnums=(0,))
-    assert len(seen) == len(plan.compiled) + 1  # to see what it differentiates
+    assert len(seen) == len(plan.compiled) + 1  # one more, to see what it differentiates
     assert planned(weights(), data()) == pytest.approx(float(scanned(weights(), data())), rel=1e-5)
 
 
-def test_a_function_of_nothing_that_is_differentiated_is_refused():
+def test_a_function_whose_layers_are_not_differentiated_is_refused():
     with pytest.raises(BudgetError, match="differentiates no layer"):
         remat_to_budget(lambda w, x: w + jax.lax.scan(lambda c, _: (c * 2, None), x, None, 3)[0], 1.0, 2.0, budget=0.5)
 
@@ -280,12 +277,12 @@ def test_a_function_of_nothing_that_is_differentiated_is_refused():
     ],
     ids=["array", "aux", "integer", "complex", "nothing"],
 )
-def test_what_gives_no_real_number_needs_a_step(result, shown):
+def test_a_function_that_returns_no_real_number_needs_a_step(result, shown):
     with pytest.raises(BudgetError, match=f"returns {shown}, .*step="):
         remat_to_budget(lambda w, x: result(jnp.tanh(x @ w)), jnp.eye(4), jnp.ones((8, 4)), budget=0.5)
 
 
-def test_with_a_step_it_may_give_more():
+def test_with_a_step_a_function_may_return_more():
     def loss(w, x):
         x = jnp.tanh(x @ w)
         return x.sum(), {"aux": x}
@@ -299,28 +296,28 @@ def test_with_a_step_it_may_give_more():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "words"),
     [
-        ({"step": 3}, "step 3: must be a function"),
-        ({"keywords": [1]}, r"keywords \[1\]: must be a mapping of arguments by name"),
+        ({"step": 3}, "step 3: .*function"),
+        ({"keywords": [1]}, r"keywords \[1\]: .*mapping"),
     ],
     ids=["step", "keywords"],
 )
-def test_what_is_of_another_kind_is_refused(wrong, said):
-    with pytest.raises(BudgetError, match=said):
+def test_an_argument_of_another_type_is_refused(wrong, words):
+    with pytest.raises(BudgetError, match=words):
         remat_to_budget(whole, weights(), data(), budget=0.5, **wrong)
-    with pytest.raises(BudgetError, match="function 3: must be a function"):
+    with pytest.raises(BudgetError, match="function 3: "):
         remat_to_budget(3, weights(), budget=0.5)
 
 
-def test_arguments_that_are_no_arrays_or_have_no_derivative_are_named():
+def test_the_error_of_an_argument_without_a_derivative_names_it():
     with pytest.raises(BudgetError, match=r"argument 1\['how'\] 'mean': .*keywords"):
         remat_to_budget(lambda w, x: w.sum(), weights(), {"how": "mean"}, budget=0.5)
     with pytest.raises(BudgetError, match=r"argument 0\['step'\]: int32 .*step"):
         remat_to_budget(lambda s, x: whole(s["w"], x), {"w": weights(), "step": jnp.int32(1)}, data(), budget=0.5)
 
 
-def test_within_a_transformation_there_are_no_arrays_to_plan_for():
+def test_tracers_cannot_be_planned_for():
     with pytest.raises(BudgetError, match="inside jit, grad"):
         jax.jit(lambda x: remat_to_budget(whole, weights(), x, budget=0.5, target=faked(MIB)))(data())
     with pytest.raises(BudgetError, match="inside jit, grad"):

@@ -45,18 +45,18 @@ def test_verdicts(figures, name, saved_bytes, kept_share):
 
 
 @pytest.mark.parametrize(("old", "name"), [("undone", "eliminated"), ("paid for nothing", "no-saving")])
-def test_verdicts_of_older_records_are_read_with_their_words(old, name):
+def test_verdicts_of_older_records_keep_their_reason(old, name):
     stored = records.record_to_json(other())
-    stored["verdict"] = {"name": old, "reason": "in the words of then"}
+    stored["verdict"] = {"name": old, "reason": "older words"}
     verdict = records.record_from_json(stored).verdict
-    assert (verdict.name, verdict.describe()) == (VerdictName(name), "in the words of then")
+    assert (verdict.name, verdict.describe()) == (VerdictName(name), "older words")
 
 
-def test_agreements_of_older_records_are_read_with_their_words():
+def test_agreements_of_older_records_keep_their_reason():
     stored = records.record_to_json(other())
-    stored["agreement"] = {"ok": True, "reason": "as it was", "loss_error": 1e-7, "gradient_error": 0, "tolerance": 1}
+    stored["agreement"] = {"ok": True, "reason": "older words", "loss_error": 1e-7, "gradient_error": 0, "tolerance": 1}
     agreement = records.record_from_json(stored).agreement
-    assert (agreement.describe(), agreement.loss_error, agreement.worst_parameter) == ("as it was", 1e-7, "")
+    assert (agreement.describe(), agreement.loss_error, agreement.worst_parameter) == ("older words", 1e-7, "")
 
 
 def test_an_unknown_verdict_is_refused():
@@ -73,8 +73,8 @@ def test_a_verdict_can_be_read_again(figures):
     assert (again.verdict, again.agreement) == (judged.verdict, judged.agreement)
 
 
-def test_over_a_mesh_the_compiler_counts_what_one_device_does():
-    """300 FLOPs are computed again by 4 devices together: 75 each."""
+def test_over_a_mesh_the_compiler_counts_the_flops_of_one_device():
+    """4 devices together recompute 300 FLOPs: 75 each."""
     fields = {"recomputed": 300, "flops": 900 + 75, "residual": 500}
     one, plain = (replaced(r, case=case(r.case.strategy, mesh="fsdp=4")) for r in (other(**fields), PLAIN))
     assert decide_verdict(one, plain).name == VerdictName.NO_SAVING
@@ -109,7 +109,7 @@ def test_equal_gradients_agree():
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize(("share", "ok"), [(0.5, True), (-0.5, True), (2, False), (-2, False)])
-def test_errors_are_held_against_the_tolerance_of_the_dtype(dtype, share, ok):
+def test_errors_are_compared_with_the_tolerance_of_the_dtype(dtype, share, ok):
     off = 1 + share * TOLERANCES[dtype]
     plain = record(case(dtype=dtype), measurements=(sketch(),))
     loss = record(case("all", dtype=dtype), measurements=(sketch(loss=1.5 * off),))
@@ -119,7 +119,7 @@ def test_errors_are_held_against_the_tolerance_of_the_dtype(dtype, share, ok):
     assert compare_gradients(gradient, plain).gradient_error == pytest.approx(abs(share) * TOLERANCES[dtype])
 
 
-def test_a_parameter_whose_gradient_is_zero_but_for_rounding_is_held_against_the_whole():
+def test_a_gradient_that_is_zero_except_for_rounding_is_compared_with_the_norm_of_all():
     plain = record("none", measurements=(sketch(leaves={"a": (1.0, 1.0), "b": (1e-9, 1e-9)}),))
     noisy = record("all", measurements=(sketch(leaves={"a": (1.0, 1.0), "b": (-1e-9, 3e-9)}),))
     wrong = record("all", measurements=(sketch(leaves={"a": (1.0, 1.0), "b": (0.1, 0.1)}),))
@@ -129,14 +129,14 @@ def test_a_parameter_whose_gradient_is_zero_but_for_rounding_is_held_against_the
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_never_agree(value):
+def test_values_that_are_not_finite_never_agree(value):
     found = compare_gradients(other(sketch(loss=value)), PLAIN)
     assert (found.ok, found.loss_error) == (False, None)  # absent: JSON has no nan
     with pytest.raises(RecordError):  # as the norm of all gradients
         sketch(leaves={"up.kernel": (value, -4.0)})
 
 
-def test_other_parameters_never_agree():
+def test_gradients_of_other_parameters_never_agree():
     found = compare_gradients(other(sketch(leaves={"down.kernel": (3.0, -4.0)})), PLAIN)
     assert (found.ok, found.loss_error, found.gradient_error) == (False, None, None)
 
@@ -155,7 +155,7 @@ def test_sketches_of_differing_projections_are_not_compared():
 
 @pytest.mark.parametrize("value", [1e-40, 1e300])
 def test_a_record_of_any_mismatch_can_be_read_again(value):
-    """Errors are relative, and more than a record may hold where the reference is next to nothing."""
+    """A relative error may be larger than a record may hold if the reference is almost zero."""
     plain = record("none", measurements=(sketch(1e-40, {"up.kernel": (1e-40, 1e-40)}),))
     gradient = Measurement(
         **{
@@ -179,7 +179,7 @@ def test_no_verdict_without_the_details_of_its_figures(probe, detail):
         assert (found.name, found.kept_share) == (VerdictName.NO_SAVING, None)
 
 
-def test_what_was_not_compared_says_why():
+def test_an_agreement_without_a_reference_has_the_reason():
     assert compare_gradients(other(), PLAIN) is None
     for reference, why in (
         (None, "it was not measured"),
@@ -206,7 +206,7 @@ def test_agreement_leaves_an_ok_record_ok():
 
 
 @pytest.mark.parametrize("status", ["skipped", "failed"])
-def test_what_did_not_run_is_not_judged(status):
+def test_a_case_that_did_not_run_is_not_judged(status):
     assert judge_record(other(sketch(), status=status), PLAIN) == other(sketch(), status=status)
 
 
@@ -215,7 +215,7 @@ def test_the_reference_is_not_judged():
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout"])
-def test_what_was_measured_before_the_end_is_judged(status):
+def test_a_case_that_ended_early_is_judged_by_its_measurements(status):
     found = judge_record(other(status=status, recomputed=300, residual=500, peak=3000), PLAIN)
     assert (found.status, found.verdict.name) == (status, "effective")
 

@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from artifex_bench.core.verdicts import VerdictName
 from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.verdict import judge_record
 from tests import programs
 from tests.programs import case
@@ -40,7 +40,7 @@ def test_eliminated_where_plain_jit_merges_the_recomputation_away():
 def test_faithful_compilation_keeps_what_the_default_eliminates():
     def kept(compiler):
         one, plain = (case("mlp", s, **SIZE, layers="unroll", compiler=compiler) for s in ("all", "none"))
-        planned = flops(programs.traced(one).gradient) - flops(programs.traced(plain).gradient)
+        planned = count_flops(programs.traced(one).gradient) - count_flops(programs.traced(plain).gradient)
         return (programs.compiled(one).flops - programs.compiled(plain).flops) / planned
 
     assert kept("faithful") > 0.8
@@ -53,5 +53,5 @@ def test_no_op_where_everything_is_saved(layers):
 
 
 def test_no_saving_where_one_segment_holds_the_whole_stack():
-    """Its backward pass begins by computing the whole forward pass again, and then holds all that `none` holds."""
+    """Its backward pass first recomputes the whole forward pass, and then holds all values that `none` holds."""
     assert verdict("segments-4", layers="unroll") == VerdictName.NO_SAVING

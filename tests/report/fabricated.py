@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from artifex_bench.advice.remat import Advice, advise
+from artifex_bench.advice import advise
+from artifex_bench.advice.words import AdviceText, describe_advice
 from artifex_bench.core.record import Record
 from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import page
+from artifex_bench.report.html import page
 from tests.browser import opened
 from tests.build import case, measured, record
 
@@ -51,10 +52,11 @@ def job(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
     )
 
 
-def written(records: Sequence[Record], path: Path, advice: Sequence[Advice] | None = None) -> Path:
+def written(records: Sequence[Record], path: Path, advice: Sequence[AdviceText] | None = None) -> Path:
     """The page of these records, of a run called "fabricated"."""
-    told = advise(make_frame(records), time_budget=1.1) if advice is None else advice
-    return page.write(records, told, "fabricated", path)
+    if advice is None:
+        advice = [describe_advice(one) for one in advise(make_frame(records), time_budget=1.1)]
+    return page.write_page(records, advice, "fabricated", path)
 
 
 def main() -> None:

@@ -1,23 +1,24 @@
-"""Two runs held against each other: what changed, by how much, and whether that is more than chance."""
+"""Two runs compared: what changed, by how much, and whether that is more than chance."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 
 import numpy as np
-import pandas as pd
 import pytest
-from click.testing import CliRunner
 
-from artifex_bench.cli import main
-from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CaseError, FaultCase
 from artifex_bench.core.case_names import case_label
 from artifex_bench.core.record import Measurement, Record
-from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.report.comparison import QUANTITIES, compare, counts, differences, notes
+from artifex_bench.report.comparison import (
+    QUANTITIES,
+    compare_runs,
+    count_changes,
+    find_environment_differences,
+    find_unshared_cases,
+)
+from artifex_bench.report.comparison_data import Change, Reason
+from artifex_bench.report.comparison_words import REASONS, describe_reason
 from tests.build import case, measured, record, replaced, taken
 
 HERE = {"platform": "cpu", "cores": 2, "versions": {"jax": "0.10.2"}, "load": 0.3}
@@ -41,7 +42,7 @@ def changes(found):
 
 
 def test_a_slower_step_and_a_larger_peak_are_regressions_and_nothing_else_is():
-    found = changes(compare(run(1), run(2, time=1.3, memory=1.1)))
+    found = changes(compare_runs(run(1), run(2, time=1.3, memory=1.1)))
     assert {key for key, change in found.items() if change == "regression"} == {
         *((strategy, quantity) for strategy in ("none", "all") for quantity in ("step_seconds", "compiled_peak_bytes"))
     }
@@ -49,40 +50,41 @@ def test_a_slower_step_and_a_larger_peak_are_regressions_and_nothing_else_is():
 
 
 def test_what_became_less_is_an_improvement():
-    found = changes(compare(run(1, time=1.3, memory=1.1), run(2)))
+    found = changes(compare_runs(run(1, time=1.3, memory=1.1), run(2)))
     assert found["all", "step_seconds"] == found["all", "compiled_peak_bytes"] == "improvement"
 
 
 def test_ratios_are_new_over_base_with_their_interval():
-    found = compare(run(1), run(2, time=1.5)).set_index("quantity").loc["step_seconds"]
+    found = compare_runs(run(1), run(2, time=1.5)).set_index("quantity").loc["step_seconds"]
     assert (found.ratio_low < found.ratio).all() and (found.ratio < found.ratio_high).all()
     assert found.ratio.between(1.4, 1.6).all()
 
 
 def test_equal_runs_give_few_false_alarms():
     """20 pairs with the same noise: at most one alarm in all."""
-    alarms = sum((compare(run(2 * i), run(2 * i + 1)).change != "same").sum() for i in range(20))
+    alarms = sum((compare_runs(run(2 * i), run(2 * i + 1)).change != "same").sum() for i in range(20))
     assert alarms <= 1
 
 
 def test_a_slowdown_of_a_fifth_is_found():
     """In at least 19 of 20 pairs."""
     hits = sum(
-        "regression" in changes(compare(run(2 * i), run(2 * i + 1, time=1.2)))["all", "step_seconds"] for i in range(20)
+        "regression" in changes(compare_runs(run(2 * i), run(2 * i + 1, time=1.2)))["all", "step_seconds"]
+        for i in range(20)
     )
     assert hits >= 19
 
 
 def test_a_small_change_of_what_does_not_vary_is_always_found():
-    found = compare(run(1), run(2, memory=1.05))
+    found = compare_runs(run(1), run(2, memory=1.05))
     assert changes(found)["all", "compiled_peak_bytes"] == "regression"
-    assert set(found[found.quantity == "compiled_peak_bytes"].reason) == {"exact"}
+    assert set(found[found.quantity == "compiled_peak_bytes"].reason) == {Reason.EXACT}
 
 
 def test_beyond_the_threshold_without_significance_is_unsure():
-    found = compare(run(1, rounds=1, steps=1), run(2, rounds=1, steps=1, time=1.5))
+    found = compare_runs(run(1, rounds=1, steps=1), run(2, rounds=1, steps=1, time=1.5))
     row = found[found.quantity == "step_seconds"].iloc[0]
-    assert (row.change, row.reason) == ("unsure", "too few rounds to tell")
+    assert (row.change, row.reason) == (Change.UNSURE, Reason.TOO_FEW_ROUNDS)
 
 
 def peaks(seed, factor=1.0, rounds=4):
@@ -94,8 +96,8 @@ def peaks(seed, factor=1.0, rounds=4):
 
 
 def test_a_measured_peak_is_one_value_a_process_and_is_compared_all_the_same():
-    assert changes(compare(peaks(1), peaks(2, 1.1)))["none", "measured_peak_bytes"] == "regression"
-    assert changes(compare(peaks(1), peaks(2)))["none", "measured_peak_bytes"] == "same"
+    assert changes(compare_runs(peaks(1), peaks(2, 1.1)))["none", "measured_peak_bytes"] == "regression"
+    assert changes(compare_runs(peaks(1), peaks(2)))["none", "measured_peak_bytes"] == "same"
 
 
 def slowed(seed, every):
@@ -113,9 +115,9 @@ def test_what_slows_most_steps_and_not_the_fastest_is_unsure():
     for job in range(8):
         steps = list(most[job].get("step_seconds").values)
         most[job] = record(round=job, measurements=measured(steps=[0.01, *steps]))
-    (row,) = (row for row in compare(calm, most).itertuples() if row.quantity == "step_seconds")
-    assert row.change == "unsure" and row.reason.endswith("the medians alone differ")
-    assert row.ratio > 1.9 and row.least_ratio < 1.1
+    (row,) = (row for row in compare_runs(calm, most).itertuples() if row.quantity == "step_seconds")
+    assert (row.change, row.reason) == (Change.UNSURE, Reason.MEDIANS_ONLY)
+    assert row.ratio > 1.9 and row.least_ratio < 1.1 and row.tests == 1
 
 
 def silent(count, trials=60, rounds=1):
@@ -129,133 +131,68 @@ def silent(count, trials=60, rounds=1):
 )
 def test_counts_of_trials_are_compared_as_counts(base, new, change):
     """Damage falls on places that differ from run to run: a trial more is no regression."""
-    (row,) = compare(silent(base), silent(new)).itertuples()
+    (row,) = compare_runs(silent(base), silent(new)).itertuples()
     assert (row.quantity, row.change) == ("silent_trials", change), row.reason
 
 
 def test_trials_of_all_rounds_count_together():
     """Whatever the median round."""
     base, new = silent(0, rounds=10), [*silent(0, rounds=6), *silent(6, rounds=4)]
-    (row,) = compare(base, new).itertuples()
+    (row,) = compare_runs(base, new).itertuples()
     assert (row.base, row.new, row.change) == (0, 2.4, "regression")
 
 
-def test_what_was_not_compared_is_told(folders, tmp_path):
-    base, *_ = folders
-    told = notes(run(1), run(2, strategies=("none", "every-2"), cores=4))
-    assert told[0] == "the runs differ in cores: 2 and 4"
-    assert told[1].startswith("not compared, only in base: ") and case_label(case("all")) in told[1]
-    assert told[2].startswith("not compared, only in new: ") and case_label(case("every-2")) in told[2]
-    part = tmp_path / "part"
-    store.create_run(part, run_spec.run_spec_to_json(RunSpec("remat", (case("none"), case("all")), rounds=3)))
-    for found in run(1, strategies=("none",)):
-        store.append_record(part, found)
-    shown = call(base, str(part))
-    assert f"{part} is unfinished: 3 jobs" in shown.stderr
-    assert "not compared, only in base" in shown.output
-    assert "not compared" in call(base, str(part), "--format", "json").stderr
-
-
 def test_thresholds_can_be_chosen_by_quantity():
-    found = compare(run(1), run(2, time=1.3), thresholds={"step_seconds": 0.5})
+    found = compare_runs(run(1), run(2, time=1.3), thresholds={"step_seconds": 0.5})
     assert changes(found)["all", "step_seconds"] == "same"
-    assert counts(found).loc["step_seconds", "threshold"] == "50%"
-    with pytest.raises(CaseError, match="unknown quantity 'speed': valid are step_seconds"):
-        compare(run(1), run(2), thresholds={"speed": 0.5})
+    assert count_changes(found).loc["step_seconds", "threshold"] == 0.5
+    with pytest.raises(CaseError, match=r"'speed'.*step_seconds"):
+        compare_runs(run(1), run(2), thresholds={"speed": 0.5})
 
 
 @pytest.mark.parametrize(("before", "after", "change"), [("ok", "oom", "regression"), ("oom", "ok", "improvement")])
-def test_a_case_that_fell_is_a_row_of_its_own(before, after, change):
+def test_a_case_that_failed_is_a_row_of_its_own(before, after, change):
     base, new = ([record(case("all"), status)] for status in (before, after))
-    (row,) = compare(base, new).itertuples()
-    assert (row.quantity, row.change) == ("status", change)
-    assert "oom: it was oom" in row.reason
+    (row,) = compare_runs(base, new).itertuples()
+    assert (row.quantity, row.change, row.reason) == ("status", change, Reason.STATUS)
+    assert (row.base_status, row.new_status) == (before, after)
+    assert {row.base_message, row.new_message} == {"", "it was oom"}
 
 
 def test_runs_of_differing_environments_are_compared_only_when_asked():
     other = run(2, versions={"jax": "0.12.0"})
-    with pytest.raises(CaseError, match=r"differ in versions jax: 0.10.2 and 0.12.0; --across"):
-        compare(run(1), other)
-    assert set(compare(run(1), other, across=True).change) == {"same"}
-    assert differences(run(1), other) == {"versions jax": ("0.10.2", "0.12.0")}
+    with pytest.raises(CaseError, match=r"versions jax.*0.10.2.*0.12.0.*--across"):
+        compare_runs(run(1), other)
+    assert set(compare_runs(run(1), other, across=True).change) == {"same"}
+    assert find_environment_differences(run(1), other) == {"versions jax": ("0.10.2", "0.12.0")}
 
 
 def test_cases_that_one_run_has_alone_make_no_difference():
     more = run(3, strategies=("every-2",), devices=4)
-    assert differences(run(1, devices=1), [*run(2, devices=1), *more]) == {}
-    assert "devices" in differences(run(1, devices=1), run(2, devices=4))
+    assert find_environment_differences(run(1, devices=1), [*run(2, devices=1), *more]) == {}
+    assert "devices" in find_environment_differences(run(1, devices=1), run(2, devices=4))
 
 
 def test_a_variable_that_is_set_to_nothing_is_not_set():
-    assert differences(run(1, flags={"JAX_PLATFORMS": ""}), run(2, flags={})) == {}
-    assert differences(run(1, flags={"JAX_PLATFORMS": "cpu"}), run(2, flags={})) == {
+    assert find_environment_differences(run(1, flags={"JAX_PLATFORMS": ""}), run(2, flags={})) == {}
+    assert find_environment_differences(run(1, flags={"JAX_PLATFORMS": "cpu"}), run(2, flags={})) == {
         "flags JAX_PLATFORMS": ("cpu", "nothing")
     }
 
 
 def test_python_and_versions_are_named_first():
     new = run(2, flags={}, python="3.13.0", versions={"jax": "0.12.0"})
-    found = differences(run(1, flags={"A": "1"}, python="3.11.7"), new)
+    found = find_environment_differences(run(1, flags={"A": "1"}, python="3.11.7"), new)
     assert list(found) == ["python", "versions jax", "flags A"]
 
 
 def test_what_varies_by_the_minute_is_no_difference():
-    assert differences(run(1), run(2, load=9.0)) == {}
+    assert find_environment_differences(run(1), run(2, load=9.0)) == {}
 
 
 def test_runs_without_a_case_in_common_are_refused():
     with pytest.raises(CaseError, match="share no case"):
-        compare(run(1, strategies=("none",)), run(2, strategies=("all",)))
-
-
-@pytest.fixture
-def folders(tmp_path):
-    def write(name, records):
-        folder = tmp_path / name
-        store.create_run(
-            folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in records))))
-        )
-        for found in records:
-            store.append_record(folder, found)
-        return str(folder)
-
-    return write("base", run(1)), write("slow", run(2, time=1.3)), write("equal", run(3))
-
-
-def call(*args):
-    return CliRunner().invoke(main, ["compare", *args])
-
-
-def test_ci_fails_on_a_regression_alone(folders):
-    base, slow, equal = folders
-    told = call(base, slow, "--fail-on", "regression")
-    assert told.exit_code == 1, told.output
-    assert case_label(case("all")) in told.output and "1.3" in told.output and "regression" in told.output
-    assert call(base, slow).exit_code == 0
-    assert call(base, equal, "--fail-on", "unsure").exit_code == 0
-
-
-def test_as_data_it_is_whole(folders):
-    base, slow, _ = folders
-    rows = json.loads(call(base, slow, "--format", "json").output)
-    table = pd.read_csv(io.StringIO(call(base, slow, "--format", "csv").output))
-    assert len(rows) == len(table) == 2 * 3
-    assert {row["quantity"] for row in rows} <= set(QUANTITIES)
-    assert "| regression" in call(base, slow, "--format", "markdown").output
-
-
-def test_the_ratios_are_drawn(folders, tmp_path):
-    for name in ("ratios.png", "ratios.svg"):
-        done = call(*folders[:2], "--plot", str(tmp_path / name))
-        assert done.exit_code == 0, done.output
-        assert (tmp_path / name).stat().st_size > 10_000
-
-
-@pytest.mark.parametrize(("file", "why"), [("ratios.bmp", "must end in"), ("missing/ratios.png", "cannot be written")])
-def test_a_plot_that_cannot_be_made_is_one_clear_line(folders, tmp_path, file, why):
-    done = call(*folders[:2], "--plot", str(tmp_path / file))
-    assert done.exit_code == 2
-    assert why in done.stderr and len(done.stderr.splitlines()) == 1
+        compare_runs(run(1, strategies=("none",)), run(2, strategies=("all",)))
 
 
 def disturbed(records, rounds):
@@ -271,47 +208,26 @@ def disturbed(records, rounds):
 
 
 def test_times_that_others_disturbed_are_not_called_a_change():
-    found = changes(compare(run(1), disturbed(run(2, memory=1.1), range(3))))
+    found = changes(compare_runs(run(1), disturbed(run(2, memory=1.1), range(3))))
     assert found["all", "step_seconds"] == "unsure"
     assert found["all", "compiled_peak_bytes"] == "regression"
 
 
 def test_rounds_that_others_disturbed_are_left_out_where_three_remain():
-    quiet = changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8), range(5))))
+    quiet = changes(compare_runs(run(1, rounds=8), disturbed(run(2, rounds=8), range(5))))
     assert quiet["all", "step_seconds"] == "same"
-    slower = changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8, time=1.5), range(5))))
+    slower = changes(compare_runs(run(1, rounds=8), disturbed(run(2, rounds=8, time=1.5), range(5))))
     assert slower["all", "step_seconds"] == "regression"
-    assert changes(compare(run(1, rounds=8), disturbed(run(2, rounds=8), range(6))))["all", "step_seconds"] == "unsure"
+    assert (
+        changes(compare_runs(run(1, rounds=8), disturbed(run(2, rounds=8), range(6))))["all", "step_seconds"]
+        == "unsure"
+    )
 
 
-def test_a_run_whose_workers_told_nothing_is_compared():
+def test_a_run_without_any_environment_is_compared():
     silent = [replaced(r, status="timeout", reason="60 s", measurements=(), environment={}) for r in run(2)]
-    assert differences(run(1), silent) == {}
-    assert set(compare(run(1), silent).change) == {"regression"}
-
-
-def test_nothing_to_draw_is_one_clear_line(tmp_path, folders):
-    fell = [replaced(r, status="failed", reason="no", measurements=()) for r in run(1)]
-    folder = tmp_path / "fell"
-    store.create_run(folder, run_spec.run_spec_to_json(RunSpec("remat", tuple(dict.fromkeys(r.case for r in fell)))))
-    for found in fell:
-        store.append_record(folder, found)
-    done = call(str(folder), str(folder), "--plot", str(tmp_path / "ratios.png"))
-    assert done.exit_code == 2
-    assert "nothing to draw" in done.stderr
-
-
-def test_what_is_the_same_is_shown_when_asked(folders):
-    base, _, equal = folders
-    assert "6 compared: 6 same" in call(base, equal).output
-    assert call(base, equal, "--all").output.count("residual_bytes") == 2
-
-
-@pytest.mark.parametrize("text", ["step_seconds", "step_seconds=fast", "step_seconds=-1", "step_seconds=nan"])
-def test_what_is_no_threshold_is_one_clear_line(folders, text):
-    refused = call(*folders[:2], "--threshold", text)
-    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
-    assert f"'--threshold': {text!r}: must be a quantity and a share" in refused.stderr
+    assert find_environment_differences(run(1), silent) == {}
+    assert set(compare_runs(run(1), silent).change) == {"regression"}
 
 
 def test_each_quantity_is_one_that_is_measured():
@@ -320,3 +236,20 @@ def test_each_quantity_is_one_that_is_measured():
 
     assert set(QUANTITIES) <= {*probes.PROBES, *save_restore.PROBES, *corruption.PROBES}
     assert all(dataclasses.asdict(quantity)["threshold"] >= 0 for quantity in QUANTITIES.values())
+
+
+def test_cases_that_only_one_run_has_are_listed():
+    unshared = find_unshared_cases(run(1), run(2, strategies=("none", "every-2")))
+    assert unshared == {"base": [case_label(case("all"))], "new": [case_label(case("every-2"))]}
+
+
+def test_every_reason_has_words_with_its_numbers():
+    assert {*REASONS, Reason.STATUS, Reason.WITHIN_THRESHOLD} == set(Reason)
+    found = compare_runs(run(1), run(2, time=1.3)).set_index("quantity")
+    row = found.loc["step_seconds"].iloc[0]
+    assert all(
+        number in describe_reason(row) for number in (f"{row.least_ratio:.2f}x", f"{row.p:.2g}", f"{row.tests:.0f}")
+    )
+    assert "0%" in describe_reason(found.loc["residual_bytes"].iloc[0])
+    (failed,) = compare_runs([record(case("all"))], [record(case("all"), "oom")]).itertuples()
+    assert all(word in describe_reason(failed) for word in ("ok", "oom", "it was oom"))

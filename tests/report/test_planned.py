@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from artifex_bench.advice.remat import advise
+from artifex_bench.advice import advise
+from artifex_bench.advice.data import Candidate, Confidence, Doubt, Level, Question, Reason, Rejection
 from artifex_bench.core.case import CaseError
-from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
+from artifex_bench.core.record import REAL_STEPS
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.kinds.remat_groups import estimated_front, fits_larger_pool, note_on_pool, notes_on_kernels, show_fit
 from artifex_bench.report import plots
@@ -64,16 +65,17 @@ def test_estimated_and_measured_times_stand_in_tables_of_their_own():
 
 def test_advice_is_what_fits_with_the_shortest_estimate():
     [found] = advise(make_frame([*RECORDS, compiled("mlp-only", 8, None)]), target="tpu:v5e")
-    assert (found.choice, found.next_best) == ("all", "every-2")
-    assert found.question == "the shortest estimated step with a compiled peak of 16.0 GiB at most"
-    assert found.cost == "an estimated 250 ms a step, compiled peak 10.0 GiB, 6.00 GiB to spare"
-    assert PUBLISHED_STEPS in found.how_sure
-    assert found.fell == {
-        "none": "does not fit: 27.0 GiB, 11.0 GiB over",
-        "mlp-only": "fits, with 8.00 GiB, but its time cannot be estimated",
+    assert (found.choice.name, found.runner_up.name) == ("all", "every-2")
+    assert (found.question, found.limits.memory_bytes) == (Question.SHORTEST_ESTIMATE, 16 * GIB)
+    peaks = dict.fromkeys(("compiled_peak_bytes", "needed_peak_bytes"), 10 * GIB)
+    assert found.choice.figures == {"estimated_step_seconds": 0.25, **peaks, "spare_bytes": 6 * GIB}
+    assert found.confidence == Confidence(Level.LOW, (Doubt.ESTIMATED_TIME,))
+    assert found.rejected == {
+        "none": Rejection(Reason.OVER_MEMORY_BUDGET, {"needed_bytes": 27 * GIB, "over_bytes": 11 * GIB}),
+        "mlp-only": Rejection(Reason.NO_ESTIMATE, {"compiled_peak_bytes": 8 * GIB}),
     }
     [tight] = advise(make_frame(RECORDS), memory_budget=9 * GIB)
-    assert (tight.choice, tight.cost) == (None, "the least is all with 10.0 GiB")
+    assert (tight.choice, tight.nearest) == (None, Candidate("all", {"needed_bytes": 10 * GIB}))
 
 
 def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
@@ -85,10 +87,11 @@ def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
         for r, flops in zip(records, again, strict=True)
     ]
     [found] = advise(make_frame(records), target="tpu:v5e:2x4")
-    assert (found.choice, found.next_best) == ("every-2", "all")
-    assert found.question == "the least computed again with a compiled peak of 16.0 GiB at most"
-    assert found.cost == "+11% FLOPs, compiled peak 15.0 GiB, 1.00 GiB to spare"
-    assert "its time is not known, nor estimated, over a mesh" in found.how_sure
+    assert (found.choice.name, found.runner_up.name) == ("every-2", "all")
+    assert (found.question, found.limits.memory_bytes) == (Question.LEAST_RECOMPUTATION, 16 * GIB)
+    assert found.choice.figures["recomputed_share"] == pytest.approx(1 / 9)
+    assert found.choice.figures["spare_bytes"] == GIB
+    assert found.confidence == Confidence(Level.LOW, (Doubt.UNKNOWN_TIME,))
     [(title, _, notes)] = planned.grouped(make_frame(records))
     assert title.endswith("target tpu:v5e:2x4, mesh fsdp=8")
     assert "peaks are those of each of the 8 devices; residuals are what all of them together save" in notes
@@ -97,7 +100,8 @@ def test_over_a_mesh_advice_is_what_fits_and_computes_the_least_again():
 def test_advice_where_nothing_was_compiled_is_no_choice():
     failed = [record(case(name, target="gpu:h100"), "failed", measurements=()) for name in ("none", "all")]
     [found] = advise(make_frame(failed))
-    assert found.choice is None and set(found.fell) == {"none", "all"}
+    assert found.choice is found.nearest is None
+    assert {name: why.reason for name, why in found.rejected.items()} == dict.fromkeys(("none", "all"), Reason.FAILED)
 
 
 def test_what_is_moved_to_the_host_is_not_taken_as_free():
@@ -106,9 +110,8 @@ def test_what_is_moved_to_the_host_is_not_taken_as_free():
     moved = replaced(moved, measurements=(*(m for m in moved.measurements if m.probe != "compiled_peak_bytes"), peak))
     [found] = advise(make_frame([moved]))
     assert found.choice is None
-    assert found.fell == {
-        "offload_dot_with_no_batch_dims": "fits, with 9.00 GiB, but what its transfers to the host take is not known"
-    }
+    rejection = Rejection(Reason.HOST_TRANSFERS, {"compiled_peak_bytes": 9 * GIB})
+    assert found.rejected == {"offload_dot_with_no_batch_dims": rejection}
 
 
 def on_gpu(strategy, peak, seconds=0.2, memory=80, share=0.75, **more):
@@ -140,8 +143,9 @@ def test_a_gpu_s_capacity_is_the_pool_that_jax_takes(peak, share, expected, larg
     assert expected in cells
     assert any("export XLA_CLIENT_MEM_FRACTION=0.95" in note for note in notes) == larger
     [advice] = advise(table)
-    assert (advice.choice == "all") == expected.startswith("yes")
-    assert ("only with XLA_CLIENT_MEM_FRACTION=0.95" in str(advice.fell)) == larger
+    assert (advice.choice is not None) == expected.startswith("yes")
+    assert ([why.reason for why in advice.rejected.values()] == [Reason.NEEDS_LARGER_POOL]) == larger
+    assert advice.limits.device_memory_bytes == (None if share == 1 else 80 * GIB)
 
 
 def test_the_share_of_the_pool_is_told_where_there_is_one():
@@ -155,7 +159,7 @@ def test_the_larger_of_two_peaks_decides_what_fits():
     assert (show_fit(larger), show_fit(smaller)) == ("with MEM_FRACTION=0.95", "yes, 10.0 GiB free")
     assert estimated_front(table) == {1}
     [advice] = advise(table)
-    assert advice.choice == "none" and "all" in advice.fell
+    assert advice.choice.name == "none" and advice.rejected["all"].figures["needed_bytes"] == 61 * GIB
 
 
 @pytest.mark.parametrize(("cublas", "notes"), [(20, 1), (10.2, 1), (10.05, 0), (9, 1)])
@@ -166,37 +170,37 @@ def test_a_peak_that_depends_on_the_kernels_has_a_note(cublas, notes):
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():
-    with pytest.raises(CaseError, match="the run has none of its cases, only of tpu:v5e; run with --target gpu:h100"):
+    with pytest.raises(CaseError, match=r"only of tpu:v5e.*--target gpu:h100"):
         advise(make_frame(RECORDS), target="gpu:h100")
-    with pytest.raises(CaseError, match="a time budget needs measured times"):
+    with pytest.raises(CaseError, match=r"1\.10x.*tpu:v5e.*--memory-budget"):
         advise(make_frame(RECORDS), time_budget=1.1)
-    with pytest.raises(CaseError, match="a remat run needs a budget"):
+    with pytest.raises(CaseError, match=r"--memory-budget.*--time-budget.*--target"):
         advise(make_frame([record("none"), *RECORDS]))
 
 
 def test_a_time_budget_is_answered_where_steps_were_timed_and_no_elsewhere():
     here, there = advise(make_frame([record("none"), record("all"), *RECORDS]), time_budget=1.1)
     assert here.choice is not None
-    assert (there.choice, there.cost) == (None, "a time budget needs measured times, and there nothing was run")
+    assert there.choice is there.nearest is None
+    assert {why.reason for why in there.rejected.values()} == {Reason.NOT_TIMED}
 
 
 def test_a_visit_in_a_few_words():
     assert planned.kind.table_of(RECORDS[0].case) is planned.table
-    assert planned.outcome(RECORDS[0]) == (
-        "compiled peak 27.0 GiB, does not fit: 11.0 GiB over, estimated step 200 ms (x1.1-1.5)"
-    )
-    assert planned.outcome(compiled("all", 10, None)) == "compiled peak 10.0 GiB, fits"
+    assert all(words in planned.outcome(RECORDS[0]) for words in ("27.0 GiB", "11.0 GiB over", "200 ms", "1.1-1.5"))
+    fitting = planned.outcome(compiled("all", 10, None))
+    assert "10.0 GiB" in fitting and "over" not in fitting and "ms" not in fitting
 
 
 @pytest.mark.parametrize(
     ("records", "names"),
     [
-        (RECORDS, {"absent_tradeoff"}),
-        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"absent_tradeoff", "absent_fronts"}),
-        ([record("none"), record("all"), *RECORDS], {"tradeoff", "absent_tradeoff"}),
+        (RECORDS, {"aot_tradeoff"}),
+        ([*RECORDS, compiled("all", 9, 0.1, "gpu:h100")], {"aot_tradeoff", "aot_fronts"}),
+        ([record("none"), record("all"), *RECORDS], {"tradeoff", "aot_tradeoff"}),
         ([compiled("none", 4, None)], set()),
     ],
 )
 def test_plots_are_those_that_the_data_allow(tmp_path, monkeypatch, records, names):
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
-    assert {path.stem for path in plots.write(make_frame(records), tmp_path / "plots")} == names
+    monkeypatch.setitem(plots.style._STYLE, "figure.dpi", 30)
+    assert {path.stem for path in plots.write_plots(make_frame(records), tmp_path / "plots")} == names

@@ -9,8 +9,9 @@ import pytest
 
 from artifex_bench.core import store
 from artifex_bench.kinds.frames import make_frame
-from artifex_bench.report import plots, remat_plots
+from artifex_bench.report import plots
 from artifex_bench.report.build import write_report
+from artifex_bench.report.plots import segments, style
 from tests.build import case, measured, record, taken
 
 FORWARD = (taken("forward_seconds", 0.004, 0.004),)
@@ -22,7 +23,7 @@ def ok(which, peak=5000, steps=(0.010, 0.011), more=()):
 
 def drawn(tmp_path, records):
     """The names of the plots, each a picture with something in it; nothing is left open."""
-    paths = plots.write(make_frame(records), tmp_path / "plots")
+    paths = plots.write_plots(make_frame(records), tmp_path / "plots")
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert plt.imread(path).std() > 0
@@ -34,7 +35,7 @@ def drawn(tmp_path, records):
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """Fewer pixels, sooner."""
-    monkeypatch.setitem(plots._STYLE, "figure.dpi", 30)
+    monkeypatch.setitem(style._STYLE, "figure.dpi", 30)
     yield
     plt.close("all")  # so that one failure is not blamed on the next
 
@@ -52,10 +53,12 @@ def test_budgets_over_the_points_of_strategies_by_hand(tmp_path):
     (tmp_path / "single").mkdir()
     assert drawn(tmp_path, records) == {"tradeoff", "budget"}
     assert drawn(tmp_path / "single", records[:3]) == {"tradeoff"}  # a single budget is no curve
-    figure = plots.show(make_frame(records), "budget")
+    figure = plots.plot_run(make_frame(records), "budget")
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.texts] == ["0.25", "0.5, 0.75"]
-    assert [len(line.get_xdata()) for line in panel.get_lines()] == [3, 1, 1]
+    line, *marks = panel.get_lines()
+    assert len(line.get_xdata()) == 3
+    assert sorted(mark.get_gid() for mark in marks) == [f"mark-{i}" for i in range(5)]
 
 
 def test_all_failed(tmp_path):
@@ -126,7 +129,7 @@ def test_the_curve_of_segments(tmp_path):
 def test_no_curve_of_segments_is_drawn_through_several_shapes():
     points = itertools.product([f"segments-{n}" for n in (1, 2, 4, 8)], (2, 4))
     records = [ok(case(name, depth=16, batch=batch), steps=()) for name, batch in points]
-    assert remat_plots._segments(make_frame(records)) is None
+    assert segments.plot_segments(make_frame(records)) is None
 
 
 def test_steps_without_a_compiled_peak(tmp_path):
@@ -136,8 +139,21 @@ def test_steps_without_a_compiled_peak(tmp_path):
 
 
 def test_more_strategies_than_colours_are_told_apart():
-    styles = plots.styles([f"every-{n}" for n in range(1, 40)])
-    assert len({tuple(style.items()) for style in styles.values()}) == 39
+    styles = style.assign_styles([f"every-{n}" for n in range(500)])
+    assert len({tuple(style.items()) for style in styles.values()}) == 500
+
+
+def test_a_strategy_has_one_style_in_all_plots_of_a_run():
+    """Also where its plot has not all strategies: failed ones count."""
+    records = [record("every-2", "oom"), ok("none"), ok("all", 3000), ok("budget-0.25", 3400), ok("budget-0.5", 3900)]
+    table = make_frame(records)
+    styles = style.case_styles(table)
+    assert next(iter(styles)) == "none"
+    wanted = {f"mark-{table.index[table.strategy == name][0]}": styles[name] for name in ("none", "all")}
+    for name in ("tradeoff", "budget"):
+        (panel,) = plots.plot_run(table, name).axes
+        marks = {line.get_gid(): line for line in panel.get_lines() if line.get_gid() in wanted}
+        assert {gid: {"color": line.get_color(), "marker": line.get_marker()} for gid, line in marks.items()} == wanted
 
 
 def test_a_report_is_tables_and_plots(tmp_path):

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from artifex_bench.core.versions import CPU_KEEPS_RECOMPUTATION
 from artifex_bench.remat.measure import stages
-from artifex_bench.remat.measure.program import build
+from artifex_bench.remat.measure.program import build_program
 from artifex_bench.remat.strategies import POLICIES
 from artifex_bench.targets import local
 from tests.programs import case
@@ -182,12 +182,12 @@ def test_every_offload_policy_is_tried_here():
 @pytest.mark.parametrize("strategy", [*OFFLOADS, f"segments-2/{OFFLOADS[0]}"])
 def test_offload_policies_are_skipped_on_a_cpu(strategy):
     with pytest.raises(stages.SkipJob) as skip:
-        stages.refuse_offload(build(case("transformer", strategy)), "cpu")
+        stages.refuse_offload(build_program(case("transformer", strategy)), "cpu")
     assert str(skip.value) == local.why_no_offload("cpu")
 
 
 def test_offload_policies_are_accepted_on_accelerators():
     assert local.why_no_offload("tpu") is local.why_no_offload("gpu") is None
-    stages.refuse_offload(build(case("mlp", OFFLOADS[0])), "gpu")
-    trace = stages.trace(build(case("mlp", "save_and_offload_only_these_names:++linear", depth=2)))
+    stages.refuse_offload(build_program(case("mlp", OFFLOADS[0])), "gpu")
+    trace = stages.trace_program(build_program(case("mlp", "save_and_offload_only_these_names:++linear", depth=2)))
     assert "pinned_host" in str(trace.gradient) or "<host>" in str(trace.gradient)

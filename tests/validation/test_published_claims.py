@@ -111,11 +111,11 @@ def test_formulas_take_the_bytes_of_a_value_from_the_dtype():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["scan", "unroll"])
 def test_the_terms_are_what_autodiff_saves_to_the_byte(dtype, layout):
-    from artifex_bench.remat.measure.jaxprs import residual_bytes
-    from tests.programs import build
+    from artifex_bench.remat.measure.jaxprs import count_residual_bytes
+    from tests.programs import build_program
 
     def residuals(depth):
-        program = build(
+        program = build_program(
             case(
                 NONE,
                 depth=depth,
@@ -128,8 +128,8 @@ def test_the_terms_are_what_autodiff_saves_to_the_byte(dtype, layout):
                 model="transformer",
             )
         )
-        state, data = program.abstract()
-        return residual_bytes(program.loss, state["params"], state["rest"], data)
+        state, data = program.eval_shapes()
+        return count_residual_bytes(program.loss, state["params"], state["rest"], data)
 
     layer = korthikanti_2022.Layer(H, A, B, S, dtype, layout, importlib.metadata.version("jax"), {}, {})
     assert layer.derived_residuals == residuals(3) - residuals(2)

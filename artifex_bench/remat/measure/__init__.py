@@ -1,1 +1,1 @@
-"""Measurement: a case in, phases of a compiled program, probes, one record out; in a process of its own."""
+"""Measurement of one case in a fresh process: stages of its program, and the probes that read their results."""

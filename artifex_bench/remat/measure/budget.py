@@ -1,4 +1,4 @@
-"""Target: where a memory plan is compiled; and plan_program: the plan of a case whose strategy is a budget."""
+"""Target: where a memory plan is compiled. plan_program: the plan of a case whose strategy is a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.program import Program
 from artifex_bench.remat.measure.rates import Roofline, find_roofline
-from artifex_bench.remat.measure.results import Settled
+from artifex_bench.remat.measure.results import Planned
 from artifex_bench.remat.planner.plan_file import read_choices, write_choices
 from artifex_bench.remat.planner.planning import plan_for_budget
 from artifex_bench.remat.planner.rewrite import rewrite_function
@@ -69,13 +69,13 @@ def find_target(name: str) -> Target:
                 f"target {name!r}: a budget is planned for one device: valid are "
                 + ", ".join(targets.load_descriptions())
             )
-        # the AOT compiler of a device would look for the device itself, and take it from other processes
+        # the compiler of an AOT target looks for the device, and would take it from other processes
         if getattr(jax.config, "jax_platforms", None) != "cpu":
             raise CaseError(f"target {name!r}: AOT targets need a process with JAX_PLATFORMS=cpu")
     device = targets.load_target(name)
     options = device.options("faithful")
 
-    def build(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> CompiledStep:
+    def compile_function(function: Callable[..., Any], args: Sequence[Any], donated: tuple[int, ...]) -> CompiledStep:
         given = args if device.description is None else device.place(jax.eval_shape(lambda *a: a, *args))
         lowered = jax.jit(function, donate_argnums=donated).lower(*given)
         step, peak, _ = local.compile_program(device, lowered, options)
@@ -87,7 +87,7 @@ def find_target(name: str) -> Target:
 
     shown = device.platform if device.description is None else name
     rates, reserve = find_roofline(device.platform, device.description), _find_reserve(device)
-    return Target(shown, rates, build, options, _find_capacity(device), reserve)
+    return Target(shown, rates, compile_function, options, _find_capacity(device), reserve)
 
 
 def _find_capacity(device: targets.Target) -> float:
@@ -103,17 +103,17 @@ def _make_runner(
 ) -> Callable[[], float]:
     """Return a function that runs a compiled step once and returns its seconds. Donated arguments are copied first."""
 
-    def run() -> float:
+    def time_step() -> float:
         args = [jax.tree.map(jnp.copy, arg) if i in donated else arg for i, arg in enumerate(make_args())]
         jax.block_until_ready(args)
         start = time.perf_counter()
         jax.block_until_ready(step(*args))
         return time.perf_counter() - start
 
-    return run
+    return time_step
 
 
-def plan_program(program: Program, device: targets.Target, timed: bool, path: Path | None) -> Settled:
+def plan_program(program: Program, device: targets.Target, timed: bool, path: Path | None) -> Planned:
     """Plan a case whose strategy is a budget.
 
     Args:
@@ -129,22 +129,22 @@ def plan_program(program: Program, device: targets.Target, timed: bool, path: Pa
         BudgetError: No compiled plan fits.
     """
     assert program.plan.budget is not None
-    state, batch = program.abstract()
-    initialize = functools.cache(program.initialize)
+    state, batch = program.eval_shapes()
+    make_arrays = functools.cache(program.make_arrays)
 
-    def build(loss: Callable[..., Any]) -> CompiledStep:
+    def compile_loss(loss: Callable[..., Any]) -> CompiledStep:
         compiled = compile_step(replace(program, loss=loss), device)
         if compiled.step is None or not timed or device.description is not None:
             return CompiledStep(compiled.peak, refused=compiled.refused)
-        return CompiledStep(compiled.peak, _make_runner(compiled.step, initialize, program.donated))
+        return CompiledStep(compiled.peak, _make_runner(compiled.step, make_arrays, program.donated))
 
     groups, plan = plan_for_budget(
         program.loss,
         (state["params"], state["rest"], batch),
         program.plan.budget,
-        find_roofline(device.platform, device.description).rates(),
+        find_roofline(device.platform, device.description).make_rates(),
         jax.grad,
-        build,
+        compile_loss,
         device.platform if device.description is None else program.case.target,
         capacity=_find_capacity(device),
         reserve=_find_reserve(device),
@@ -152,7 +152,7 @@ def plan_program(program: Program, device: targets.Target, timed: bool, path: Pa
     plan = replace(plan, compiler_options=device.options(program.case.compiler))
     if path is not None:
         write_choices(path, groups)
-    return Settled(replace(program, loss=rewrite_function(program.loss, groups)), plan)
+    return Planned(replace(program, loss=rewrite_function(program.loss, groups)), plan)
 
 
 def load_planned_program(program: Program, path: Path) -> Program | None:

@@ -1,4 +1,4 @@
-"""Compiling a program for its target, from shapes alone, or reading what its compiler said before."""
+"""compile_step: a program compiled for its target from shapes alone, or its figures from the compile cache."""
 
 from __future__ import annotations
 
@@ -9,38 +9,48 @@ import jax
 
 from artifex_bench.remat.measure.program import Program
 from artifex_bench.remat.measure.results import Compiled
-from artifex_bench.remat.measure.sharding import per_device_bytes
+from artifex_bench.remat.measure.sharding import count_device_bytes
 from artifex_bench.targets import Target, compile_cache, local
 
 
 def compile_step(program: Program, target: Target, options: dict[str, Any] | None = None) -> Compiled:
-    """Trace, lower and compile what will be timed, from shapes alone, with the target's options or with these."""
+    """Trace, lower and compile the timed function of a program, from shapes alone.
+
+    Args:
+        program: The program.
+        target: What to compile for. Figures of an AOT target may come from the compile cache, without a step.
+        options: XLA options, or None for those of the target and of the case.
+
+    Raises:
+        CaseError: The model breaks the protocol, or does not fit the mesh.
+        jax.errors.JaxRuntimeError: The compiler refuses the program for another reason than its memory.
+    """
     options = target.options(program.case.compiler) if options is None else options
     devices = program.case.devices
-    shapes, jitted = program.abstract(), program.jitted()
+    shapes, jitted = program.eval_shapes(), program.jit_timed()
     start = time.perf_counter()
     lowered = jitted.lower(*target.place(shapes))
     lower_seconds = time.perf_counter() - start
-    kept = compile_cache.entry_path(lowered.as_text(), target.description, options) if target.description else None
-    if kept is not None and (figures := compile_cache.read_entry(kept)):
+    entry = compile_cache.entry_path(lowered.as_text(), target.description, options) if target.description else None
+    if entry is not None and (figures := compile_cache.read_entry(entry)):
         return Compiled(None, lower_seconds, 0.0, True, options, **figures, devices=devices)
     with _CacheHits() as cache:
         start = time.perf_counter()
         step, peak, parts = local.compile_program(target, lowered, options)
         compile_seconds = time.perf_counter() - start
-    if target.platform == "cpu" and any(map(local.computes_in_float32, program.narrow_dtypes(shapes[0]))):
+    if target.platform == "cpu" and any(map(local.computes_in_float32, program.find_narrow_dtypes(shapes[0]))):
         parts = {**parts, "computed_in": "float32"}
     if step is None:
-        flops, parts = None, {"argument_bytes": per_device_bytes(shapes), **parts}
+        flops, parts = None, {"argument_bytes": count_device_bytes(shapes), **parts}
     else:
         flops = (step.cost_analysis() or {}).get("flops")
-    if kept is not None:
-        compile_cache.write_entry(kept, {"peak": peak, "parts": parts, "flops": flops})
+    if entry is not None:
+        compile_cache.write_entry(entry, {"peak": peak, "parts": parts, "flops": flops})
     return Compiled(step, lower_seconds, compile_seconds, cache.hit, options, peak, parts, flops, devices)
 
 
 class _CacheHits:
-    """Whether anything compiled inside came from the persistent compile cache."""
+    """Context whose `hit` is whether a program compiled inside it came from JAX's persistent compilation cache."""
 
     def __enter__(self) -> _CacheHits:
         self.hit = False

@@ -1,4 +1,4 @@
-"""What a traced program holds: FLOPs, residual bytes, tags. Read from the jaxpr, before any compiler."""
+"""FLOPs, matrix products, residuals and tags of a traced program, read from its jaxpr before any compiler."""
 
 from __future__ import annotations
 
@@ -20,74 +20,52 @@ from artifex_bench.compat import (
     operation_name,
 )
 
-# Moves, shapes and bookkeeping: no arithmetic.
+# Operations that move, reshape or annotate values: no arithmetic.
 _FREE = frozenset(
     [
-        "broadcast_in_dim",
-        "reshape",
-        "transpose",
-        "squeeze",
-        "expand_dims",
-        "slice",
-        "dynamic_slice",
-        "dynamic_update_slice",
-        "concatenate",
-        "pad",
-        "rev",
-        "gather",
-        "iota",
-        "convert_element_type",
-        "bitcast_convert_type",
-        "copy",
-        "copy_p",
-        "device_put",
-        "stop_gradient",
-        "optimization_barrier",
-        "name",
-        "PrimalLeftTangentRight",  # of JAX_REMAT3: its first operand, for the forward pass
-        "sharding_constraint",
-        "select_n",
-        "split",
-        "reduce_precision",
-        "random_bits",
-        "random_seed",
-        "random_wrap",
-        "random_unwrap",
-        "random_split",
-        "random_fold_in",
+        *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate", "split", "pad", "rev"),
+        *("slice", "dynamic_slice", "dynamic_update_slice", "gather", "select_n", "iota", "copy", "copy_p"),
+        *("convert_element_type", "bitcast_convert_type", "reduce_precision", "stop_gradient", "optimization_barrier"),
+        *("name", "device_put", "sharding_constraint"),
+        "PrimalLeftTangentRight",  # inserted by JAX_REMAT3; the forward pass returns its first operand
+        *("random_bits", "random_seed", "random_wrap", "random_unwrap", "random_split", "random_fold_in"),
         "threefry2x32",
     ]
 )
-# the same bytes under another shape, or where they lie on a mesh
+# Operations whose result is their operand under another shape, name or sharding.
 _VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "copy", "name", "sharding_constraint"])
 _LOOK_THROUGH = frozenset(["reduce_precision", *_VIEWS])
 
 
-def flops(jaxpr: TracedProgram, loops_once: bool = False) -> float:
-    """Floating-point operations of a program: 2 m n k for matrix products, 1 an element for other arithmetic.
+def count_flops(jaxpr: TracedProgram, loops_once: bool = False) -> float:
+    """Count the floating-point operations of a program: 2 m n k per matrix product, else 1 per element.
 
-    A scan's body counts as often as it runs (once with `loops_once`, as XLA's own cost analysis has it); a `while`
-    of unknown length counts once; of a conditional's branches the dearest counts. Dead code is left out.
+    Dead code is left out. A `while` loop of unknown length counts once. The most expensive branch of a conditional
+    counts.
+
+    Args:
+        jaxpr: The traced program.
+        loops_once: Whether the body of a scan counts once, as in XLA's cost analysis, instead of once per trip.
     """
-    return _flops(live_program(jaxpr), loops_once)
+    return _count_flops(live_program(jaxpr), loops_once)
 
 
-def _flops(jaxpr: Any, loops_once: bool) -> float:
-    return sum(equation_flops(eqn, loops_once) for eqn in jaxpr.eqns)
+def _count_flops(jaxpr: Any, loops_once: bool) -> float:
+    return sum(count_equation_flops(eqn, loops_once) for eqn in jaxpr.eqns)
 
 
-def equation_flops(eqn: Any, loops_once: bool = False) -> float:
-    """Of one equation, with what is inside it, counted as `flops` does."""
-    inner = [_flops(sub, loops_once) for sub in inner_programs(eqn)]
+def count_equation_flops(eqn: Any, loops_once: bool = False) -> float:
+    """Count the FLOPs of one equation and the programs inside it, by the rules of `count_flops`."""
+    inner = [_count_flops(sub, loops_once) for sub in inner_programs(eqn)]
     name = operation_name(eqn)
     if name == "cond":
         return max(inner, default=0.0)
     if inner and not name.startswith(("reduce", "scatter", "cum", "arg")):
         return sum(inner) * (eqn.params["length"] if name == "scan" and not loops_once else 1)
-    return _operation_flops(eqn, name)
+    return _count_operation_flops(eqn, name)
 
 
-def _operation_flops(eqn: Any, name: str) -> float:
+def _count_operation_flops(eqn: Any, name: str) -> float:
     if name in _FREE or not eqn.outvars:  # a print has none
         return 0.0
     out = math.prod(eqn.outvars[0].aval.shape) if hasattr(eqn.outvars[0].aval, "shape") else 0
@@ -95,17 +73,17 @@ def _operation_flops(eqn: Any, name: str) -> float:
         (contracting, _), _ = eqn.params["dimension_numbers"]
         return 2.0 * out * math.prod(eqn.invars[0].aval.shape[d] for d in contracting)
     if name == "conv_general_dilated":
-        return _convolution_flops(eqn)
+        return _count_convolution_flops(eqn)
     if name.startswith(("reduce", "arg", "cum")):
         return float(math.prod(eqn.invars[0].aval.shape))
     return float(out)
 
 
-def _convolution_flops(eqn: Any) -> float:
-    """2 for each product of an input element and a kernel element, as XLA's cost analysis counts them.
+def _count_convolution_flops(eqn: Any) -> float:
+    """Count 2 for each product of an input element and a kernel element, as XLA's cost analysis does.
 
-    Products with padding, and with the zeros between the elements of a dilated input, are left out: the input gradient
-    of a convolution with stride 2 has three of these zeros for each element in two dimensions.
+    Products with padding, and with the zeros between the elements of a dilated input, are left out. The input gradient
+    of a two-dimensional convolution with stride 2 has three such zeros per element.
     """
     params, numbers = eqn.params, eqn.params["dimension_numbers"]
     input_shape, kernel_shape = (var.aval.shape for var in eqn.invars)
@@ -115,19 +93,19 @@ def _convolution_flops(eqn: Any) -> float:
         zip(params["window_strides"], params["padding"], params["lhs_dilation"], params["rhs_dilation"], strict=True), 2
     ):
         sizes = (input_shape[numbers.lhs_spec[axis]], kernel_shape[numbers.rhs_spec[axis]])
-        pairs *= _pairs(*sizes, output_shape[numbers.out_spec[axis]], *window)
+        pairs *= _count_pairs(*sizes, output_shape[numbers.out_spec[axis]], *window)
     features = math.prod(kernel_shape[axis] for axis in numbers.rhs_spec[:2])
     batch = input_shape[numbers.lhs_spec[0]] // params["batch_group_count"]
     return 2.0 * batch * features * pairs
 
 
-def _pairs(
+def _count_pairs(
     inputs: int, kernel: int, outputs: int, stride: int, padding: tuple[int, int], dilation: int, kernel_dilation: int
 ) -> int:
-    """How many (output, kernel) positions along one axis meet an element of the input.
+    """Count the (output, kernel) positions along one axis that meet an element of the input.
 
-    Output o and kernel position k meet place stride o + kernel_dilation k - padding of the dilated input. It holds an
-    element if `dilation` divides it: for each k, outputs that are congruent to one number, within two bounds.
+    Output o and kernel position k meet place stride o + kernel_dilation k - padding of the dilated input, which holds
+    an element if `dilation` divides it. For each k these outputs are congruent to one number, and within two bounds.
     """
     offsets = kernel_dilation * np.arange(kernel, dtype=np.int64) - padding[0]
     shared = math.gcd(stride, dilation)
@@ -141,7 +119,14 @@ def _pairs(
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product or convolution that runs `times` times: FLOPs of one, bytes of its operands and its result."""
+    """A matrix product or convolution.
+
+    Attributes:
+        times: How often it runs.
+        flops: FLOPs of one run.
+        bytes: Bytes of its operands and its result.
+        dtype: Dtype of its operands.
+    """
 
     times: int
     flops: float
@@ -149,43 +134,47 @@ class Product:
     dtype: str
 
 
-def products(jaxpr: TracedProgram) -> Iterator[Product]:
-    """Every matrix product and convolution of a program, counted as `flops` counts."""
-    return _products(live_program(jaxpr), 1)
+def find_products(jaxpr: TracedProgram) -> Iterator[Product]:
+    """Yield every matrix product and convolution of a program, by the rules of `count_flops`."""
+    return _find_products(live_program(jaxpr), 1)
 
 
-def _products(jaxpr: Any, times: int) -> Iterator[Product]:
+def _find_products(jaxpr: Any, times: int) -> Iterator[Product]:
     for eqn in jaxpr.eqns:
         name = eqn.primitive.name
         if name in ("dot_general", "conv_general_dilated"):
-            moved = sum(_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars))
-            yield Product(times, _operation_flops(eqn, name), moved, str(eqn.invars[0].aval.dtype))
+            moved = sum(count_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars))
+            yield Product(times, _count_operation_flops(eqn, name), moved, str(eqn.invars[0].aval.dtype))
             continue
         inner = list(inner_programs(eqn))
         if name == "cond":
-            inner = [max(inner, key=lambda branch: _flops(branch, loops_once=False))]
+            inner = [max(inner, key=lambda branch: _count_flops(branch, loops_once=False))]
         for sub in inner:
-            yield from _products(sub, times * (eqn.params["length"] if name == "scan" else 1))
+            yield from _find_products(sub, times * (eqn.params["length"] if name == "scan" else 1))
 
 
-def tags(jaxpr: TracedProgram) -> set[str]:
-    """Every name that `checkpoint_name` attaches in the program."""
+def find_tags(jaxpr: TracedProgram) -> set[str]:
+    """Return every name that `checkpoint_name` gives to a value of the program."""
 
-    def walk(inner: Any) -> Iterator[str]:
+    def walk_program(inner: Any) -> Iterator[str]:
         for eqn in inner.eqns:
             if (name := checkpoint_name(eqn)) is not None:
                 yield name
             for sub in inner_programs(eqn):
-                yield from walk(sub)
+                yield from walk_program(sub)
 
-    return set(walk(open_program(jaxpr)[0]))
+    return set(walk_program(open_program(jaxpr)[0]))
 
 
 @dataclass(frozen=True)
 class Residual:
-    """A value that the forward pass keeps: its type, bytes, and the tag that `checkpoint_name` gives it (or "").
+    """A value that autodiff saves for the backward pass.
 
-    `equations` is the one that makes it, after the loops and calls it lies in, the outermost first.
+    Attributes:
+        aval: Its abstract value, with shape and dtype.
+        bytes: Its size.
+        equations: The equation that computes it, after the loops and calls that contain it, outermost first.
+        name: Its tag from `checkpoint_name`, or "".
     """
 
     aval: Any
@@ -194,51 +183,57 @@ class Residual:
     name: str
 
 
-def residual_bytes(function: Callable[..., Any], differentiated: Any, *others: Any) -> int:
-    """Bytes that the forward pass keeps for the backward pass, arguments apart: those of `residuals`."""
-    return sum(residual.bytes for residual in residuals(function, differentiated, *others))
+def count_residual_bytes(function: Callable[..., Any], differentiated: Any, *others: Any) -> int:
+    """Count the bytes that autodiff saves for the backward pass, without arguments: those of `find_residuals`."""
+    return sum(residual.bytes for residual in find_residuals(function, differentiated, *others))
 
 
-def residuals(function: Callable[..., Any], differentiated: Any, *others: Any) -> list[Residual]:
-    """What the forward pass keeps for the backward pass, arguments apart, in the order it is kept.
+def find_residuals(function: Callable[..., Any], differentiated: Any, *others: Any) -> list[Residual]:
+    """Find the values that autodiff saves for the backward pass, without arguments.
 
-    `function(differentiated, *others)` is traced through `jax.vjp`; what its pullback closes over are the
-    residuals (what `jax.ad_checkpoint.print_saved_residuals` prints). An argument that is only reshaped is still an
-    argument; a value saved twice counts once.
+    They are the values that the pullback of `jax.vjp` closes over, as `jax.ad_checkpoint.print_saved_residuals` prints
+    them. A reshaped argument is still an argument, and a value that is saved twice counts once.
+
+    Args:
+        function: The function to differentiate, ``function(differentiated, *others)``.
+        differentiated: Its first argument, a pytree of arrays or shapes.
+        *others: Its other arguments, likewise.
+
+    Returns:
+        The residuals, in the order in which they are saved.
     """
 
-    def pullback(differentiated: Any, others: Any) -> Any:
+    def list_saved(differentiated: Any, others: Any) -> Any:
         return jax.tree.leaves(jax.vjp(lambda d: function(d, *others), differentiated)[1])
 
-    jaxpr, _ = open_program(jax.make_jaxpr(pullback)(differentiated, others))
+    jaxpr, _ = open_program(jax.make_jaxpr(list_saved)(differentiated, others))
     arguments = {*jaxpr.invars, *jaxpr.constvars}
     for eqn in jaxpr.eqns:
         if operation_name(eqn) in _VIEWS and eqn.invars[0] in arguments:
             arguments.update(eqn.outvars)
     saved = dict.fromkeys(var for var in jaxpr.outvars if not isinstance(var, Literal) and var not in arguments)
-    return [Residual(var.aval, _bytes(var.aval), *_maker(jaxpr, var)) for var in saved]
+    return [Residual(var.aval, count_bytes(var.aval), *_find_origin(jaxpr, var)) for var in saved]
 
 
-def _maker(jaxpr: Any, var: Any) -> tuple[tuple[Any, ...], str]:
-    """(equations, tag): into loops and calls, and before names and what only moves the value."""
-    found: list[Any] = []
+def _find_origin(jaxpr: Any, var: Any) -> tuple[tuple[Any, ...], str]:
+    """Return (equations, name) of a `Residual`. Operations that only move the value are passed over."""
+    equations: list[Any] = []
     name = ""
     while True:
         eqn = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
-        if eqn is None:  # an input of this program: what made it is the loop or call around it
-            return tuple(found), name
+        if eqn is None:  # an input of this program: the loop or call around it makes the value
+            return tuple(equations), name
         if operation_name(eqn) in _LOOK_THROUGH and not isinstance(eqn.invars[0], Literal):
             name = name or checkpoint_name(eqn) or ""
             var = eqn.invars[0]
             continue
-        found.append(eqn)
+        equations.append(eqn)
         inner = list(inner_programs(eqn)) if eqn.primitive.name not in ("while", "cond") else []
         if len(inner) != 1 or len(inner[0].outvars) != len(eqn.outvars):
-            return tuple(found), name
+            return tuple(equations), name
         jaxpr, var = inner[0], inner[0].outvars[eqn.outvars.index(var)]
 
 
-def _bytes(aval: Any) -> int:
-    dtype = aval.dtype
-    itemsize = dtype.itemsize if hasattr(dtype, "itemsize") else np.dtype(dtype).itemsize
-    return math.prod(aval.shape) * int(itemsize)
+def count_bytes(aval: Any) -> int:
+    """Count the bytes of a value of a jaxpr; 0 for one without shape or dtype."""
+    return math.prod(getattr(aval, "shape", ())) * int(getattr(getattr(aval, "dtype", None), "itemsize", 0))

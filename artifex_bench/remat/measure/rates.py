@@ -7,12 +7,11 @@ own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifex_bench.remat.measure.jaxprs import equation_flops
+from artifex_bench.remat.measure.jaxprs import count_bytes, count_equation_flops
 from artifex_bench.remat.planner.graph import Cost, Rates
 from artifex_bench.targets import Description, load_description
 
@@ -40,23 +39,30 @@ class Roofline:
     cached: bool = False
     to_host: float = 0.0
 
-    def rates(self) -> Rates:
+    def make_rates(self) -> Rates:
         """Return the rates as rules for the planner."""
-        return Rates(self.cost, self.saving, is_fusible, self.offloading, self.to_host, self.unknown_dtype)
+        return Rates(
+            self.estimate_cost,
+            self.estimate_saving,
+            is_fusible,
+            self.estimate_offloading,
+            self.to_host,
+            self.find_unknown_dtype,
+        )
 
-    def unknown_dtype(self, eqn: Any) -> str | None:
+    def find_unknown_dtype(self, eqn: Any) -> str | None:
         """Return the dtype of a product whose rate is unknown, else None. The slowest known rate stands in for it."""
         dtype = _operand_dtype(eqn)
         return None if eqn.primitive.name not in _PRODUCTS or dtype in self.dot_flops else dtype
 
-    def saving(self, eqn: Any, size: float) -> float:
+    def estimate_saving(self, eqn: Any, size: float) -> float:
         """Return the seconds to write `size` bytes of the equation's result and to read them again.
 
         The result of a product is written and read in any case, saved or recomputed, unless a cache holds it.
         """
         return 0.0 if eqn.primitive.name in _MATRIX and not self.cached else 2 * size / self.bytes_per_second
 
-    def offloading(self, eqn: Any, size: float) -> float | None:
+    def estimate_offloading(self, eqn: Any, size: float) -> float | None:
         """Return the seconds to keep `size` bytes of a product's result in host memory; None for other operations.
 
         They are read on the device before they go to the host, and written when they return. The transfer itself is
@@ -64,10 +70,10 @@ class Roofline:
         """
         return 2 * size / self.bytes_per_second if self.to_host and eqn.primitive.name in _MATRIX else None
 
-    def cost(self, eqn: Any) -> Cost:
+    def estimate_cost(self, eqn: Any) -> Cost:
         """Return the cost of computing the equation once."""
-        flops, name = equation_flops(eqn), eqn.primitive.name
-        traffic = sum(_count_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars)) / self.bytes_per_second
+        flops, name = count_equation_flops(eqn), eqn.primitive.name
+        traffic = sum(count_bytes(var.aval) for var in (*eqn.invars, *eqn.outvars)) / self.bytes_per_second
         if name in _MATRIX:
             rate = self.dot_flops.get(_operand_dtype(eqn), min(self.dot_flops.values()))
             return Cost(max(flops / rate, traffic), flops)
@@ -115,11 +121,11 @@ STANDS_FOR = {"tpu": "tpu:v5e", "gpu": "gpu:h100"}
 def find_roofline(platform: str, description: Description | None = None) -> Roofline:
     """Return the roofline of a described device, or of a local device of that platform."""
     if description is not None:
-        return roofline_of(description)
-    return CPU if platform == "cpu" else roofline_of(load_description(STANDS_FOR.get(platform, "gpu:h100")))
+        return make_roofline(description)
+    return CPU if platform == "cpu" else make_roofline(load_description(STANDS_FOR.get(platform, "gpu:h100")))
 
 
-def roofline_of(device: Description) -> Roofline:
+def make_roofline(device: Description) -> Roofline:
     """Return the roofline of a description.
 
     Products and memory are as the description says. The lanes of a GPU do one operation per clock, and a core has 16
@@ -135,7 +141,3 @@ def roofline_of(device: Description) -> Roofline:
         special = vector / 4
     source = f"{device.roofline_source}; vector units from the chip's description"
     return Roofline(device.peak_flops, vector, special, device.bandwidth, source, to_host=device.to_host)
-
-
-def _count_bytes(aval: Any) -> int:
-    return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 0)

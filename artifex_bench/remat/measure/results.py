@@ -1,4 +1,4 @@
-"""What each phase of measuring a case gives: the results that probes read."""
+"""Results of the stages of measuring a case, which probes read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from artifex_bench.targets import Description, local
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A program whose budget has become a plan."""
+class Planned:
+    """A program under the memory plan that meets its budget."""
 
     program: Program
     plan: BudgetPlan
@@ -22,7 +22,14 @@ class Settled:
 
 @dataclass(frozen=True)
 class Traced:
-    """The program as autodiff left it, before any compiler, and before it is partitioned over its `devices`."""
+    """A program after autodiff, before any compiler and before it is partitioned over its devices.
+
+    Attributes:
+        state: Shapes of its state, as `Program` has them.
+        gradient: The traced forward and backward pass.
+        residual_bytes: Bytes that autodiff saves, on all devices together.
+        devices: Number of devices.
+    """
 
     state: Any
     gradient: TracedProgram
@@ -32,11 +39,19 @@ class Traced:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The step (or the gradient, where the case asks for that alone) compiled for its target.
+    """A step, or the gradient if the case asks for that alone, compiled for its target.
 
-    `step` is None where the compiler refused the program for its memory (`peak` is what it asked for then), and where
-    a device that is not there has been compiled for before (`from_cache`). Of a program over several `devices`,
-    figures are those of one of them.
+    Attributes:
+        step: The compiled function. None if the compiler refused the program for its memory, or if its figures come
+            from the cache of an AOT target.
+        trace_seconds: Seconds of tracing and lowering.
+        compile_seconds: Seconds of compilation.
+        from_cache: Whether a cache held the program or its figures.
+        options: XLA options.
+        peak: Compiled peak in bytes, of one device; what the compiler asked for if it refused the program.
+        parts: Parts of the peak in bytes, and the name of its formula.
+        flops: FLOPs of one device, or None if the compiler reports none.
+        devices: Number of devices.
     """
 
     step: Any | None
@@ -51,13 +66,13 @@ class Compiled:
 
     @property
     def refused(self) -> bool:
-        """Whether the compiler gave no program, for want of memory, now or when it was compiled before."""
+        """Whether the compiler refused the program for its memory, now or when its figures were cached."""
         return self.parts.get("formula") == local.REFUSED
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What is said of a device that is not there, and an estimate of the step by it, or why there is none."""
+class Estimated:
+    """An AOT target's description, and an estimate of the step on it or why there is none."""
 
     description: Description
     estimate: Estimate | str
@@ -65,8 +80,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Ran:
-    """The compiled step on real arrays: seconds of the first and of the following steps, the peak while these ran,
-    and what the first gave: loss and a sketch of the gradients (None where they were not asked for).
+    """A compiled step that ran on arrays.
+
+    Attributes:
+        first_seconds: Seconds of the first step.
+        seconds: Seconds of each step after the warm-up.
+        peak: Measured peak in bytes, or None if it cannot be read.
+        peak_source: How the peak was read, or why it was not.
+        others_share: Share of processor time that other processes took meanwhile, or None if it cannot be read.
+        first_result: Loss of the first step and sketch of its gradients, or None if they were not asked for.
     """
 
     first_seconds: float
@@ -78,7 +100,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Split:
-    """Seconds of the forward pass alone, which every strategy shares."""
+class ForwardTimed:
+    """Seconds of each run of the forward pass alone."""
 
     forward_seconds: list[float]

@@ -1,9 +1,9 @@
-"""A program over a mesh of devices: along which axis of the mesh each of its arrays is split.
+"""A program over a mesh of devices: along which axes of the mesh each of its arrays is split.
 
-What is said here is where parameters, optimizer state and batch lie, and that what goes from layer to layer is split by
-batch alone; XLA partitions the program accordingly (GSPMD, Xu et al. 2021, arXiv:2105.04663).
+Only the shardings of parameters, optimizer state, batch and activations between layers are given here. XLA partitions
+the program accordingly (GSPMD, Xu et al. 2021, arXiv:2105.04663).
 
-``data`` splits the batch. ``fsdp`` splits the batch, and parameters and optimizer state (Rajbhandari 2020,
+``data`` splits the batch. ``fsdp`` splits the batch, the parameters and the optimizer state (Rajbhandari 2020,
 arXiv:1910.02054). ``tensor`` splits the weight matrices that a model's attribute `tensor` names (Shoeybi 2019,
 arXiv:1909.08053).
 """
@@ -25,56 +25,66 @@ from artifex_bench.core.case import CaseError, RematCase, mesh_axes
 
 @dataclass(frozen=True)
 class Layout:
-    """The mesh of a case, and what decides how an array of its program lies on it."""
+    """How the arrays of a case are split over its mesh.
+
+    Attributes:
+        case: The case.
+        mesh: Its mesh.
+        tensor: {name of a module: ``column`` or ``row``}, as `models.load_tensor_split` returns it.
+    """
 
     case: RematCase
     mesh: Mesh
-    tensor: Mapping[str, str]  # module -> "column" or "row"
+    tensor: Mapping[str, str]
 
-    def shardings(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Where (state, batch) lie: trees like theirs. Raises CaseError for what cannot be split as it must be."""
+    def find_shardings(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the shardings of (state, batch), as trees like theirs.
+
+        Raises:
+            CaseError: The mesh does not divide an array that it must split.
+        """
         state, batch = arrays
-        return jax.tree_util.tree_map_with_path(self._of_state, state), self._by_batch(batch, "its batch")
+        return jax.tree_util.tree_map_with_path(self._shard_state, state), self._shard_batch(batch, "its batch")
 
-    def results(self, state: Any) -> tuple[Any, Any]:
-        """Where what is timed returns its results: the new state, or the gradients, as that state lies."""
-        lie = jax.tree.map(lambda leaf: leaf.sharding, state)
-        return (lie, None) if self.case.step == "train" else (None, lie["params"])
+    def find_result_shardings(self, state: Any) -> tuple[Any, Any]:
+        """Return the shardings of a timed function's results, the new state or the gradients, from those of a state."""
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+        return (shardings, None) if self.case.step == "train" else (None, shardings["params"])
 
-    def hold(self, x: Any) -> Any:
-        """What goes from layer to layer, split by batch alone."""
-        return jax.lax.with_sharding_constraint(x, self._by_batch(x, "what goes from layer to layer"))
+    def constrain_activations(self, x: Any) -> Any:
+        """Return the activations between two layers, split by batch alone."""
+        return jax.lax.with_sharding_constraint(x, self._shard_batch(x, "the activations between layers"))
 
-    def place(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Arrays, or their shapes, where they lie."""
+    def place_arrays(self, arrays: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return (state, batch), or their shapes, with their shardings. Raises as `find_shardings`."""
 
-        def placed(leaf: Any, sharding: NamedSharding) -> Any:
+        def place_leaf(leaf: Any, sharding: NamedSharding) -> Any:
             if isinstance(leaf, jax.ShapeDtypeStruct):
                 return leaf.update(sharding=sharding)
             return jax.device_put(leaf, sharding)
 
-        return jax.tree.map(placed, arrays, self.shardings(arrays))
+        return jax.tree.map(place_leaf, arrays, self.find_shardings(arrays))
 
-    def _by_batch(self, tree: Any, what: str) -> Any:
+    def _shard_batch(self, tree: Any, what: str) -> Any:
         axes = tuple(axis for axis in ("data", "fsdp") if axis in self.mesh.shape)
         size = self.case.batch
 
-        def batched(leaf: Any) -> bool:
+        def has_batch(leaf: Any) -> bool:
             return bool(leaf.ndim) and leaf.shape[0] == size
 
-        if axes and not any(map(batched, jax.tree.leaves(tree))):
+        if axes and not any(map(has_batch, jax.tree.leaves(tree))):
             raise CaseError(
-                f"mesh {self.case.mesh!r}: splits the batch, and in {what} no array has it, {size}, as its first "
+                f"mesh {self.case.mesh!r}: splits the batch, but no array of {what} has its size, {size}, as first "
                 "dimension: shape it so, or use the axis tensor"
             )
         split, whole = NamedSharding(self.mesh, PartitionSpec(axes)), NamedSharding(self.mesh, PartitionSpec())
-        return jax.tree.map(lambda leaf: split if axes and batched(leaf) else whole, tree)
+        return jax.tree.map(lambda leaf: split if axes and has_batch(leaf) else whole, tree)
 
-    def _of_state(self, path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    def _shard_state(self, path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         keys = [str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey)]
         dims = list(range(leaf.ndim)) if keys[0] != "rest" else []
         if self.case.layers == "scan" and "stacks" in keys:
-            dims = dims[1:]  # not the one that counts layers: a device holds its part of each
+            dims = dims[1:]  # the first dimension counts layers: each device holds its part of every layer
         axes: dict[int, str] = {}
         role = next((self.tensor[key] for key in keys if key in self.tensor), None)
         if "tensor" in self.mesh.shape and dims and (role == "column" or (role == "row" and len(dims) > 1)):
@@ -87,28 +97,30 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(*(axes.get(dim) for dim in range(leaf.ndim))))
 
     def _check_divides(self, name: str, size: int) -> None:
-        if size % self.mesh.shape["tensor"]:
+        split = self.mesh.shape["tensor"]
+        if size % split:
             raise CaseError(
-                f"mesh {self.case.mesh!r}: {name} has {size} to split, which tensor={self.mesh.shape['tensor']} does "
-                "not divide: choose a size that does"
+                f"mesh {self.case.mesh!r}: the size of {name}, {size}, is not divisible by tensor={split}: choose a "
+                "multiple"
             )
 
 
-def layout(case: RematCase, devices: Sequence[Any]) -> Layout:
-    """The layout of a case over the first of the devices.
+def make_layout(case: RematCase, devices: Sequence[Any]) -> Layout:
+    """Make the layout of a case over the first of the devices.
 
-    Raises CaseError where there are too few, or the model does not say what tensor parallelism splits.
+    Raises:
+        CaseError: There are too few devices, or the model does not say what tensor parallelism splits.
     """
     sizes = mesh_axes(case.mesh)
     if len(devices) < case.devices:
-        raise CaseError(f"mesh {case.mesh!r}: takes {case.devices} devices, and there are {len(devices)} here")
+        raise CaseError(f"mesh {case.mesh!r}: needs {case.devices} devices, and this target has {len(devices)}")
     grid = mesh_utils.create_device_mesh(tuple(sizes.values()), devices[: case.devices], allow_split_physical_axes=True)
     mesh = Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
-    return Layout(case, mesh, models.tensor(case.model) if "tensor" in sizes else {})
+    return Layout(case, mesh, models.load_tensor_split(case.model) if "tensor" in sizes else {})
 
 
-def per_device_bytes(shapes: Any) -> int:
-    """The bytes of a device's part of all arrays of a pytree of shapes; whole where they are on no mesh."""
+def count_device_bytes(shapes: Any) -> int:
+    """Count the bytes of one device's part of a pytree of shapes; all of them if they have no sharding."""
     leaves = jax.tree.leaves(shapes)
     parts = (leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape) for leaf in leaves)
     return sum(math.prod(part) * leaf.dtype.itemsize for part, leaf in zip(parts, leaves, strict=True))

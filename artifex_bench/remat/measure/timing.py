@@ -1,4 +1,4 @@
-"""Timing steps: every step blocked until its result is ready, every raw value kept."""
+"""Timing of steps, with every raw value kept, and the share of processor time that other processes took."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from typing import TypeVar
 
 State = TypeVar("State")
 Clock = Callable[[], float]
+# A process's first steps take up to 1.5 times as long as later ones, because its heap grows and its pages are touched
+# for the first time. A longer warm-up would not help steps that take a second.
 WARM_UP_SECONDS = 0.25
 
 
 def time_steps(
     step: Callable[[State], State], state: State, steps: int, clock: Clock = time.perf_counter
 ) -> tuple[State, list[float]]:
-    """Run `step` that many times, each on what the last returned; the state and the seconds of each step.
+    """Time steps, each on the state that the last one returned.
 
-    `step` must itself wait for its result.
+    Args:
+        step: Returns the next state, and waits until it is ready.
+        state: State of the first step.
+        steps: Number of steps.
+        clock: Returns seconds.
+
+    Returns:
+        The last state, and the seconds of each step.
     """
     seconds = []
     for _ in range(steps):
@@ -29,11 +38,7 @@ def time_steps(
 
 
 def warm_up(step: Callable[[State], State], state: State, clock: Clock = time.perf_counter) -> State:
-    """Run `step` untimed until a quarter of a second has passed, once at least; the state.
-
-    The first steps of a process take up to half as long again as those that follow: the heap grows, its pages are
-    touched for the first time. Of steps that take a second that is hardly noticed.
-    """
+    """Run steps for `WARM_UP_SECONDS`, and at least one. Returns the last state."""
     start = clock()
     state = step(state)
     while clock() - start < WARM_UP_SECONDS:
@@ -42,10 +47,12 @@ def warm_up(step: Callable[[State], State], state: State, clock: Clock = time.pe
 
 
 class CpuShare:
-    """The share of the machine's processor time that others took while a block ran (Linux; None elsewhere).
+    """Context that reads the share of the machine's processor time that other processes took.
 
-    A large share means that the timings were contended. Busy time of all processors comes from /proc/stat, this
-    process's own from its clock.
+    Busy time of all processors comes from /proc/stat, and this process's own time from its clock.
+
+    Attributes:
+        others: The share, from 0 to 1, once the block ended. None without /proc/stat.
     """
 
     def __enter__(self) -> CpuShare:

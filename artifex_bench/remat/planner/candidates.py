@@ -16,7 +16,7 @@ from artifex_bench.remat.planner.layer_choice import Choice
 from artifex_bench.remat.planner.layer_kinds import POLICIES, LayerKind
 from artifex_bench.remat.planner.layers import Stack
 from artifex_bench.remat.planner.solver import solve_frontier, solve_hull
-from artifex_bench.remat.strategies import parse
+from artifex_bench.remat.strategies import parse_strategy
 
 # Strategies in blocks. A choice: the shortest blocks, and those of the square root of the depth (Chen et al. 2016),
 # whose measured minimum is in docs/figures.md, "Chen's curve".
@@ -111,7 +111,7 @@ def disable_remat(kinds: Sequence[LayerKind]) -> Candidate:
 
 def _choose_blocks(name: str, stack: Stack) -> Choice:
     """Return the stack's layers in blocks, or recomputed one by one if they cannot be, or would be a single block."""
-    plan = parse(name, stack.depth)
+    plan = parse_strategy(name, stack.depth)
     return Blocks.from_plan(plan) if stack.carried_bytes and 1 < plan.period < stack.depth else RECOMPUTE_ALL
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from artifex_bench.compat import PreventCse
-from artifex_bench.remat.apply import resolve
+from artifex_bench.remat.apply import make_policy
 from artifex_bench.remat.planner.graph import Saved
 from artifex_bench.remat.planner.inlined_program import Span
 from artifex_bench.remat.planner.layer_choice import Added, Choice, Part
@@ -68,7 +68,7 @@ class JaxPolicy(Choice):
     policy: Policy
 
     def wrap(self, layer: Function, prevent_cse: PreventCse, observe: JvpObserver) -> Function:
-        return jax.checkpoint(layer, policy=resolve(self.policy), prevent_cse=prevent_cse)
+        return jax.checkpoint(layer, policy=make_policy(self.policy), prevent_cse=prevent_cse)
 
     def find_saved(self, kind: LayerKind) -> Saved:
         return kind.saved_by_policy[self.policy]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from artifex_bench.compat import policy_saves
-from artifex_bench.remat.apply import resolve
+from artifex_bench.remat.apply import make_policy
 from artifex_bench.remat.planner.graph import Graph, Rates, Saved, never_offload
 from artifex_bench.remat.planner.graph_builder import build_graph
 from artifex_bench.remat.planner.inlined_program import InlinedProgram, Ref
@@ -58,7 +58,7 @@ def build_kind(stack: Stack, layers: tuple[int, ...], prefix: str, jvp: InlinedP
         prefix: Prefix of the layers' value names.
         jvp: Inlined JVP of one of the layers.
         rates: Costs of the target. Values are offloaded in scans alone: unrolled layers that offload took 1.3 GiB more
-            than predicted when they were compiled for an H100 (docs/budget.md, "How it decides").
+            than predicted when they were compiled for an H100 (docs/memory-plans.md, "How it decides").
 
     Returns:
         The kind.
@@ -73,7 +73,7 @@ def build_kind(stack: Stack, layers: tuple[int, ...], prefix: str, jvp: InlinedP
 
 def _find_saved(policy: Policy, prefix: str, jvp: InlinedProgram, index: Mapping[str, int]) -> Iterator[int]:
     """Yield the values that a policy saves."""
-    rule = resolve(policy)
+    rule = make_policy(policy)
     assert rule is not None
     for position, equation in enumerate(jvp.equations):
         if policy_saves(rule, equation.eqn):

@@ -16,7 +16,7 @@ from artifex_bench.remat.planner.cost_model import Candidate
 from artifex_bench.remat.planner.layers import WHOLE_FUNCTION
 from artifex_bench.remat.planner.trial import CompiledStep, Trial, estimates_to_json
 
-# Compilations of a search at most. A choice: all 40 budgets of the tables in docs/budget.md were met with 3 to 6.
+# Compilations of a search at most. A choice: it was enough for all budgets in docs/memory-plans.md.
 MAX_COMPILATIONS = 6
 # Gain that is too small for another compilation, as a share of the seconds between the leanest and the fastest plan.
 # A choice: half of `candidates.UNSURE`.

@@ -32,7 +32,7 @@ ROUNDING = 1e-12
 # enough in all of 1,000 problems (600 random graphs, 400 budgets of the transformer in `candidates`; scipy 1.18.1).
 ATTEMPTS = 8
 # Nodes of a search before it is cut off. On 889 values of ten kinds of layers (a ResNet-50) plans were within 0.1 % of
-# the solver's bound then (docs/budget.md).
+# the solver's bound then (docs/memory-plans.md).
 NODES = 100
 
 

@@ -1,4 +1,4 @@
-"""FLOPs of every variant of a convolution, and of its gradients, against XLA's own cost analysis."""
+"""FLOPs of every variant of a convolution and of its gradients, compared with XLA's cost analysis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 
 LAYOUTS = {1: ("NCW", "OIW", "NCW"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 FEATURES, OUTPUTS, BATCH = 8, 16, 2
@@ -28,7 +28,7 @@ def counted(function, *shapes):
     """(ours, XLA's) of a function at float32 arrays of those shapes."""
     arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
     theirs = jax.jit(function).lower(*arrays).cost_analysis().get("flops", 0.0)  # none: XLA counts no work
-    return flops(jax.make_jaxpr(function)(*arrays)), theirs
+    return count_flops(jax.make_jaxpr(function)(*arrays)), theirs
 
 
 @pytest.mark.parametrize("dimensions", LAYOUTS)
@@ -51,7 +51,7 @@ def test_a_convolution_and_its_gradients(dimensions, kernel, padding):
 
 
 def test_a_batch_in_groups():
-    """The form that the gradient of a grouped convolution's kernel takes."""
+    """The kernel gradient of a grouped convolution has this form."""
 
     def convolve(x, w):
         layout = ("NHWC", "HWIO", "NHWC")
@@ -66,7 +66,7 @@ def test_a_transposed_convolution():
     assert ours == pytest.approx(theirs, rel=0.05)
 
 
-def test_strides_halve_what_a_gradient_costs_in_each_dimension():
+def test_the_input_gradient_of_a_strided_convolution_costs_its_forward_pass():
     """The input gradient of a stride-2 convolution costs what its forward pass costs: inserted zeros are no work."""
 
     def forward(x, w):

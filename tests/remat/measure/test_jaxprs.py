@@ -1,4 +1,4 @@
-"""FLOPs, residual bytes and tags: held against numbers counted by hand."""
+"""FLOPs, residual bytes and tags, compared with numbers from formulas, from XLA and from JAX."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from packaging.version import Version
 
 from artifex_bench.core.versions import TANH_READS_ITS_RESULT
 from artifex_bench.memory_profile.measure import describe_residual
-from artifex_bench.remat.measure.jaxprs import flops, residual_bytes, residuals, tags
-from artifex_bench.remat.measure.program import build
+from artifex_bench.remat.measure.jaxprs import count_flops, count_residual_bytes, find_residuals, find_tags
+from artifex_bench.remat.measure.program import build_program
 from tests import programs
 from tests.programs import case
 
@@ -24,7 +24,7 @@ def shape(*dims, dtype=jnp.float32):
 
 
 def count(function, *arguments, **how):
-    return flops(jax.make_jaxpr(function)(*arguments), **how)
+    return count_flops(jax.make_jaxpr(function)(*arguments), **how)
 
 
 M, K, N, L = 3, 5, 7, 4
@@ -40,7 +40,7 @@ def doubled(x):
     return x + x
 
 
-doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # a rule that tells itself from the derivative
+doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # this rule differs from the derivative
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ doubled.defvjp(lambda x: (x + x, x), lambda x, g: (g * x * x,))  # a rule that t
         pytest.param(lambda a, b: (jnp.sin(a @ b), a + a)[1], (A, B), M * K, id="dead code"),
     ],
 )
-def test_flops_by_hand(function, arguments, expected):
+def test_flops_of_an_operation(function, arguments, expected):
     assert count(function, *arguments) == expected
 
 
@@ -120,26 +120,26 @@ def test_loops_once_agrees_with_xlas_cost_analysis():
 
 
 def test_scanned_and_unrolled_layers_have_the_same_flops():
-    """But for one product: unrolled, the gradient of the input to the first layer is dead code."""
-    scan, unroll = (flops(programs.traced(case("mlp", layers=layers)).gradient) for layers in ("scan", "unroll"))
+    """They differ in one product: unrolled, the gradient of the first layer's input is dead code."""
+    scan, unroll = (count_flops(programs.traced(case("mlp", layers=layers)).gradient) for layers in ("scan", "unroll"))
     assert scan - unroll == 2 * 2 * 8 * 8
-    assert flops(programs.traced(case("mlp")).gradient, loops_once=True) < 0.4 * scan
+    assert count_flops(programs.traced(case("mlp")).gradient, loops_once=True) < 0.4 * scan
 
 
 def test_recomputing_all_of_a_transformer_is_a_forward_pass_of_its_layers():
-    """Less the last product of each block and what comes after it: nothing of the backward pass asks for those."""
+    """The last product of each block is left out, with what follows it: the backward pass does not read them."""
     dims = {"width": 16, "batch": 2, "sequence": 8, "heads": 2, "layers": "scan"}
     batch, sequence, width = 2, 8, 16
     products = 4 * (2 * batch * sequence * width**2) + 2 * (2 * batch * sequence**2 * width)  # attention
     products += 2 * batch * sequence * width * 4 * width  # mlp, up
 
     def forward(depth):
-        program = build(case("transformer", depth=depth, **dims))
-        return count(program.forward, *program.abstract())
+        program = build_program(case("transformer", depth=depth, **dims))
+        return count(program.forward, *program.eval_shapes())
 
     layer = forward(3) - forward(2)
     one = case("transformer", "all", **dims)
-    again = (flops(programs.traced(one).gradient) - flops(programs.plain(one).gradient)) / 5
+    again = (count_flops(programs.traced(one).gradient) - count_flops(programs.plain(one).gradient)) / 5
     assert products < again < layer - 2 * batch * sequence * width * 4 * width
 
 
@@ -171,8 +171,8 @@ def layer(w, x):
         pytest.param(lambda x: jnp.sin(x.astype(jnp.bfloat16)).sum(), (X,), 2 * M * K, id="bfloat16"),
     ],
 )
-def test_residual_bytes_by_hand(function, arguments, expected):
-    assert residual_bytes(function, *arguments) == expected
+def test_residual_bytes_of_a_function(function, arguments, expected):
+    assert count_residual_bytes(function, *arguments) == expected
 
 
 @pytest.mark.parametrize("policy", ["everything_saveable", "dots_saveable", "nothing_saveable"])
@@ -182,7 +182,7 @@ def test_residual_bytes_are_those_that_jax_prints(policy):
         return jnp.sin(h @ v).sum()
 
     arguments = shape(K, N), shape(N, N), X
-    mine = residual_bytes(lambda every: function(*every), arguments)  # JAX's differentiates every argument
+    mine = count_residual_bytes(lambda every: function(*every), arguments)  # JAX's differentiates every argument
     assert mine == saved_bytes(function, *arguments) > 0
 
 
@@ -190,7 +190,7 @@ def test_a_scan_saves_for_every_trip():
     def function(x):
         return jax.lax.scan(lambda x, _: (jnp.sin(x), None), x, None, length=L)[0].sum()
 
-    assert residual_bytes(function, X) == L * 4 * M * K
+    assert count_residual_bytes(function, X) == L * 4 * M * K
 
 
 # In units of (sequence x batch x width) a layer, in bytes of bfloat16, the layer's input (2) apart.
@@ -207,13 +207,13 @@ ROWS = {
 def residuals_per_layer(strategy, layers, batch, sequence, width, heads):
     """Bytes a layer in units of s b h: the difference of two depths, so that embedding and head drop out."""
 
-    def residuals(depth):
+    def count(depth):
         dims = {"batch": batch, "sequence": sequence, "width": width, "heads": heads}
-        program = build(case("transformer", strategy, depth=depth, layers=layers, dtype="bfloat16", **dims))
-        state, data = program.abstract()
-        return residual_bytes(program.loss, state["params"], state["rest"], data)
+        program = build_program(case("transformer", strategy, depth=depth, layers=layers, dtype="bfloat16", **dims))
+        state, data = program.eval_shapes()
+        return count_residual_bytes(program.loss, state["params"], state["rest"], data)
 
-    return (residuals(3) - residuals(2)) / (sequence * batch * width)
+    return (count(3) - count(2)) / (sequence * batch * width)
 
 
 ROOMS = [("scan", 2, 16, 32, 4), ("scan", 3, 24, 16, 4), ("unroll", 3, 24, 16, 4)]
@@ -228,7 +228,7 @@ def test_residual_bytes_of_a_transformer_layer(strategy, layers, batch, sequence
 
 @pytest.mark.parametrize(("layers", "batch", "sequence", "width", "heads"), [*ROOMS, ("scan", 2, 16, 64, 8)])
 def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequence, width, heads):
-    """Ours to the byte, its input included: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
+    """Exact bytes of our layer with its input: s b h (84 + 4 a s/h), 32 + 4 a for each token (statistics of two norms
     and of the softmax) and 8 h (scales of the norms in float32). At h = 1024 the row is 84.2 + 4 a s/h.
 
     From jax 0.11.2 on gelu keeps one value of width 4 h fewer: 76 instead of 84.
@@ -240,29 +240,29 @@ def test_residual_bytes_of_a_transformer_layer_without_remat(layers, batch, sequ
     assert round(found, 6) == expected
 
 
-def test_tags_are_found_inside_everything():
+def test_tags_inside_loops_branches_and_calls_count():
     def function(x):
         x = jax.checkpoint(lambda x: checkpoint_name(jnp.sin(x), "in remat"))(x)
         x = jax.lax.scan(lambda x, _: (checkpoint_name(x * 2, "in scan"), None), x, None, length=2)[0]
         x = jax.lax.cond(x[0, 0] > 0, lambda: checkpoint_name(x, "in a branch"), lambda: x)
         return jax.jit(lambda x: checkpoint_name(x, "in jit"))(x)
 
-    assert tags(jax.make_jaxpr(function)(X)) == {"in remat", "in scan", "in a branch", "in jit"}
+    assert find_tags(jax.make_jaxpr(function)(X)) == {"in remat", "in scan", "in a branch", "in jit"}
 
 
 @pytest.mark.parametrize("model", ["mlp", "vae", "transformer"])
 def test_the_models_table_lists_the_tags_that_a_model_attaches(model):
     from artifex_bench.models import MODELS
 
-    program = build(case(model, depth=1))
-    assert tags(jax.make_jaxpr(program.forward)(*program.abstract())) == set(MODELS[model].tags)
+    program = build_program(case(model, depth=1))
+    assert find_tags(jax.make_jaxpr(program.forward)(*program.eval_shapes())) == set(MODELS[model].tags)
 
 
-def test_residuals_are_told_by_what_makes_them_and_sum_to_their_bytes():
+def test_residuals_have_their_origin_and_sum_to_their_bytes():
     one = case("transformer", "save_only_these_names:probs+mlp_up", depth=2, layers="scan")
-    program = build(one)
-    state, data = program.abstract()
-    found = residuals(program.loss, state["params"], state["rest"], data)
+    program = build_program(one)
+    state, data = program.eval_shapes()
+    found = find_residuals(program.loss, state["params"], state["rest"], data)
     assert sum(residual.bytes for residual in found) == programs.traced(one).residual_bytes
     rows = [describe_residual(residual) for residual in found]
     probs = next(row for row in rows if row["name"] == "probs")

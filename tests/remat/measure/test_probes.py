@@ -1,4 +1,4 @@
-"""Probes: a number with its unit and source, or a note why there is none; never 0 in its place."""
+"""Probes: a number with its unit and source, or a note why there is none, and the columns that they get."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from artifex_bench.remat.measure.probes import PROBES, absent, take
+from artifex_bench.core.record import Measurement
+from artifex_bench.core.results import CaseResult
+from artifex_bench.kinds.remat_columns import COLUMNS, probe_columns
+from artifex_bench.remat.measure.probes import PROBES, Probe, skip_probes, take_probes
 from artifex_bench.remat.measure.roofline import Estimate
+from tests.build import record
 
 COMPILED = SimpleNamespace(
     trace_seconds=0.5,
@@ -29,13 +33,13 @@ RAN = SimpleNamespace(
 )
 
 
-def taken(phase, result, **changes):
-    return {m.probe: m for m in take(phase, SimpleNamespace(**{**vars(result), **changes}))}
+def taken(stage, result, **changes):
+    return {m.probe: m for m in take_probes(stage, SimpleNamespace(**{**vars(result), **changes}))}
 
 
 def test_each_number_has_its_unit_and_its_source():
-    for phase, result in (("compiled", COMPILED), ("ran", RAN)):
-        for name, found in taken(phase, result).items():
+    for stage, result in (("compiled", COMPILED), ("ran", RAN)):
+        for name, found in taken(stage, result).items():
             assert found.unit == PROBES[name].unit
             assert found.values and found.source and not found.note, name
 
@@ -52,7 +56,7 @@ def test_raw_values_are_kept():
     assert (sketch.values, sketch.detail["loss"]) == ((5.0,), 1.5)
 
 
-PLANNED = SimpleNamespace(
+ESTIMATED = SimpleNamespace(
     description=SimpleNamespace(
         capacity_bytes=160,
         capacity_source="its maker",
@@ -67,7 +71,7 @@ PLANNED = SimpleNamespace(
 
 
 def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_from():
-    found = taken("planned", PLANNED)
+    found = taken("estimated", ESTIMATED)
     assert set(found) == {"capacity_bytes", "device_memory_bytes", "estimated_step_seconds"}
     assert found["capacity_bytes"].values == (160,)
     estimated = found["estimated_step_seconds"]
@@ -83,28 +87,53 @@ def test_an_estimate_is_never_called_a_measurement_and_carries_what_it_comes_fro
 
 
 @pytest.mark.parametrize(
-    ("phase", "result", "changes", "probe", "note"),
+    ("stage", "result", "changes", "probe", "note"),
     [
-        ("compiled", COMPILED, {"from_cache": True}, "compile_seconds", "came from the cache"),
-        ("compiled", COMPILED, {"flops": None}, "compiled_flops", "no cost analysis"),
-        ("planned", PLANNED, {"estimate": "no links"}, "estimated_step_seconds", "no links"),
+        ("compiled", COMPILED, {"from_cache": True}, "compile_seconds", ""),
+        ("compiled", COMPILED, {"flops": None}, "compiled_flops", ""),
+        ("compiled", COMPILED, {"flops": -1.0}, "compiled_flops", ""),
+        ("estimated", ESTIMATED, {"estimate": "no links"}, "estimated_step_seconds", "no links"),
         ("ran", RAN, {"peak": None, "peak_source": "cannot be read"}, "measured_peak_bytes", "cannot be read"),
-        ("ran", RAN, {"others_share": None}, "other_cpu_share", "Linux only"),
-        ("ran", RAN, {"first_result": None}, "gradient_sketch", "first round"),
+        ("ran", RAN, {"others_share": None}, "other_cpu_share", ""),
+        ("ran", RAN, {"first_result": None}, "gradient_sketch", ""),
     ],
 )
-def test_what_cannot_be_taken_is_absent_with_a_reason(phase, result, changes, probe, note):
-    found = taken(phase, result, **changes)[probe]
+def test_a_number_that_cannot_be_taken_is_absent_with_a_reason(stage, result, changes, probe, note):
+    found = taken(stage, result, **changes)[probe]
     assert (found.values, found.source) == ((), "")
-    assert note in found.note
+    assert found.note and note in found.note
 
 
-def test_nothing_is_still_a_number():
+def test_zero_is_a_number():
     assert taken("ran", RAN, peak=0)["measured_peak_bytes"].values == (0,)
     assert taken("ran", RAN, others_share=0.0)["other_cpu_share"].values == (0.0,)
 
 
-def test_a_phase_left_out_says_why_for_each_of_its_probes():
-    found = list(absent("split", "not asked for"))
-    assert [m.probe for m in found] == [name for name, probe in PROBES.items() if probe.phase == "split"]
+def test_a_stage_that_is_left_out_gives_its_reason_for_each_probe():
+    found = list(skip_probes("forward", "not asked for"))
+    assert [m.probe for m in found] == [name for name, probe in PROBES.items() if probe.stage == "forward"]
     assert all(m.note == "not asked for" and not m.values for m in found)
+
+
+def test_each_column_of_a_probe_has_the_reduction_of_its_entry():
+    columns = {column.name: column for column in COLUMNS}
+    for name, probe in PROBES.items():
+        if probe.reduction is None:
+            continue
+        assert columns[name].interval == (probe.reduction == "median"), name
+        assert columns[name].doc == probe.doc
+
+
+@pytest.mark.parametrize(("reduction", "names"), [("first", ["new"]), ("median", ["new", "new_low", "new_high"])])
+def test_a_new_probe_gets_a_column_by_its_reduction(monkeypatch, reduction, names):
+    monkeypatch.setitem(
+        PROBES, "new", Probe("flop", "A new number.", "ran", lambda ran: ([1.0], "test", {}), reduction)
+    )
+    [column] = [column for column in probe_columns() if column.name == "new"]
+    rounds = tuple(
+        record("none", round=number, measurements=(Measurement("new", "flop", values, "test"),))
+        for number, values in enumerate([(5.0,), (1.0,), (3.0,)])
+    )
+    cells = dict(column.cells(CaseResult(rounds[0].case, rounds)))
+    assert (list(cells), cells["new"]) == (names, 5.0 if reduction == "first" else 3.0)
+    assert (column.doc, column.unit) == ("A new number.", "count")

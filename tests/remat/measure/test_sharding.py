@@ -1,4 +1,4 @@
-"""Programs over a mesh: on eight CPU devices of a process of its own, and through the command line."""
+"""Programs over a mesh: on eight CPU devices of a fresh process, and through the command line."""
 
 from __future__ import annotations
 
@@ -48,12 +48,9 @@ def test_a_sweep_over_meshes_of_this_machine(tmp_path):
     assert four.agrees["all"] and four.verdict["all"] == "effective"
     assert (four.step_seconds > 0).all() and four.compiled_peak_ratio["all"] < 1
     assert one.measured_peak_bytes.notna().all() and four.measured_peak_bytes.isna().all()
-    assert set(four.measured_peak_source) == {
-        "the 4 devices share this process, whose resident peak is that of all of them together"
-    }
-    assert "scan, mesh data=2,fsdp=2" in printed
-    assert "peaks are those of each of the 4 devices; residuals are what all of them together save" in printed
+    assert all("4 devices" in source for source in four.measured_peak_source)
+    assert "mesh data=2,fsdp=2" in printed and "4 devices" in printed
     found = {record.case.devices: record for record in store.load_records(tmp_path / "run")}
     assert found[4].environment["devices"] == 4 and found[1].environment["devices"] == 1
-    assert found[4].get("residual_bytes").source == "jaxpr: of all 4 devices together"
-    assert found[4].get("compiled_peak_bytes").source == "compiled.memory_analysis(), of each device"
+    assert "4 devices" in found[4].get("residual_bytes").source
+    assert "each device" in found[4].get("compiled_peak_bytes").source

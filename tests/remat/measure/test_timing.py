@@ -1,4 +1,4 @@
-"""Timing with a clock that the test holds: what is timed, in which order, and nothing else."""
+"""Timing with a fake clock: which steps are timed, in which order, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_no_steps_take_nothing():
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.01, 25), (0.1, 3), (0.25, 1), (60.0, 1)])
-def test_the_warm_up_ends_with_the_step_that_is_under_way_after_a_while(seconds, steps):
+def test_the_warm_up_ends_with_the_step_during_which_its_time_passes(seconds, steps):
     clock = Clock()
     clock.now = 0.0  # so that sums are exact enough
 
@@ -54,13 +54,13 @@ def test_the_warm_up_ends_with_the_step_that_is_under_way_after_a_while(seconds,
     assert warm_up(step, 0, clock) == steps
 
 
-def test_what_a_step_raises_comes_through():
+def test_an_error_of_a_step_is_raised():
     with pytest.raises(MemoryError):
         time_steps(lambda _: (_ for _ in ()).throw(MemoryError), None, 3)
 
 
 def share(monkeypatch, wall, busy, own, processors=2):
-    """The share that a block sees while clocks move from 0 to the given seconds."""
+    """Return the share that CpuShare reads while clocks advance by these seconds."""
     times = SimpleNamespace(
         perf_counter=iter([10.0, 10.0 + wall]).__next__, process_time=iter([1.0, 1.0 + own]).__next__
     )
@@ -83,7 +83,7 @@ def share(monkeypatch, wall, busy, own, processors=2):
         pytest.param(None, 5, None, id="no /proc/stat"),
     ],
 )
-def test_the_share_of_others(monkeypatch, busy, own, expected):
+def test_the_share_of_other_processes(monkeypatch, busy, own, expected):
     assert share(monkeypatch, wall=10, busy=busy, own=own) == (None if expected is None else pytest.approx(expected))
 
 

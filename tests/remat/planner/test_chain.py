@@ -41,7 +41,7 @@ def graph():
     found = {}
 
     def observe(stack, layer, prefix, jvp):
-        found[stack] = build_graph(prefix, jvp, CPU.rates())
+        found[stack] = build_graph(prefix, jvp, CPU.make_rates())
 
     stacks = find_stacks(chain, *args)
     assert [stack.depth for stack in stacks] == [1, 1, 1] and not any(s.carried_bytes == 0 for s in stacks)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import OWN
-from artifex_bench.remat.measure.jaxprs import flops
-from artifex_bench.remat.measure.program import build
+from artifex_bench.remat.measure.jaxprs import count_flops
+from artifex_bench.remat.measure.program import build_program
 from artifex_bench.remat.measure.rates import find_roofline
 from artifex_bench.remat.planner import planning
 from artifex_bench.remat.planner.budget import Budget
@@ -55,14 +55,14 @@ def transformer(request):
             raise Stop
 
     case = RematCase("transformer", "budget-0.5", 4, 1024, 4, 512, layers=request.param)
-    program = build(case)
-    state, batch = program.abstract()
+    program = build_program(case)
+    state, batch = program.eval_shapes()
     args = (state["params"], state["rest"], batch)
-    rates = find_roofline("gpu", load_description("gpu:h100")).rates()
+    rates = find_roofline("gpu", load_description("gpu:h100")).make_rates()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(planning, "Search", StoppedSearch)
         planning.plan_for_budget(program.loss, args, Budget("", fraction=0.5), rates, jax.grad, None, "gpu:h100")
-    step = flops(jax.make_jaxpr(jax.grad(build(replaced(case, strategy="none")).loss))(*args))
+    step = count_flops(jax.make_jaxpr(jax.grad(build_program(replaced(case, strategy="none")).loss))(*args))
     return request.param, [(one, one.flops / step) for one in found]
 
 

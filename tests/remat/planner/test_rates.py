@@ -14,7 +14,7 @@ import pytest
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
 from artifex_bench.remat.measure.budget import find_target
-from artifex_bench.remat.measure.rates import CPU, find_roofline, roofline_of
+from artifex_bench.remat.measure.rates import CPU, find_roofline, make_roofline
 from artifex_bench.targets import compiler_versions, load_description, load_descriptions
 from tests.build import replaced
 from tests.test_views import ROOT
@@ -26,7 +26,7 @@ def equation(function, *args):
 
 @pytest.mark.parametrize("name", load_descriptions())
 def test_every_description_gives_rates(name):
-    found = roofline_of(load_description(name))
+    found = make_roofline(load_description(name))
     assert found.dot_flops["bfloat16"] > found.vector_flops > found.special > 0
     assert (
         found.bytes_per_second == load_description(name).bandwidth
@@ -38,13 +38,13 @@ def test_what_is_attached_is_taken_for_a_device_of_its_kind():
     assert find_roofline("cpu") is CPU
     h100, a100 = map(load_description, ("gpu:h100", "gpu:a100"))
     assert find_roofline("gpu") == find_roofline("gpu", h100) != find_roofline("gpu", a100)
-    assert find_roofline("tpu") == roofline_of(load_description("tpu:v5e"))
+    assert find_roofline("tpu") == make_roofline(load_description("tpu:v5e"))
 
 
 @pytest.mark.parametrize(("dtype", "peak"), [("bfloat16", 989.4e12), ("float32", 494.7e12)])
 def test_a_large_product_takes_its_flops_at_the_peak_of_its_dtype(dtype, peak):
     x = jnp.zeros((4096, 4096), dtype)
-    cost = find_roofline("gpu").cost(equation(jnp.matmul, x, x))
+    cost = find_roofline("gpu").estimate_cost(equation(jnp.matmul, x, x))
     assert cost.flops == 2 * 4096**3
     assert cost.seconds == pytest.approx(cost.flops / peak)
 
@@ -53,9 +53,9 @@ def test_float64_products_take_the_time_of_float64():
     with jax.enable_x64(True):
         x = jnp.zeros((4096, 4096), "float64")
         eqn = equation(jnp.matmul, x, x)
-    assert find_roofline("gpu").cost(eqn).seconds == pytest.approx(2 * 4096**3 / 67e12)
-    assert find_roofline("gpu").unknown_dtype(eqn) is None
-    assert find_roofline("tpu").unknown_dtype(eqn) == "float64"  # a TPU has none: XLA puts them together from others
+    assert find_roofline("gpu").estimate_cost(eqn).seconds == pytest.approx(2 * 4096**3 / 67e12)
+    assert find_roofline("gpu").find_unknown_dtype(eqn) is None
+    assert find_roofline("tpu").find_unknown_dtype(eqn) == "float64"  # XLA emulates it: a TPU has no such unit
 
 
 def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
@@ -76,19 +76,19 @@ def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
 def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
     x = jnp.zeros((8, 8))
     product, other = equation(jnp.matmul, x, x), equation(jnp.exp, x)
-    assert find_roofline("gpu").saving(product, 256) == 0
-    assert find_roofline("gpu").saving(other, 256) == 512 / 3.35e12
-    assert CPU.saving(product, 256) == CPU.saving(other, 256) == 512 / CPU.bytes_per_second
+    assert find_roofline("gpu").estimate_saving(product, 256) == 0
+    assert find_roofline("gpu").estimate_saving(other, 256) == 512 / 3.35e12
+    assert CPU.estimate_saving(product, 256) == CPU.estimate_saving(other, 256) == 512 / CPU.bytes_per_second
 
 
 @pytest.mark.parametrize("name", [name for name in load_descriptions() if load_description(name).to_host])
 def test_products_can_be_kept_on_the_host_where_the_way_there_is_known(name):
     x = jnp.zeros((8, 8))
-    rates = find_roofline(load_description(name).platform, load_description(name)).rates()
+    rates = find_roofline(load_description(name).platform, load_description(name)).make_rates()
     assert 0 < rates.to_host < load_description(name).bandwidth / 10 and load_description(name).to_host_source
     assert rates.offloading(equation(jnp.matmul, x, x), 256) == 512 / load_description(name).bandwidth
     assert rates.offloading(equation(jnp.exp, x), 256) is None
-    assert CPU.rates().offloading(equation(jnp.matmul, x, x), 256) is None
+    assert CPU.make_rates().offloading(equation(jnp.matmul, x, x), 256) is None
 
 
 CODE = """

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from artifex_bench.remat.measure.jaxprs import flops
+from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.measure.rates import CPU
 from artifex_bench.remat.planner.choices import Blocks, JaxPolicy, NoRemat, SaveNamed
 from artifex_bench.remat.planner.graph_builder import build_graph
 from artifex_bench.remat.planner.layers import WHOLE_FUNCTION, Stack, find_stacks
 from artifex_bench.remat.planner.rewrite import rewrite_function
-from artifex_bench.remat.strategies import Policy, parse
+from artifex_bench.remat.strategies import Policy, parse_strategy
 from tests.remat.planner import functions
 from tests.remat.planner.functions import DEPTH, data, weights
 
-RATES = CPU.rates()
+RATES = CPU.make_rates()
 LOSSES = {name: getattr(functions, name) for name in ("scanned", "backwards", "called", "whole")}
 
 
@@ -96,20 +96,20 @@ def test_gradients_are_the_plain_ones_with_layers_in_blocks(loss, block):
     args = weights(5), data()
     (stack,) = find_stacks(loss, *args)
     assert stack.depth == 5
-    same(loss, {stack.name: ((5, Blocks.from_plan(parse(block, 5))),)}, *args)
-    same(loss, {stack.name: ((4, Blocks.from_plan(parse(block, 4))), (1, NoRemat()))}, *args)
+    same(loss, {stack.name: ((5, Blocks.from_plan(parse_strategy(block, 5))),)}, *args)
+    same(loss, {stack.name: ((4, Blocks.from_plan(parse_strategy(block, 4))), (1, NoRemat()))}, *args)
 
 
 @pytest.mark.parametrize("name", ["scanned", "called"])
 def test_blocks_of_layers_with_all_that_a_layer_may_hold(name):
     args = weights(), data()
     (stack,) = find_stacks(LOSSES[name], *args)
-    same(LOSSES[name], {stack.name: ((DEPTH, Blocks.from_plan(parse("nested-2", DEPTH))),)}, *args)
+    same(LOSSES[name], {stack.name: ((DEPTH, Blocks.from_plan(parse_strategy("nested-2", DEPTH))),)}, *args)
 
 
 def products(loss, groups, *args):
     """Matrix products of the gradient, those of a loop as often as it runs."""
-    return flops(jax.make_jaxpr(jax.grad(rewrite_function(loss, groups)))(*args)) / flops(
+    return count_flops(jax.make_jaxpr(jax.grad(rewrite_function(loss, groups)))(*args)) / count_flops(
         jax.make_jaxpr(jax.grad(loss))(*args)
     )
 
@@ -120,7 +120,7 @@ def test_blocks_are_run_again_as_one_and_nested_ones_twice():
 
     args = jnp.ones((4, 64, 64)), jnp.ones((8, 64))
     of = {
-        block: products(loss, {"scan-1": ((4, Blocks.from_plan(parse(block, 4))),)}, *args)
+        block: products(loss, {"scan-1": ((4, Blocks.from_plan(parse_strategy(block, 4))),)}, *args)
         for block in ("segments-2", "nested-2")
     }
     # a layer is a product forward and two backward: run again are all four; nested, two blocks' first ones once more

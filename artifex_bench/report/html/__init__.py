@@ -1,0 +1,1 @@
+"""A run as one HTML page that opens from disk: recommendation, plots, table, environment, downloads."""

@@ -1,0 +1,75 @@
+"""The page's table of cases: what each cell says, and the raw value that it is sorted by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from artifex_bench.core import units
+from artifex_bench.core.columns import Column
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.kind import Kind
+from artifex_bench.report.html.charts import setting_words
+from artifex_bench.report.plots.style import case_names
+from artifex_bench.report.tables import Grid
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the page's table.
+
+    Attributes:
+        words: What it says.
+        number: Whether its column holds numbers.
+        order: The raw value of a number, to sort by; empty where there is none.
+    """
+
+    words: str
+    number: bool
+    order: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A case in the page's table; `case` is the index of its row in the run's table."""
+
+    case: int
+    shape: str
+    name: str
+    status: str
+    cells: list[Cell]
+
+
+def find_varying_axes(frame: pd.DataFrame, kind: Kind, grids: Sequence[Grid]) -> list[str]:
+    """Return the axes that tell groups apart: they vary over the run, and do not vary within any group."""
+    return [
+        axis
+        for axis in axis_names(kind.case_type)
+        if frame[axis].nunique(dropna=axis != "mesh") > 1
+        and all(grid.frame[axis].nunique(dropna=False) == 1 for grid in grids)
+    ]
+
+
+def make_lines(grids: Sequence[Grid], setting_axes: Sequence[str]) -> Iterator[Line]:
+    """Yield a line for each case: the settings of the axes, then a cell for each column."""
+    for grid in grids:
+        names = case_names(grid.frame)
+        for name, row, words in zip(names, grid.frame.itertuples(), grid.rows, strict=True):
+            settings = [_make_setting_cell(axis, getattr(row, axis)) for axis in setting_axes]
+            figures = [_make_cell(column, row, cell) for column, cell in zip(grid.columns, words, strict=True)]
+            yield Line(int(row.Index), grid.title, name, row.status, settings + figures)
+
+
+def _make_setting_cell(axis: str, value: Any) -> Cell:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(setting_words(axis, value), is_number, f"{value:.6g}" if is_number and units.is_present(value) else "")
+
+
+def _make_cell(column: Column, row: Any, words: str) -> Cell:
+    if column.is_text:
+        return Cell(words, False)
+    key = column.sort_key(row)
+    return Cell(words, True, "" if key is None else f"{key:.6g}")
