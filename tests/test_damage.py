@@ -20,7 +20,7 @@ from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.comparison import compare_runs
 from artifex_bench.report.tables import make_markdown
-from artifex_bench.report.text import json_rows
+from artifex_bench.report.text import format_json_rows
 from artifex_bench.sweep import scheduler
 from artifex_bench.sweep.batch_search import Search
 from tests.build import case, measured, record, sketch, taken
@@ -127,11 +127,11 @@ def test_ratios_to_next_to_nothing_are_absent():
     ]
     table = make_frame(records).set_index("strategy")
     assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
-    assert json.loads(json_rows(table))[1]["compiled_peak_ratio"] is None
+    assert json.loads(format_json_rows(table))[1]["compiled_peak_ratio"] is None
     saved = [
         Record(CheckpointCase(), 0, "ok", measurements=(taken("restore_seconds", value),)) for value in (least, 1e9)
     ]
-    assert json.loads(json_rows(compare_runs(saved[:1], saved[1:])))[0]["ratio"] is None
+    assert json.loads(format_json_rows(compare_runs(saved[:1], saved[1:])))[0]["ratio"] is None
 
 
 @pytest.mark.parametrize("count", [1e10, 1.5, -1])

@@ -125,7 +125,7 @@ def compare_growth(table: pd.DataFrame) -> Iterator[Reproduction]:
             fixed = dict(zip(axes, key, strict=True))
             depths = ", ".join(map(str, least.index))
             where = f"{fixed['model']} of {depths} layers, width {fixed['width']}, batch {fixed['batch']}"
-            sizes = ", ".join(map(units.size, least))
+            sizes = ", ".join(map(units.format_bytes, least))
             reason = (
                 f"{sizes}, minus the bytes that do not depend on the depth; without recomputation the exponent is "
                 f"{_growth_exponent(plain):.2f}"

@@ -210,5 +210,5 @@ def format_claims_markdown(table: pd.DataFrame) -> str:
         for claim, reproduction in check_claims(table)
     ]
     versions = ", ".join(sorted(table.jax.dropna().astype(str).unique())) if lines else ""
-    caption = f"\nMeasured with jax {text.markdown(versions)}.\n" if versions else ""
+    caption = f"\nMeasured with jax {text.escape_markdown(versions)}.\n" if versions else ""
     return f"{tables.make_markdown_table(lines, HEADINGS)}\n{caption}" if lines else ""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from artifex_bench.core.units import interval
+from artifex_bench.core.units import format_interval
 from artifex_bench.kinds.remat_groups import group_by_shape
 from validation.reproduction import Reproduction
 
@@ -40,8 +40,8 @@ def compare_time_ratios(pattern: str) -> Callable[[pd.DataFrame], Iterator[Repro
         for shape, none, row in _timed_pairs(table, pattern):
             recomputed = row.recomputed_flops / none.gradient_flops
             reason = (
-                f"95 % interval {interval(row.time_ratio_low, row.time_ratio_high)}; {recomputed:.0%} of the FLOPs are "
-                f"recomputed, {row.residual_ratio:.2f}x of the residuals pass through memory"
+                f"95 % interval {format_interval(row.time_ratio_low, row.time_ratio_high)}; "
+                f"{recomputed:.0%} of the FLOPs are recomputed, {row.residual_ratio:.2f}x of the residuals pass through memory"
             )
             if row.contended or none.contended:
                 reason += "; contended: other processes used the CPU in a round"

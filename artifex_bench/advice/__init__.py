@@ -82,5 +82,5 @@ def _check_budgets(table: pd.DataFrame, memory: float | None, time_ratio: float 
     if time_ratio is not None and not timed:
         where = "" if ran else f" for target {table.target.iloc[0]}"
         raise CaseError(
-            f"time budget {units.ratio(time_ratio)}: no step was timed{where}: pass --memory-budget instead"
+            f"time budget {units.format_ratio(time_ratio)}: no step was timed{where}: pass --memory-budget instead"
         )

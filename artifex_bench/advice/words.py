@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from artifex_bench.advice.data import Advice, Candidate, Confidence, Doubt, Level, Limits, Question, Reason, Rejection
 from artifex_bench.core import units
 from artifex_bench.core.record import PUBLISHED_STEPS
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE
 
 QUESTIONS = {
@@ -60,10 +60,10 @@ ADVICE_ON_DOUBTS = {
     Doubt.UNKNOWN_TIME: "Measure it on the device: steps over a mesh are not estimated",
 }
 FORMATS: dict[str, Callable[[float], str]] = {  # by the unit that a figure's name ends in
-    "bytes": units.size,
-    "seconds": units.seconds,
-    "flops": units.count,
-    "ratio": units.ratio,
+    "bytes": units.format_bytes,
+    "seconds": units.format_seconds,
+    "flops": units.format_count,
+    "ratio": units.format_ratio,
     "share": lambda share: f"{share:.2%}",
 }
 
@@ -103,7 +103,7 @@ def format_advice(advice: Advice) -> str:
     if text.choice:
         lines.append(f"  confidence: {text.confidence}")
     lines += [f"  rejected `{name}`: {why}" for name, why in text.rejected.items()]
-    return "\n".join(map(plain, lines))
+    return "\n".join(map(make_printable, lines))
 
 
 def describe_advice(advice: Advice) -> AdviceText:
@@ -127,12 +127,14 @@ def _describe_question(question: Question, limits: Limits) -> str:
     words = []
     if memory is not None:
         peak = "compiled peak" if question in COMPILED_ONLY else "compiled and measured peak"
-        pool = f", JAX's pool of {units.share(memory / device)} of {units.size(device)}" if device else ""
-        words.append(f"a {peak} of at most {units.size(memory)}{pool}")
+        pool = (
+            f", JAX's pool of {units.format_share(memory / device)} of {units.format_bytes(device)}" if device else ""
+        )
+        words.append(f"a {peak} of at most {units.format_bytes(memory)}{pool}")
     if limits.time_ratio is not None:
-        words.append(f"a step of at most {units.ratio(limits.time_ratio)} `none`")
+        words.append(f"a step of at most {units.format_ratio(limits.time_ratio)} `none`")
     if limits.mtbf_seconds is not None:
-        words.append(f"a failure every {units.seconds(limits.mtbf_seconds)}")
+        words.append(f"a failure every {units.format_seconds(limits.mtbf_seconds)}")
     return " with ".join(filter(None, (QUESTIONS[question], " and ".join(words))))
 
 
@@ -153,13 +155,13 @@ def _list_strategy_figures(candidate: Candidate) -> Iterator[str]:
     figures, text = candidate.figures, _format_figures(candidate.figures)
     if "step_seconds" in figures:
         ends = [figures[name] for name in ("time_ratio_low", "time_ratio_high") if name in figures]
-        interval = f", 95 % interval {units.interval(*ends)}" if len(ends) == 2 else ""
+        interval = f", 95 % interval {units.format_interval(*ends)}" if len(ends) == 2 else ""
         ratio = f" ({text['time_ratio']} `none`{interval})" if "time_ratio" in figures else ""
         yield f"{text['step_seconds']} per step{ratio}"
     elif "estimated_step_seconds" in figures:
         yield f"an estimated {text['estimated_step_seconds']} per step"
     elif "recomputed_share" in figures:
-        yield f"recomputes {units.share(figures['recomputed_share'])} of the model's FLOPs"
+        yield f"recomputes {units.format_share(figures['recomputed_share'])} of the model's FLOPs"
     else:
         yield "not timed"
     peak = f"compiled peak {text['compiled_peak_bytes']}"

@@ -21,7 +21,7 @@ from artifex_bench.cli.report import report
 from artifex_bench.cli.run import run
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.store import StoreError
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 
 WRONG_USE = 2
 
@@ -56,7 +56,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except (CaseError, StoreError) as error:
-            raise click.ClickException(plain(str(error))) from error
+            raise click.ClickException(make_printable(str(error))) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

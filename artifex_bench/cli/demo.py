@@ -11,7 +11,7 @@ import click
 from artifex_bench.core import store
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.record import Record
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 
 RECORDED_RUN = importlib.resources.files("artifex_bench") / "demo"
 TIME_BUDGET = 1.1  # for the advice, as a multiple of the step time of strategy none
@@ -40,11 +40,11 @@ def demo(out: Path) -> None:
     copy_recorded_run(out)
     table, written = write_report(out)
     show_tables(table)
-    click.echo(f"\n{plain(describe_origin(store.load_records(out)))}\n")
+    click.echo(f"\n{make_printable(describe_origin(store.load_records(out)))}\n")
     for answer in advice.advise(table, time_budget=TIME_BUDGET):
         click.echo(f"{advice.format_advice(answer)}\n")
-    click.echo(plain(f"Wrote {', '.join(str(path) for path in written)}"))
-    click.echo(f"To write this run as a page, run: artifex-bench report {plain(shlex.quote(str(out)))} --html")
+    click.echo(make_printable(f"Wrote {', '.join(str(path) for path in written)}"))
+    click.echo(f"To write this run as a page, run: artifex-bench report {make_printable(shlex.quote(str(out)))} --html")
     click.echo(f"To measure this machine, run: {NEXT_COMMAND}")
 
 

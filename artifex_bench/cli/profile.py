@@ -63,7 +63,7 @@ def show_records(records: list[Record], folder: Path) -> None:
     """Print the tables of each case, and of two cases their difference; write their files and print the paths."""
     from artifex_bench.cli.progress import show_grids
     from artifex_bench.memory_profile import BUFFERS, tables
-    from artifex_bench.report.text import plain
+    from artifex_bench.report.text import make_printable
 
     written: list[Path] = []
     grids = [grid for record in records for grid in tables.make_tables(record)]
@@ -75,7 +75,7 @@ def show_records(records: list[Record], folder: Path) -> None:
         written += tables.write_comparison(records[0], records[1], folder)
     show_grids(grids)
     for path in written:
-        print(plain(str(path)))
+        print(make_printable(str(path)))
 
 
 def _profile(**options: Any) -> None:

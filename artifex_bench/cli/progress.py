@@ -22,7 +22,7 @@ from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat import describe_compiled
 from artifex_bench.report import comparison_words, text
 from artifex_bench.report.tables import make_grids, split_tables
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 from artifex_bench.sweep import scheduler
 
 AS_IT_IS: Any = {"markup": False, "emoji": False}  # rich would interpret [brackets] and :codes: in names
@@ -101,7 +101,7 @@ class _JobProgress:
         several = self._rounds > 1 and job.case.is_local  # compiled cases have one round
         name = case_label(job.case) + (f" round {job.round + 1}/{self._rounds}" if several else "")
         if record is None:
-            self._bar.update(self._task, description=plain(name))
+            self._bar.update(self._task, description=make_printable(name))
             return
         self._done += 1
         self._bar.update(self._task, completed=self._done)
@@ -143,7 +143,7 @@ def show_tables(frame: Any, suite: str | None = None) -> None:
             left = [n for n, i in enumerate(shown) if grid.columns[i].is_text]
             _print_grid(console, grid.title, headings, left, [[row[i] for i in shown] for row in grid.rows])
             for note in grid.notes:
-                console.print(plain(note))
+                console.print(make_printable(note))
             console.print()
         console.print(table.legend.strip())
 
@@ -166,7 +166,7 @@ def show_grids(grids: Iterable[tuple[str, Any, Any, list[list[str]], list[str]]]
     for title, headings, left, lines, notes in grids:
         _print_grid(console, title, headings, left, lines)
         for note in notes:
-            console.print(plain(note))
+            console.print(make_printable(note))
         console.print()
 
 
@@ -180,29 +180,33 @@ def show_comparison(table: Any, notes: list[str], everything: bool, form: str) -
         form: `table`, `markdown`, `csv` or `json`.
     """
     if form in ("csv", "json"):
-        print(text.csv(table) if form == "csv" else text.json_rows(table))
+        print(text.format_csv(table) if form == "csv" else text.format_json_rows(table))
         for note in notes:
             print_status(note)
         return
     shown = table if everything else table[table.change != "same"]
     title = comparison_words.summarize_changes(table)
     if form == "markdown":
-        print("\n\n".join([*map(text.markdown_block, (title, *notes)), comparison_words.make_comparison_table(shown)]))
+        print(
+            "\n\n".join(
+                [*map(text.escape_markdown_line, (title, *notes)), comparison_words.make_comparison_table(shown)]
+            )
+        )
         return
     console = _make_console()
     lines = [comparison_words.format_row(row) for row in shown.itertuples()]
     _print_grid(console, title, comparison_words.HEADINGS, comparison_words.LEFT_ALIGNED, lines)
     for note in notes:
-        console.print(plain(note))
+        console.print(make_printable(note))
 
 
 def print_status(line: str) -> None:
     """Print one line to standard error, and flush it."""
-    print(plain(line), file=sys.stderr, flush=True)
+    print(make_printable(line), file=sys.stderr, flush=True)
 
 
 def _print_line(console: Console, line: str) -> None:
-    console.print(plain(line), soft_wrap=True)
+    console.print(make_printable(line), soft_wrap=True)
 
 
 def _make_console() -> Console:
@@ -213,9 +217,9 @@ def _make_console() -> Console:
 def _print_grid(console: Console, title: str, headings: Any, left: Any, lines: list[list[str]]) -> None:
     from rich.table import Table
 
-    grid = Table(title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid = Table(title=make_printable(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, heading in enumerate(headings):
         grid.add_column(heading, justify="left" if i in left else "right")
     for line in lines:
-        grid.add_row(*map(plain, line))
+        grid.add_row(*map(make_printable, line))
     console.print(grid)

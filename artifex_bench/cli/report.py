@@ -11,7 +11,7 @@ from artifex_bench.cli.params import MEMORY, MULTIPLE, SECONDS
 from artifex_bench.core import store
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.run_spec import MAX_BATCH, load_run_spec
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 
 
 @click.command()
@@ -43,7 +43,7 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
         written.append(_write_page(folder, suite, frame, given))
     show_tables(frame, suite)
     for path in written:
-        click.echo(plain(str(path)))
+        click.echo(make_printable(str(path)))
 
 
 def check_has_advice(folder: Path, suite: str | None) -> None:

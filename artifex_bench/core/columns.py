@@ -14,12 +14,12 @@ from artifex_bench.core.results import CONTENDED_SHARE, CaseResult
 
 # unit -> how a table shows a value
 FORMATS: dict[str, Callable[[Any], str]] = {
-    "seconds": units.seconds,
-    "bytes": units.size,
-    "ratio": units.ratio,
-    "share": units.share,
-    "count": units.whole,
-    "text": units.text,
+    "seconds": units.format_seconds,
+    "bytes": units.format_bytes,
+    "ratio": units.format_ratio,
+    "share": units.format_share,
+    "count": units.format_whole,
+    "text": units.format_text,
 }
 
 
@@ -110,7 +110,7 @@ def interval_column(name: str, **shown: Any) -> Column:
     """Return the column that shows the 95 % interval of the ratio in the column `name`."""
 
     def show(row: Any) -> str:
-        return units.interval(getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
+        return units.format_interval(getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
 
     return Column(
         f"{name}_interval",

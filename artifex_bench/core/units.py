@@ -9,7 +9,7 @@ from typing import Any
 ABSENT = "–"
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """Return a duration: 4.00 h, 12.3 min, 1.23 s, 12.3 ms, 45.6 µs."""
     if value is None or isnan(value):
         return ABSENT
@@ -19,7 +19,7 @@ def seconds(value: float | None) -> str:
     return f"{_three_digits(value / 1e-6)} µs"
 
 
-def size(value: float | None) -> str:
+def format_bytes(value: float | None) -> str:
     """Return bytes: 512 B, 1.50 KiB, 12.3 MiB, 4.00 GiB."""
     if value is None or isnan(value):
         return ABSENT
@@ -29,7 +29,7 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Return a number: 12.3 k, 4.56 M, 7.89 G."""
     if value is None or isnan(value):
         return ABSENT
@@ -39,7 +39,7 @@ def count(value: float | None) -> str:
     return _three_digits(value)
 
 
-def ratio(value: float | None) -> str:
+def format_ratio(value: float | None) -> str:
     """Return a ratio: 1.00x."""
     return ABSENT if value is None or isnan(value) else f"{value:.2f}x"
 
@@ -52,22 +52,22 @@ def _three_digits(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     """Return a share from 0 to 1: 12 %."""
     return ABSENT if value is None or isnan(value) else f"{value:.0%}"
 
 
-def text(value: Any) -> str:
+def format_text(value: Any) -> str:
     """Return a value as text."""
     return str(value) if is_present(value) else ABSENT
 
 
-def whole(value: float | None) -> str:
+def format_whole(value: float | None) -> str:
     """Return a whole number: 1234."""
     return ABSENT if value is None or isnan(value) else f"{value:.0f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
     """Return an interval: 0.95 … 1.05."""
     return f"{low:.2f} … {high:.2f}" if is_present(low) and is_present(high) else ABSENT
 

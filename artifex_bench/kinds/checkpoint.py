@@ -143,7 +143,7 @@ def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def describe_state(shape: Mapping[str, Any]) -> str:
     """Return a state in words: ``64.0 MiB in 16 arrays, float32, random``, and what differs from the defaults."""
     words = [
-        f"{units.size(shape['size'])} in {int(shape['arrays'])} arrays",
+        f"{units.format_bytes(shape['size'])} in {int(shape['arrays'])} arrays",
         str(shape["dtype"]),
         str(shape["content"]),
     ]
@@ -156,7 +156,7 @@ def describe_state(shape: Mapping[str, Any]) -> str:
     if shape["cache"] != "warm":
         words.append("cold page cache")
     if units.is_present(shape["chunk"]):
-        words.append(f"chunks of {units.size(shape['chunk'])}")
+        words.append(f"chunks of {units.format_bytes(shape['chunk'])}")
     if shape["seed"]:
         words.append(f"seed {int(shape['seed'])}")
     return ", ".join(words)
@@ -169,7 +169,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
 
 def _describe(record: Record) -> str:
     taken = {name: summarize(values_by_round([record], f"{name}_seconds")) for name in ("committed", "restore")}
-    return ", ".join(f"{name} {units.seconds(found.median if found else None)}" for name, found in taken.items())
+    return ", ".join(f"{name} {units.format_seconds(found.median if found else None)}" for name, found in taken.items())
 
 
 KIND = Kind(

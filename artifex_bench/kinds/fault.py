@@ -44,7 +44,7 @@ def _silent_share(result: CaseResult) -> float | None:
 def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (title, rows) of each training state."""
     for (dtype, size, arrays, seed), rows in table.groupby(["dtype", "size", "arrays", "seed"], sort=False):
-        yield f"{units.size(size)} in {arrays} arrays, {dtype}" + (f", seed {seed}" if seed else ""), rows
+        yield f"{units.format_bytes(size)} in {arrays} arrays, {dtype}" + (f", seed {seed}" if seed else ""), rows
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:

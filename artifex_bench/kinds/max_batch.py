@@ -86,7 +86,7 @@ def _show_monotone(row: Any) -> str:
 
 def _show_throughput(row: Any) -> str:
     value = row.estimated_samples_per_second
-    return f"{units.count(value)} samples/s" if is_present(value) else units.ABSENT
+    return f"{units.format_count(value)} samples/s" if is_present(value) else units.ABSENT
 
 
 COLUMNS = (
@@ -98,7 +98,7 @@ COLUMNS = (
         doc="The largest compiled batch that fits; NaN if none does.",
         value=_edge(True, "batch"),
         unit="count",
-        text=lambda row: units.whole(row.largest_batch) if is_present(row.largest_batch) else "none",
+        text=lambda row: units.format_whole(row.largest_batch) if is_present(row.largest_batch) else "none",
     ),
     _shown(
         "largest_peak_bytes", "its peak", doc="Its compiled peak.", value=_edge(True, "peak"), unit="bytes", priority=2
@@ -201,7 +201,7 @@ def notes_on_searches(rows: pd.DataFrame) -> list[str]:
     searches = tabulate_searches(rows)
     notes = []
     for target, own in searches.groupby("target"):
-        notes.append(f"{target}: compared with {units.size(own.capacity_bytes.max())}{note_on_pool(own)}")
+        notes.append(f"{target}: compared with {units.format_bytes(own.capacity_bytes.max())}{note_on_pool(own)}")
     for row in searches.itertuples():
         compiled = rows[(rows.strategy == row.strategy) & (rows.target == row.target)]
         notes += [f"{row.strategy} on {row.target}: {note}" for note in _notes_on_search(row, SearchResult(compiled))]
@@ -213,12 +213,12 @@ def _notes_on_search(row: Any, search: SearchResult) -> Iterator[str]:
         yield f"{row.status}: {row.reason}"
     elif not is_present(row.largest_batch):
         excess = row.failing_peak_bytes - row.capacity_bytes
-        over = f": {units.size(excess)} over" if is_present(excess) else ""
-        yield f"batch {units.whole(row.failing_batch)} does not fit{over}"
+        over = f": {units.format_bytes(excess)} over" if is_present(excess) else ""
+        yield f"batch {units.format_whole(row.failing_batch)} does not fit{over}"
     elif not is_present(row.failing_batch):
         yield "no larger batch was compiled: the limit was reached, or the search did not end"
     for small, large in find_disorder(search.points):
-        peaks = f"{units.size(small.peak)} and {units.size(large.peak)}"
+        peaks = f"{units.format_bytes(small.peak)} and {units.format_bytes(large.peak)}"
         yield f"not monotone: the peaks of batch {small.batch} and {large.batch} are {peaks}"
 
 

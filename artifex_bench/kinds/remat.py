@@ -38,23 +38,25 @@ def _local_budgets(table: pd.DataFrame) -> dict[str, float]:
 
 def _describe_measured(record: Record) -> str:
     steps = summarize(values_by_round([record], "step_seconds"))
-    time = units.seconds(steps.median) if steps else "not timed"
-    words = [f"step {time}", f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
+    time = units.format_seconds(steps.median) if steps else "not timed"
+    words = [f"step {time}", f"compiled peak {units.format_bytes(record.value('compiled_peak_bytes'))}"]
     return ", ".join(words + ([record.verdict.name] if record.verdict else []))
 
 
 def describe_compiled(record: Record) -> str:
     """Return a case compiled for an AOT target in a few words."""
-    words = [f"compiled peak {units.size(record.value('compiled_peak_bytes'))}"]
+    words = [f"compiled peak {units.format_bytes(record.value('compiled_peak_bytes'))}"]
     needed = record.needed_peak
     capacity, memory = record.value("capacity_bytes"), record.value("device_memory_bytes")
     if needed is not None and capacity is not None:
         if is_between_pools(needed, capacity, memory or math.nan):
             words.append(f"fits {LARGER_POOL}")
         else:
-            words.append("fits" if needed <= capacity else f"does not fit: {units.size(needed - capacity)} over")
+            words.append(
+                "fits" if needed <= capacity else f"does not fit: {units.format_bytes(needed - capacity)} over"
+            )
     if (estimated := record.value("estimated_step_seconds")) is not None:
-        words.append(f"estimated step {units.seconds(estimated)} ({REAL_STEPS})")
+        words.append(f"estimated step {units.format_seconds(estimated)} ({REAL_STEPS})")
     return ", ".join(words + ([record.verdict.name] if record.verdict else []))
 
 

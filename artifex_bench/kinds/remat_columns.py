@@ -108,7 +108,7 @@ def show_recomputed(row: Any) -> str:
 def _show_throughput(row: Any) -> str:
     if not is_present(row.throughput_per_second):
         return units.ABSENT
-    return f"{units.count(row.throughput_per_second)} {row.throughput_unit}/s"
+    return f"{units.format_count(row.throughput_per_second)} {row.throughput_unit}/s"
 
 
 SHOWN = (

@@ -88,7 +88,7 @@ def notes_on_compiled(rows: pd.DataFrame) -> list[str]:
     """Return notes on the cases of a shape that were compiled for an AOT target: its capacity, kernels, faults."""
     known = rows.capacity_bytes.dropna()
     target = rows.target.iloc[0]
-    notes = [f"{target}: a program gets {units.size(known.iloc[0])}{note_on_pool(rows)}"] if len(known) else []
+    notes = [f"{target}: a program gets {units.format_bytes(known.iloc[0])}{note_on_pool(rows)}"] if len(known) else []
     if any(map(fits_larger_pool, rows.itertuples())):
         notes.append(f"before you start such a program: export {POOL_VARIABLE}={LARGEST_POOL_SHARE}")
     return notes + notes_on_mesh(rows) + list(notes_on_kernels(rows)) + notes_on_status(rows)
@@ -105,7 +105,7 @@ def notes_on_peaks(row: Any) -> Iterator[str]:
     if not (is_present(measured) and is_present(compiled)):
         return
     if is_present(budget) and measured > budget:
-        yield f"over its budget as measured: {units.size(measured)} of {units.size(budget)}"
+        yield f"over its budget as measured: {units.format_bytes(measured)} of {units.format_bytes(budget)}"
     if measured - compiled > max(LARGE_SHARE * compiled, LARGE_BYTES):
         more = measured / compiled - 1
         yield f"the measured peak is {more:.0%} above the compiled one, which leaves out the kernels' scratch memory"
@@ -142,7 +142,7 @@ def show_fit(row: Any) -> str:
         return units.ABSENT
     if fits_larger_pool(row):
         return LARGER_POOL
-    return f"no, {units.size(excess)} over" if excess > 0 else f"yes, {units.size(-excess)} free"
+    return f"no, {units.format_bytes(excess)} over" if excess > 0 else f"yes, {units.format_bytes(-excess)} free"
 
 
 def note_on_pool(rows: pd.DataFrame) -> str:
@@ -150,7 +150,7 @@ def note_on_pool(rows: pd.DataFrame) -> str:
     memory, capacity = rows.device_memory_bytes.max(), rows.capacity_bytes.max()
     if not is_present(memory) or not capacity < memory:
         return ""
-    return f", JAX's pool of {capacity / memory:.0%} of {units.size(memory)} ({POOL_VARIABLE})"
+    return f", JAX's pool of {capacity / memory:.0%} of {units.format_bytes(memory)} ({POOL_VARIABLE})"
 
 
 def notes_on_kernels(rows: pd.DataFrame) -> Iterator[str]:
@@ -159,6 +159,7 @@ def notes_on_kernels(rows: pd.DataFrame) -> Iterator[str]:
         other, peak = row.cublas_peak_bytes, row.compiled_peak_bytes
         if is_present(other) and is_present(peak) and abs(other - peak) > KERNEL_DIFFERENCE * peak:
             yield (
-                f"{row.strategy}: {units.size(peak)} with Triton's matrix products, {units.size(other)} with cuBLAS: "
-                "autotuning on the device chooses, so the peak may be either or between"
+                f"{row.strategy}: {units.format_bytes(peak)} with Triton's matrix products, "
+                f"{units.format_bytes(other)} with cuBLAS: autotuning on the device chooses, so the peak may be "
+                "either or between"
             )

@@ -60,13 +60,19 @@ def make_tables(record: Record) -> Iterator[Grid]:
         at = live.detail["at"]
         words = " ".join(filter(None, (at["phase"], at["scope"], at["operation"], at["source"])))
         moment = f"at instruction {live.detail['moment'] + 1} of {len(live.values)}: {words}"
-        yield f"{strategy}: alive at the compiled peak, {units.size(peak)}", PEAK_HEADINGS, PEAK_LEFT, lines, [moment]
+        yield (
+            f"{strategy}: alive at the compiled peak, {units.format_bytes(peak)}",
+            PEAK_HEADINGS,
+            PEAK_LEFT,
+            lines,
+            [moment],
+        )
     elif (taken := record.get(BUFFERS)) is not None:
-        yield f"{strategy}: compiled peak {units.size(peak)}", PEAK_HEADINGS, PEAK_LEFT, [], [taken.note]
+        yield f"{strategy}: compiled peak {units.format_bytes(peak)}", PEAK_HEADINGS, PEAK_LEFT, [], [taken.note]
     if (taken := record.get(RESIDUALS)) is not None:
         residuals = group_rows(list_rows(record, RESIDUALS))
         lines = _format_groups(residuals, _RESIDUAL_COLUMNS, total="residuals", limit=TOP // 2) if residuals else []
-        title = f"{strategy}: saved by autodiff for the backward pass, {units.size(saved)}"
+        title = f"{strategy}: saved by autodiff for the backward pass, {units.format_bytes(saved)}"
         yield title, RESIDUAL_HEADINGS, RESIDUAL_LEFT, lines, [taken.note] if taken.note else []
 
 
@@ -80,7 +86,7 @@ def _format_groups(groups: list[Group], columns: Sequence[str], total: str, limi
 
     def line(size: int, count: Any, cells: Sequence[str]) -> list[str]:
         share = f"{size / everything:.1%}" if everything else ABSENT  # arrays may be empty
-        return [units.size(size), share, str(count), *(cell or ABSENT for cell in cells)]
+        return [units.format_bytes(size), share, str(count), *(cell or ABSENT for cell in cells)]
 
     named = [group for group in groups if group.get("phase") != ""]  # others are differences, which have no pass
     lines = [line(group["bytes"], group["count"], [group[name] for name in columns]) for group in named[:limit]]
@@ -144,7 +150,11 @@ def _add_kinds(kinds: Sequence[Group], operation: str) -> Group:
 
 def _format_difference(kind: Group) -> list[str]:
     sign = "-" if kind["difference"] < 0 else "+" if kind["difference"] else ""
-    sizes = [sign + units.size(abs(kind["difference"])), units.size(kind["one"]), units.size(kind["other"])]
+    sizes = [
+        sign + units.format_bytes(abs(kind["difference"])),
+        units.format_bytes(kind["one"]),
+        units.format_bytes(kind["other"]),
+    ]
     cells = (kind.get(name, "") for name in ("scope", "operation", "phase", "shape", "source"))
     return [*sizes, *(cell or (ABSENT if "scope" in kind else "") for cell in cells)]
 
@@ -183,4 +193,4 @@ def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
 def _format_csv(rows: Sequence[Row], headings: Mapping[str, str] | None = None) -> str:
     """Return rows as CSV. `headings` renames columns."""
     table = pd.DataFrame([{name: make_encodable(value) for name, value in row.items()} for row in rows])
-    return text.csv(table.rename(columns=headings or {}))
+    return text.format_csv(table.rename(columns=headings or {}))

@@ -13,7 +13,7 @@ from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.memory_profile import LIVE
 from artifex_bench.report.plots.style import FILLS, MIB, plot_style, plt, save_figure
-from artifex_bench.report.text import caption
+from artifex_bench.report.text import shorten_label
 
 # colours of Okabe and Ito; hatches distinguish the passes in black and white
 PASSES = {
@@ -73,14 +73,14 @@ def _plot_panel(panel: Any, record: Record) -> None:
     panel.plot([moment], [alive[moment]], marker="v", color=FILLS[2], markersize=8, linestyle="none", label="the peak")
     at = live.detail["at"]
     panel.annotate(
-        caption(f"{at['phase']} {at['scope']} {at['operation']}".replace("  ", " ")),
+        shorten_label(f"{at['phase']} {at['scope']} {at['operation']}".replace("  ", " ")),
         (moment, alive[moment]),
         xytext=(0, 8),
         textcoords="offset points",
         fontsize=8,
         ha="right" if moment > len(alive) / 2 else "left",
     )
-    name = caption(f"{record.case.model}, {record.case.strategy}")
-    panel.set_title(f"{name}\ncompiled peak {units.size(peak * MIB)}", fontsize=9)
+    name = shorten_label(f"{record.case.model}, {record.case.strategy}")
+    panel.set_title(f"{name}\ncompiled peak {units.format_bytes(peak * MIB)}", fontsize=9)
     panel.set_xlabel("instructions in the order they run (a loop's body once)")
     panel.set_xlim(0, len(alive) - 1)

@@ -29,9 +29,9 @@ REASONS = {
 
 def format_row(row: Any) -> list[str]:
     """Return the cells of a row of a comparison, in the order of `HEADINGS`."""
-    show = {**FORMATS, "count": "{:.3g}".format, "": units.text}[row.unit]
-    ratio = units.ratio(row.ratio) if is_present(row.ratio) else units.ABSENT
-    interval = units.interval(row.ratio_low, row.ratio_high)
+    show = {**FORMATS, "count": "{:.3g}".format, "": units.format_text}[row.unit]
+    ratio = units.format_ratio(row.ratio) if is_present(row.ratio) else units.ABSENT
+    interval = units.format_interval(row.ratio_low, row.ratio_high)
     return [row.label, row.quantity, show(row.base), show(row.new), ratio, interval, row.change, describe_reason(row)]
 
 
@@ -45,7 +45,7 @@ def describe_reason(row: Any) -> str:
     text = REASONS[Reason(row.reason)]
     if row.reason not in (Reason.SIGNIFICANT, Reason.NOT_SIGNIFICANT, Reason.MEDIANS_ONLY):
         return text
-    least = f"least values {units.ratio(row.least_ratio)}, " if is_present(row.least_ratio) else ""
+    least = f"least values {units.format_ratio(row.least_ratio)}, " if is_present(row.least_ratio) else ""
     return f"{text}: {least}p {row.p:.2g} over {row.tests:.0f} tests"
 
 

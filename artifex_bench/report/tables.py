@@ -67,14 +67,14 @@ def make_grids(kind: Kind, table: Table, rows: pd.DataFrame) -> Iterator[Grid]:
 def write_tables(frame: pd.DataFrame, folder: Path, suite: str | None = None) -> list[Path]:
     """Write `table.csv` and `table.md`, and for searches `max_batch.csv` and `.json`; returns their paths."""
     written = [folder / "table.csv", folder / "table.md"]
-    written[0].write_text(text.csv(frame), encoding="utf-8")
+    written[0].write_text(text.format_csv(frame), encoding="utf-8")
     written[1].write_text(make_markdown(frame, suite), encoding="utf-8")
     if suite == MAX_BATCH:
         _, table, rows = next(split_tables(frame, suite))
         searches = table.make_rows(rows)
         written += [folder / "max_batch.csv", folder / "max_batch.json"]
-        written[2].write_text(text.csv(searches), encoding="utf-8")
-        written[3].write_text(text.json_rows(searches), encoding="utf-8")
+        written[2].write_text(text.format_csv(searches), encoding="utf-8")
+        written[3].write_text(text.format_json_rows(searches), encoding="utf-8")
     return written
 
 
@@ -95,14 +95,14 @@ def make_markdown_table(lines: Sequence[Sequence[str]], headings: Sequence[str])
     """Return cells as a Markdown table. Names are the user's: markup in one, or the border of a cell, is escaped."""
     from tabulate import tabulate
 
-    escaped = [[text.markdown(cell) for cell in line] for line in lines]
+    escaped = [[text.escape_markdown(cell) for cell in line] for line in lines]
     return tabulate(escaped, headings, tablefmt="github", disable_numparse=True)
 
 
 def _sections(grids: Iterator[Grid]) -> str:
     parts = []
     for grid in grids:
-        title = f"\n## {text.markdown_block(grid.title)}\n" if grid.title else ""
+        title = f"\n## {text.escape_markdown_line(grid.title)}\n" if grid.title else ""
         parts.append(f"{title}\n{make_markdown_table(grid.rows, grid.headings)}\n")
-        parts += [f"\n- {text.markdown_block(note)}" for note in grid.notes] + (["\n"] if grid.notes else [])
+        parts += [f"\n- {text.escape_markdown_line(note)}" for note in grid.notes] + (["\n"] if grid.notes else [])
     return "\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"

@@ -1,8 +1,8 @@
-"""Text of users and of errors in what is written: each format's own signs are escaped, and no control character stays.
+"""Text of users and of errors, escaped for each format that is written.
 
-Names, reasons and devices may hold anything: line breaks, terminal escapes, HTML, formulas. Every writer passes text
-through the function of its format here: `plain` (terminal), `markdown`, `csv`, `json_rows`, `caption` (plots). HTML is
-escaped by jinja2, which gets `plain` text.
+Names, reasons and devices may contain anything: line breaks, terminal escapes, HTML, formulas. Every writer passes text
+through the function of its format: `make_printable` (terminal, HTML), `escape_markdown`, `format_csv`,
+`format_json_rows`, `shorten_label` (plots). Jinja2 escapes HTML.
 """
 
 from __future__ import annotations
@@ -17,59 +17,57 @@ from artifex_bench.core.units import is_present
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST = 100  # characters of a text in a plot, whose size follows from its texts
-FORMULA = ("=", "+", "-", "@")  # how a spreadsheet knows a formula (OWASP, "CSV injection")
-# what Markdown reads as more than text, wherever it stands; a star or bar between spaces or letters is none
+LONGEST = 100  # characters of a label in a plot, because the plot grows with its labels
+FORMULA = ("=", "+", "-", "@")  # how a spreadsheet recognizes a formula (OWASP, "CSV injection")
+# what Markdown interprets anywhere in a text; not a star between spaces, nor a bar between letters
 _MARKUP = re.compile(r"[\\`\[\]<>&#$~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|://|(?<=www)\.")
-# What GitHub reads in the text that markup has become, where no entity helps: emoji, people, issues. An empty character
-# (zero-width space) behind the sign does, as bots that quote release notes use it.
+# what GitHub interprets in spite of entities: emoji, people, issues. A zero-width space after the sign prevents it, as
+# in bots that quote release notes.
 _SIGN = re.compile(r":(?=[\w+-]+:)|@(?=\w)|#(?=\d)")
 _EMPTY = "\u200b"
-# at the beginning of a line: a list (12. or 12)), or any other sign: of a list, a quote, a heading
+# at the beginning of a line: a numbered list (12. or 12)), or the sign of another list, a quote or a heading
 _BLOCK = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([^\w\s&\\])")
 
 
-def plain(text: str) -> str:
-    r"""The text on one line, with what is not printable as Python writes it: ``\n``, ``\x1b``, ``\ud800``."""
+def make_printable(text: str) -> str:
+    r"""Return text on one line. Characters that are not printable are escaped: ``\n``, ``\x1b``, ``\ud800``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def caption(text: str) -> str:
-    """`plain` text in a plot: no longer than a plot has room for."""
-    text = plain(text)
+def shorten_label(text: str) -> str:
+    """Return printable text of at most `LONGEST` characters, for a label in a plot."""
+    text = make_printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def captions(texts: Iterable[Any]) -> list[str]:
-    """`caption` of each."""
-    return [caption(str(text)) for text in texts]
+def shorten_labels(texts: Iterable[Any]) -> list[str]:
+    """Return each value as a label."""
+    return [shorten_label(str(text)) for text in texts]
 
 
-def markdown(text: str) -> str:
-    """Text within a line or a cell of a table: nothing in it is markup, HTML, a link, an emoji, the name of a person,
-    or the border of a cell.
-    """
-    apart = _SIGN.sub(lambda found: found[0] + _EMPTY, plain(text))
+def escape_markdown(text: str) -> str:
+    """Return text for a line or a table cell: Markdown and GitHub interpret nothing in it, and it ends no cell."""
+    apart = _SIGN.sub(lambda found: found[0] + _EMPTY, make_printable(text))
     escaped = _MARKUP.sub(lambda found: _entities(found[0]), apart).replace(_EMPTY, _entities(_EMPTY))
     return escaped.replace("|", "\\|")
 
 
-def markdown_block(text: str) -> str:
-    """Text that a line of Markdown begins with."""
-    return _BLOCK.sub(lambda found: (found[1] or "") + _entities(found[2] or found[4]), markdown(text).strip())
+def escape_markdown_line(text: str) -> str:
+    """Return text that may begin a line of Markdown."""
+    return _BLOCK.sub(lambda found: (found[1] or "") + _entities(found[2] or found[4]), escape_markdown(text).strip())
 
 
-def csv(table: pd.DataFrame) -> str:
-    """A table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+def format_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV. Text that a spreadsheet would take for a formula begins with an apostrophe."""
     words = {name: table[name].map(_csv_cell) for name in table if table[name].dtype.kind == "O"}
     written: str = table.assign(**words).to_csv(index=False)
     return written
 
 
-def json_rows(table: pd.DataFrame) -> str:
-    """A table's rows as JSON objects in ASCII; what is absent is null."""
+def format_json_rows(table: pd.DataFrame) -> str:
+    """Return the rows of a table as JSON objects in ASCII. Absent values are null."""
     rows = [
         {key: value if is_present(value) else None for key, value in row.items()} for row in table.to_dict("records")
     ]
@@ -83,5 +81,5 @@ def _entities(characters: str) -> str:
 def _csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    value = plain(value)
+    value = make_printable(value)
     return f"'{value}" if value.lstrip().startswith(FORMULA) else value

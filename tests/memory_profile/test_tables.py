@@ -77,8 +77,8 @@ def test_equal_buffers_are_one_group_and_arguments_are_grouped_by_tree():
 
 def test_the_table_ends_with_the_peak_and_names_its_moment():
     (title, headings, _, lines, notes), (residuals, *_) = tables.make_tables(profiled())
-    assert title.startswith("none: ") and title.endswith(units.size(PEAK))
-    assert residuals.startswith("none: ") and residuals.endswith(units.size(RESIDUAL["bytes"]))
+    assert title.startswith("none: ") and title.endswith(units.format_bytes(PEAK))
+    assert residuals.startswith("none: ") and residuals.endswith(units.format_bytes(RESIDUAL["bytes"]))
     assert all(len(line) == len(headings) for line in lines)
     assert [line[:4] for line in lines] == [
         ["600 B", "64.9%", "2", "–"],

@@ -89,7 +89,7 @@ def test_tables_hold_any_text(tmp_path, name, reason):
     grid = [line for line in told.splitlines() if line.startswith("|")]
     assert len(grid) == 2 + len(records)
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {len(remat.HEADINGS) + 1}
-    assert json.loads(text.json_rows(table))[0]["model"] == name
+    assert json.loads(text.format_json_rows(table))[0]["model"] == name
 
 
 @examples
@@ -100,8 +100,8 @@ def test_advice_and_comparisons_hold_any_text(name, reason):
     for advice in advise(make_frame(records), memory_budget=3500):
         assert not controls(format_advice(advice))
     found = compare_runs(records, records)
-    assert len(list(csv.reader(io.StringIO(text.csv(found))))) == len(found) + 1
-    assert len(json.loads(text.json_rows(found))) == len(found)
+    assert len(list(csv.reader(io.StringIO(text.format_csv(found))))) == len(found) + 1
+    assert len(json.loads(text.format_json_rows(found))) == len(found)
 
 
 class Tags(HTMLParser):
@@ -219,15 +219,15 @@ def test_a_name_that_is_no_text_is_refused():
     ],
 )
 def test_markdown_is_escaped(given_, told):
-    assert text.markdown(given_) == told
+    assert text.escape_markdown(given_) == told
 
 
 @pytest.mark.parametrize("given_", ["# a", "- a", "+ a", "> a", "1. a", "12) a", "===", "  * a", "|a"])
 def test_a_line_of_markdown_begins_no_block(given_):
-    told = text.markdown_block(given_)
+    told = text.escape_markdown_line(given_)
     assert not re.match(r"\s*(#|[-+*>=]|\d+[.)]|\|)", told)
 
 
 def test_numbers_in_csv_are_left_alone():
     table = pd.DataFrame({"a": [-1.0, 2.0], "b": ["-1", "+1"], "c": [True, False], "d": ["x", None]})
-    assert text.csv(table) == "a,b,c,d\n-1.0,'-1,True,x\n2.0,'+1,False,\n"
+    assert text.format_csv(table) == "a,b,c,d\n-1.0,'-1,True,x\n2.0,'+1,False,\n"

@@ -67,7 +67,7 @@ def parse_budget(given: Any) -> Budget:
 def format_bytes(size: float) -> str:
     """Format bytes with four significant digits, such as ``68.81 MiB``.
 
-    `core.units.size` shows three digits, too few to tell a budget from a peak just above it.
+    `core.units.format_bytes` shows three digits, too few to tell a budget from a peak just above it.
     """
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:

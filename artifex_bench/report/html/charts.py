@@ -125,7 +125,7 @@ class _Drawer:
 
 
 def _words(quantity: Quantity, value: float) -> str:
-    return units.size(value) if quantity.unit == "bytes" else units.seconds(value)
+    return units.format_bytes(value) if quantity.unit == "bytes" else units.format_seconds(value)
 
 
 def draw_charts(rows: pd.DataFrame, table: Table, styles: Styles, chosen: Mapping[str, str | None]) -> Iterator[Chart]:
@@ -244,5 +244,5 @@ def setting_words(axis: str, value: Any) -> str:
     if not units.is_present(value):
         return "none" if axis == "mesh" else units.ABSENT
     if axis in ("size", "chunk"):
-        return units.size(value)
+        return units.format_bytes(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -71,7 +71,7 @@ def write_page(records: Sequence[Record], advice: Sequence[AdviceText], name: st
         notes=[(grid.title, note) for grid in grids for note in grid.notes],
         legend=" ".join(table.legend.replace("`", "").split()),
         environment=_environment(records),
-        packed={"csv": text.csv(whole), "json": text.json_rows(whole)},
+        packed={"csv": text.format_csv(whole), "json": text.format_json_rows(whole)},
         styles=Markup(_read_asset("page.css")),
         script=Markup(_read_asset("page.js")),
     )
@@ -95,8 +95,8 @@ def _read_asset(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`text.plain` of a text; our own markup, and values of other types, as they are."""
-    return text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """`text.make_printable` of a text; our own markup, and values of other types, as they are."""
+    return text.make_printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _pack(content: str) -> str:
@@ -123,6 +123,6 @@ def _environment(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         for key, value in record.environment.items():
             for name, one in value.items() if isinstance(value, Mapping) else ((key.replace("_", " "), value),):
-                words = units.size(one) if key == "memory_bytes" else str(one)
+                words = units.format_bytes(one) if key == "memory_bytes" else str(one)
                 seen.setdefault(name.removesuffix(" bytes"), {})[words] = None
     return {name: "; ".join(values) for name, values in seen.items() if name != "load"}

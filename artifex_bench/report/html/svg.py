@@ -14,7 +14,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
 from artifex_bench.report.plots.style import ignore_missing_glyphs
-from artifex_bench.report.text import plain
+from artifex_bench.report.text import make_printable
 
 MARK = re.compile(r"mark-(\d+)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
@@ -41,7 +41,7 @@ def embed_figure(figure: Any, prefix: str, title: str, describe: Callable[[int],
         if found:
             mark = {"class": "mark", "data-case": found[1], "tabindex": "0", "role": "button"}
             element.attrib.update(mark, id=f"{prefix}-{found[0]}")
-            element.set("aria-label", plain(describe(int(found[1]))))
+            element.set("aria-label", make_printable(describe(int(found[1]))))
             element.set("aria-pressed", "false")
         elif element.get("id") in names:
             element.set("id", f"{prefix}-{element.attrib['id']}")
@@ -55,7 +55,7 @@ def embed_figure(figure: Any, prefix: str, title: str, describe: Callable[[int],
             elif name in _PLACES:
                 element.set(name, _NUMBER.sub(lambda number: f"{float(number[0]):.2f}", value))
     box = root.attrib["viewBox"]
-    root.attrib = {"viewBox": box, "class": "figure", "role": "group", "aria-label": plain(title)}
+    root.attrib = {"viewBox": box, "class": "figure", "role": "group", "aria-label": make_printable(title)}
     return Markup(re.sub(r"\s*\n\s*", "\n", ElementTree.tostring(root, encoding="unicode")))
 
 

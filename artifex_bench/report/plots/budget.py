@@ -15,7 +15,7 @@ from artifex_bench.report.plots.style import (
     plot_mark,
     titled_panels,
 )
-from artifex_bench.report.text import caption
+from artifex_bench.report.text import shorten_label
 
 # The curve takes no strategy's style: grey is not in COLOURS.
 CURVE = {"color": MUTED, "marker": "o", "markerfacecolor": "white"}
@@ -43,7 +43,7 @@ def plot_budget_curve(panel: Any, rows: pd.DataFrame, x: Quantity, y: Quantity, 
     for index, row in planned.iterrows():
         plot_mark(panel, index, row[x.column] / x_size, row[y.column] / y_size, zorder=3, markersize=8, **CURVE)
     for same in _near(planned, x.column, NEAR * (rows[x.column].max() - rows[x.column].min())):
-        budgets = caption(", ".join(name.removeprefix("budget-") for name in same.strategy))
+        budgets = shorten_label(", ".join(name.removeprefix("budget-") for name in same.strategy))
         spot = (same[x.column].mean() / x_size, same[y.column].min() / y_size)
         panel.annotate(budgets, spot, textcoords="offset points", xytext=(0, -20), ha="center", fontsize=8)
     for index, row in rows[~is_planned(rows)].iterrows():

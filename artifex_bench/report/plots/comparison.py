@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.report.plots.style import COLOURS, finish_figure, plot_style, save_figure
-from artifex_bench.report.text import captions
+from artifex_bench.report.text import shorten_labels
 
 STYLES = {  # change -> colour and marker
     "regression": (COLOURS[2], "X"),
@@ -83,7 +83,7 @@ def _plot_ratios(found: pd.DataFrame) -> Any:
         panel.axvline(1, color="k", linestyle="--", linewidth=1)
         panel.set_title(quantity, fontsize=9)
         panel.set_xlabel("new / base")
-    panels[0][0].set_yticks(range(len(labels)), captions(labels))
+    panels[0][0].set_yticks(range(len(labels)), shorten_labels(labels))
     panels[0][0].invert_yaxis()
     entries: dict[str, Any] = {}
     for panel in panels[0]:

@@ -18,13 +18,13 @@ from artifex_bench.report.plots.style import (
     set_log_axis,
     titled_panels,
 )
-from artifex_bench.report.text import captions
+from artifex_bench.report.text import shorten_labels
 
 RATIOS = (("write_ratio", "save / raw write"), ("read_ratio", "restore / raw read"))
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    return captions(row.format + (", async" if row.mode == "async" else "") for row in rows.itertuples())
+    return shorten_labels(row.format + (", async" if row.mode == "async" else "") for row in rows.itertuples())
 
 
 def plot_latency(groups: list[tuple[str, pd.DataFrame]]) -> Any:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.report.plots.style import Quantity, Styles, case_names, plot_mark
-from artifex_bench.report.text import captions
+from artifex_bench.report.text import shorten_labels
 
 
 def plot_ranking(panel: Any, rows: pd.DataFrame, quantity: Quantity, styles: Styles) -> None:
@@ -26,7 +26,7 @@ def plot_ranking(panel: Any, rows: pd.DataFrame, quantity: Quantity, styles: Sty
     for place, (index, name, value) in enumerate(zip(rows.index, names, rows[quantity.column] / size, strict=True)):
         panel.hlines(place, 0, value, color="#DDDDDD", linewidth=1, zorder=1)
         plot_mark(panel, index, value, place, markersize=7, **styles[name])
-    panel.set_yticks(range(len(rows)), captions(names))
+    panel.set_yticks(range(len(rows)), shorten_labels(names))
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)
     panel.margins(x=0.06)

@@ -21,7 +21,7 @@ from artifex_bench.report.plots.style import (
     plot_mark,
     set_log_axis,
 )
-from artifex_bench.report.text import captions
+from artifex_bench.report.text import shorten_labels
 
 NEAR = 0.06  # of an axis: tick labels that are nearer to each other would overlap
 
@@ -117,7 +117,7 @@ def plot_remat_scaling(table: pd.DataFrame, axis: str, quantities: Sequence[Quan
         title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
         for panel, quantity in zip(line, measured, strict=True):
             plot_scaling(panel, rows, axis, quantity, styles)
-            panel.set_title("\n".join(captions(title.split("\n"))), fontsize=9)
+            panel.set_title("\n".join(shorten_labels(title.split("\n"))), fontsize=9)
     note = "bars: 95 % intervals" if any(q.column == "step_seconds" for q in measured) else ""
     hollow = {name: {**style, "markerfacecolor": "none"} for name, style in styles.items()}
     add_style_legend(figure, hollow, note, line="-", names=list(pd.concat(groups).strategy.unique()))

@@ -20,7 +20,7 @@ from matplotlib import ticker
 
 from artifex_bench.core import units
 from artifex_bench.core.registry import load_kind
-from artifex_bench.report.text import caption, captions
+from artifex_bench.report.text import shorten_label, shorten_labels
 
 # For marks and lines: the hues of Okabe & Ito 2008, darkened to a contrast of 3:1 on white (WCAG 2.2, 1.4.11).
 COLOURS = ("#1F2933", "#0072B2", "#C14E00", "#00805D", "#B3518A", "#8C6D1F", "#5B4FC7", "#A4133C")
@@ -147,7 +147,7 @@ def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tu
         axis.remove()
     panels = list(axes.flat[: len(titles)])
     for panel, title in zip(panels, titles, strict=True):
-        panel.set_title("\n".join(captions(title.replace(": ", "\n", 1).split("\n"))), fontsize=9)
+        panel.set_title("\n".join(shorten_labels(title.replace(": ", "\n", 1).split("\n"))), fontsize=9)
     figure.subplots_adjust(hspace=0.55, wspace=0.32)
     return figure, panels
 
@@ -185,7 +185,7 @@ def set_log_axis(axis: Any, unit: str | None = None) -> None:
 
 def legend_label(name: str) -> str:
     """Return the name as a legend shows it. Matplotlib leaves out labels that begin with an underscore."""
-    return caption(f" {name}" if name.startswith("_") else name)
+    return shorten_label(f" {name}" if name.startswith("_") else name)
 
 
 def add_shared_legend(figure: Any, panel: Any, columns: int) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from artifex_bench.kinds.remat_groups import group_by_shape
 from artifex_bench.report.plots.style import FILLS, HATCHES, add_shared_legend, titled_panels
-from artifex_bench.report.text import captions
+from artifex_bench.report.text import shorten_labels
 
 
 def plot_time_split(table: pd.DataFrame) -> Any:
@@ -36,7 +36,7 @@ def plot_time_split(table: pd.DataFrame) -> Any:
         for share, label, colour, hatch in zip(shares, labels, FILLS[6:3:-1], HATCHES, strict=True):
             panel.barh(range(len(rows)), share * 1e3, left=start, label=label, color=colour, hatch=hatch, edgecolor="k")
             start = start + share.to_numpy() * 1e3
-        panel.set_yticks(range(len(rows)), captions(rows.strategy))
+        panel.set_yticks(range(len(rows)), shorten_labels(rows.strategy))
         panel.set_xlim(0, 1.05e3 * steps.max())
         panel.set_xlabel("step time (ms)")
         panel.invert_yaxis()

@@ -30,7 +30,7 @@ from artifex_bench.report.plots.style import (
     set_log_axis,
     titled_panels,
 )
-from artifex_bench.report.text import caption
+from artifex_bench.report.text import shorten_label
 
 TIME_RATIO = Quantity("time_ratio", "step time, x none", "")
 PEAK_RATIO = Quantity("compiled_peak_ratio", "compiled peak memory, x none", "")
@@ -104,7 +104,7 @@ def label_cases(panel: Any, rows: pd.DataFrame, first: Any = None) -> None:
         gap = 10 if index == first else 7
         for right, above in ((True, False), (False, False), (True, True), (False, True)):
             label = panel.annotate(
-                caption(name),
+                shorten_label(name),
                 spots[f"mark-{index}"],
                 xytext=(gap if right else -gap, gap if above else -gap),
                 textcoords="offset points",
