@@ -41,7 +41,8 @@ def compare_time_ratios(pattern: str) -> Callable[[pd.DataFrame], Iterator[Repro
             recomputed = row.recomputed_flops / none.gradient_flops
             reason = (
                 f"95 % interval {format_interval(row.time_ratio_low, row.time_ratio_high)}; "
-                f"{recomputed:.0%} of the FLOPs are recomputed, {row.residual_ratio:.2f}x of the residuals pass through memory"
+                f"{recomputed:.0%} of the FLOPs are recomputed, "
+                f"{row.residual_ratio:.2f}x of the residuals pass through memory"
             )
             if row.contended or none.contended:
                 reason += "; contended: other processes used the CPU in a round"
