@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +21,8 @@ from artifex_bench.core.convert import (
     to_plain,
 )
 from artifex_bench.core.fields import Dtype, Positive, Seed, axis_names, case_fields
+
+S = TypeVar("S", bound=Struct)
 
 DTYPES = {"float32": 4, "bfloat16": 2}  # name -> bytes per element
 MESH = ("data", "fsdp", "tensor")  # mesh axes, in the order of the mesh's devices
@@ -248,7 +250,7 @@ def check_choice(what: str, value: Any, valid: Mapping[str, Any] | Sequence[str]
         raise CaseError(f"unknown {what} {show_value(value)}: {suggest_choice(value, list(valid))}")
 
 
-def replace_fields(struct: Any, **changes: Any) -> Any:
+def replace_fields(struct: S, **changes: Any) -> S:
     """Return a copy of a case, or of another struct, with some fields changed."""
     return msgspec.structs.replace(struct, **changes)
 

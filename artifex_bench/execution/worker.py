@@ -98,17 +98,18 @@ def measure_job(job: Job, send: Send) -> None:
     from artifex_bench.targets.detection import may_have_accelerator
     from artifex_bench.targets.environment import read_environment, read_settings
 
+    config: Any = jax.config
     target = getattr(job.case, "target", LOCAL)
     if target != LOCAL:
         targets.load_target(target)  # before JAX starts a device
     elif not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
-        jax.config.update("jax_platforms", "cpu")  # installed plugins would look for their devices for seconds
+        config.update("jax_platforms", "cpu")  # installed plugins would look for their devices for seconds
     if target == LOCAL and job.cache is not None:
-        jax.config.update("jax_compilation_cache_dir", job.cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        config.update("jax_compilation_cache_dir", job.cache)
+        config.update("jax_persistent_cache_min_compile_time_secs", 0)
     devices = getattr(job.case, "devices", 1)
     if devices > 1 and target == LOCAL:
-        jax.config.update("jax_num_cpu_devices", devices)  # has an effect only if the local device is a CPU
+        config.update("jax_num_cpu_devices", devices)  # has an effect only if the local device is a CPU
     environment, before = read_environment(targets.compiler_versions(target)), read_settings()
     send({"environment": environment})
     path = load_kind(job.case.kind).measure if job.profile is None else PROFILE

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from artifex_bench.core import units
 from artifex_bench.core.case import RematCase
 from artifex_bench.core.record import Record
 from artifex_bench.memory_profile import LIVE
-from artifex_bench.report.plots.style import FILLS, MIB, plot_style, plt, save_figure
+from artifex_bench.report.plots.style import FILLS, MIB, plot_style, save_figure
 from artifex_bench.report.text import shorten_label
 
 # colours of Okabe and Ito; hatches distinguish the passes in black and white
