@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from artifex_bench.remat.to_budget import remat_to_budget as remat_to_budget
     from artifex_bench.report.frame import load_run as load_run
 
-__version__ = "0.2.0"  # the only place: pyproject.toml reads it from here
+__version__ = "0.2.0"  # pyproject.toml reads it from here, and a test compares CITATION.cff with it
 
 _HOMES = {
     "benchmark_checkpointing": "artifex_bench.integrations.benchmark",

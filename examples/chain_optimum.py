@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.measure.budget import StepCompiler, make_step_compiler
 from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.measure.rates import Roofline
 from artifex_bench.remat.planner.choices import SaveNamed
@@ -98,8 +98,8 @@ def main() -> None:
     shape = jax.ShapeDtypeStruct
     weights = [(shape((a, a), jnp.float32), shape((a, b), jnp.float32)) for a, b in itertools.pairwise(widths)]
     args = weights, shape((given.batch, widths[0]), jnp.float32)
-    here = find_target(LOCAL)
-    counting = Target(here.name, COUNT, here.build)
+    here = make_step_compiler(LOCAL)
+    counting = StepCompiler(here.name, COUNT, here.build)
 
     def figures(loss: Callable[..., Any]) -> tuple[int, float]:
         gradient = jax.value_and_grad(loss)

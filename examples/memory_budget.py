@@ -64,8 +64,8 @@ def compare(shape: dict[str, object], rounds: int, steps: int) -> None:
     for name, strategy in at.items():
         mine, theirs = found[strategy], found[name]
         asked = mine[0].get("budget_bytes")
-        plan = asked.detail if asked else {"plan": "–", "by_hand": [], "extra_seconds": None}
-        rates = {one["plan"]: one["extra_seconds"] for one in plan["by_hand"]}
+        plan = asked.detail if asked else {"plan": "–", "named_strategies": [], "extra_seconds": None}
+        rates = {one["plan"]: one["extra_seconds"] for one in plan["named_strategies"]}
         cells = [name, *told(theirs, found["none"]), added(rates.get(name))]
         cells += [plan["plan"], *told(mine, found["none"]), added(plan["extra_seconds"]), *compared(mine, theirs)]
         print(f"| {' | '.join(cells)} |")

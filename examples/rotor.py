@@ -27,7 +27,7 @@ from chain_optimum import COUNT, FRACTIONS
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.measure.budget import StepCompiler, make_step_compiler
 from artifex_bench.remat.measure.jaxprs import count_flops
 from artifex_bench.remat.planner.choices import SaveNamed
 from artifex_bench.remat.planner.graph_builder import build_graph
@@ -187,8 +187,8 @@ def main() -> None:
     given = parser.parse_args()
     stages, weights = resnet50()
     image = jax.ShapeDtypeStruct((given.batch, given.side, given.side, 3), jnp.float32)
-    here = find_target(LOCAL)
-    counting = Target(here.name, COUNT, here.build)
+    here = make_step_compiler(LOCAL)
+    counting = StepCompiler(here.name, COUNT, here.build)
 
     def marked(weights: Sequence[Any], x: jax.Array) -> jax.Array:
         for stage, own in zip(stages, weights, strict=True):

@@ -23,12 +23,28 @@ def one_group(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "", table
 
 
+def group_by_axes(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield (values of the axes, rows) of each group of cases that share these axes."""
+    for key, rows in table.groupby(list(axes), sort=False, dropna=False):
+        yield dict(zip(axes, key, strict=True)), rows
+
+
 def notes_on_failures(rows: pd.DataFrame) -> list[str]:
-    """Return a note on each row whose status is not ok."""
-    return [f"{row.case}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
+    """Return a note on each case that is not ok, with the reason."""
+    failed = rows[rows.status != "ok"]
+    names = case_names(failed)
+    return [f"{name}: {row.status}: {row.reason}" for name, row in zip(names, failed.itertuples(), strict=True)]
 
 
-@dataclass(frozen=True)
+def case_names(rows: pd.DataFrame) -> list[str]:
+    """Return the name of each row's case among those of its group, such as "all" or "zarr3, async"."""
+    if rows.empty:
+        return []
+    axes = load_kind(rows.kind.iloc[0]).naming_axes
+    return [", ".join(map(str, values)) for values in zip(*(rows[axis] for axis in axes), strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """How rows of a run are shown: in the terminal, in table.md and in the page.
 

@@ -19,7 +19,8 @@ from artifex_bench.core.columns import (
     show_status,
     timed_column,
 )
-from artifex_bench.core.kind import Kind, Table
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.kind import Kind, Table, group_by_axes
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CaseResult, Interval, ratio_of_medians, values_by_round
 from artifex_bench.core.stats import summarize
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLE = "checkpoint"
 SHOWN: dict[str, Any] = {"tables": (TABLE,)}
-SHAPE = ("size", "arrays", "content", "dtype", "optimizer_state", "devices", "restore", "cache", "chunk")
+SHAPE = tuple(axis for axis in axis_names(CheckpointCase) if axis not in ("format", "mode", "seed"))
 
 
 def _ratio(probe: str, raw: str) -> Callable[[CaseResult], Interval]:
@@ -135,9 +136,8 @@ FIGURES = (
 
 def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (title, rows) of each training state and way to restore it, the fastest save first."""
-    for key, rows in table.groupby([*SHAPE, "seed"], sort=False, dropna=False):
-        title = describe_state(dict(zip([*SHAPE, "seed"], key, strict=True)))
-        yield title, rows.sort_values("committed_seconds", na_position="last", kind="stable")
+    for shape, rows in group_by_axes(table, (*SHAPE, "seed")):
+        yield describe_state(shape), rows.sort_values("committed_seconds", na_position="last", kind="stable")
 
 
 def describe_state(shape: Mapping[str, Any]) -> str:
@@ -162,12 +162,7 @@ def describe_state(shape: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
-    failed = rows[rows.status != "ok"]
-    return [f"{row.format}, {row.mode}: {row.status}: {row.reason}" for row in failed.itertuples()]
-
-
-def _describe(record: Record) -> str:
+def _describe_times(record: Record) -> str:
     taken = {name: summarize(values_by_round([record], f"{name}_seconds")) for name in ("committed", "restore")}
     return ", ".join(f"{name} {units.format_seconds(found.median if found else None)}" for name, found in taken.items())
 
@@ -179,19 +174,18 @@ KIND = Kind(
     columns=(*common_columns(axis_columns(CheckpointCase, AXES)), *FIGURES),
     tables=(
         Table(
-            TABLE,
-            "Checkpoints: saving and restoring a training state",
-            """
+            name=TABLE,
+            title="Checkpoints: saving and restoring a training state",
+            legend="""
 blocking: until training may continue · committed: until every file is on the disk · vs raw: relative to one file of the
 same bytes, written and synced (or read) beside it, with a bootstrap 95 % interval · lost: training time that one save
 costs a running loop · restore: until the state is back on the devices, bit-equal to what was saved ·
 save and restore memory: additional resident memory, as a multiple of the state.
 """,
-            group_by_state,
-            _notes,
-            "artifex_bench.report.plots.runs:plot_checkpoint_run",
-            _describe,
-            lambda table: {"mtbf_seconds": 4 * 3600.0},
+            group_rows=group_by_state,
+            plots="artifex_bench.report.plots.runs:plot_checkpoint_run",
+            describe_outcome=_describe_times,
+            default_budgets=lambda table: {"mtbf_seconds": 4 * 3600.0},
             shape=SHAPE,
         ),
     ),

@@ -9,7 +9,7 @@ from artifex_bench.checkpoint_io import formats
 from artifex_bench.core import units
 from artifex_bench.core.case import FaultCase
 from artifex_bench.core.columns import Column, Compared, axis_column, axis_columns, common_columns
-from artifex_bench.core.kind import Kind, Table
+from artifex_bench.core.kind import Kind, Table, group_by_axes
 from artifex_bench.core.record import Record
 from artifex_bench.core.results import CaseResult
 from artifex_bench.suites import fault
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TABLE = "fault"
 SHOWN: dict[str, Any] = {"tables": (TABLE,)}
+SHAPE = ("size", "arrays", "dtype")
 OUTCOMES = ("detected_trials", "intact_trials", "silent_trials")
 
 
@@ -43,16 +44,12 @@ def _silent_share(result: CaseResult) -> float | None:
 
 def group_by_state(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (title, rows) of each training state."""
-    for (dtype, size, arrays, seed), rows in table.groupby(["dtype", "size", "arrays", "seed"], sort=False):
-        yield f"{units.format_bytes(size)} in {arrays} arrays, {dtype}" + (f", seed {seed}" if seed else ""), rows
+    for state, rows in group_by_axes(table, (*SHAPE, "seed")):
+        title = f"{units.format_bytes(state['size'])} in {state['arrays']} arrays, {state['dtype']}"
+        yield title + (f", seed {state['seed']}" if state["seed"] else ""), rows
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
-    failed = rows[rows.status != "ok"]
-    return [f"{row.format}, {row.fault}: {row.status}: {row.reason}" for row in failed.itertuples()]
-
-
-def _describe(record: Record) -> str:
+def _describe_trials(record: Record) -> str:
     return ", ".join(f"{record.value(name):.0f} {name.removesuffix('_trials')}" for name in OUTCOMES)
 
 
@@ -85,16 +82,16 @@ KIND = Kind(
     ),
     tables=(
         Table(
-            TABLE,
-            "Damaged checkpoints: detected, intact, or silently wrong",
-            """
+            name=TABLE,
+            title="Damaged checkpoints: detected, intact, or silently wrong",
+            legend="""
 each trial damages one file of a fresh copy in one random place and restores · detected: the restore raised an error ·
 intact: every bit came back despite the damage · silently wrong: another state came back without an error.
 """,
-            group_by_state,
-            _notes,
-            "artifex_bench.report.plots.runs:plot_fault_run",
-            _describe,
+            group_rows=group_by_state,
+            plots="artifex_bench.report.plots.runs:plot_fault_run",
+            describe_outcome=_describe_trials,
+            shape=SHAPE,
         ),
     ),
     check_case=formats.check_case,

@@ -12,7 +12,7 @@ from artifex_bench.core import units
 from artifex_bench.core.batch_edge import ANSWERS, Point, find_disorder, find_edge
 from artifex_bench.core.case import LOCAL
 from artifex_bench.core.columns import Column
-from artifex_bench.core.kind import Table
+from artifex_bench.core.kind import Table, group_by_axes
 from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import SHAPE, describe_shape, note_on_pool
@@ -192,8 +192,8 @@ def tabulate_searches(table: pd.DataFrame) -> pd.DataFrame:
 
 def group_by_model(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (title, rows) of each model and shape without its batch."""
-    for key, rows in table.groupby(list(MODEL), sort=False, dropna=False):
-        yield describe_shape({"batch": None, "target": LOCAL, **dict(zip(MODEL, key, strict=True))}), rows
+    for shape, rows in group_by_axes(table, MODEL):
+        yield describe_shape({"batch": None, "target": LOCAL, **shape}), rows
 
 
 def notes_on_searches(rows: pd.DataFrame) -> list[str]:
@@ -223,17 +223,17 @@ def _notes_on_search(row: Any, search: SearchResult) -> Iterator[str]:
 
 
 MAX_BATCH_TABLE = Table(
-    TABLE,
-    "The largest batch that fits, and its estimated throughput",
-    f"""
+    name=TABLE,
+    title="The largest batch that fits, and its estimated throughput",
+    legend=f"""
 Both batches were compiled. They are 1 apart (or --multiple-of), or 1 % if that is more. Peaks are plans of the
 device's own compiler · estimated step and throughput: every matrix product at the published peak or memory bandwidth,
 an estimate and no measurement ({PUBLISHED_STEPS}); none with offloading, or on the local device · monotone: no larger
 batch had a lower peak than a smaller one · compiled: number of compiled batches.
 """,
-    group_by_model,
-    notes_on_searches,
-    "artifex_bench.report.plots.runs:plot_max_batch_run",
+    group_rows=group_by_model,
+    make_notes=notes_on_searches,
+    plots="artifex_bench.report.plots.runs:plot_max_batch_run",
     make_rows=tabulate_searches,
     columns=COLUMNS,
 )

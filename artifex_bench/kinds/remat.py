@@ -61,36 +61,36 @@ def describe_compiled(record: Record) -> str:
 
 
 LOCAL = Table(
-    LOCAL_TABLE,
-    "Step time against peak memory",
-    """
+    name=LOCAL_TABLE,
+    title="Step time against peak memory",
+    legend="""
 `*`: on the Pareto front of step time and compiled peak · vs none: relative to the same case without
 rematerialization, with a bootstrap 95 % interval for time · peak (compiled): the compiler's plan · peak (measured):
 read while steps ran · residuals: what autodiff saves · recomputed: FLOPs done again, as a share of the model's ·
 grads equal: loss and gradients agree with strategy none within the tolerance of the dtype.
 """,
-    group_by_shape,
-    notes_on_measured,
-    "artifex_bench.report.plots.runs:plot_remat_run",
-    _describe_measured,
-    _local_budgets,
+    group_rows=group_by_shape,
+    make_notes=notes_on_measured,
+    plots="artifex_bench.report.plots.runs:plot_remat_run",
+    describe_outcome=_describe_measured,
+    default_budgets=_local_budgets,
     shape=SHAPE,
 )
 AOT = Table(
-    AOT_TABLE,
-    "Compiled ahead of time: peak memory and estimated step time",
-    f"""
+    name=AOT_TABLE,
+    title="Compiled ahead of time: peak memory and estimated step time",
+    legend=f"""
 `*`: on the Pareto front of estimated step and compiled peak, among the cases that fit · peak (compiled): the plan of
 the device's own compiler · arguments (parameters, optimizer state, batch) and temporaries may share memory · on host:
 offloaded, not in the peak · estimated step: every matrix product at the published peak or memory bandwidth, an
 estimate and no measurement ({PUBLISHED_STEPS}); none with offloading or a mesh · residuals: what autodiff saves ·
 recomputed: FLOPs done again, as a share of the model's.
 """,
-    group_by_shape,
-    notes_on_compiled,
-    "artifex_bench.report.plots.runs:plot_compiled_run",
-    describe_compiled,
-    lambda table: {},
+    group_rows=group_by_shape,
+    make_notes=notes_on_compiled,
+    plots="artifex_bench.report.plots.runs:plot_compiled_run",
+    describe_outcome=describe_compiled,
+    default_budgets=lambda table: {},
     shape=SHAPE,
 )
 

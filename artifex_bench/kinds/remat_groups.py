@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from artifex_bench.core import units
-from artifex_bench.core.case import LOCAL, mesh_axes
+from artifex_bench.core.case import LOCAL, RematCase, mesh_axes
+from artifex_bench.core.fields import axis_names
+from artifex_bench.core.kind import group_by_axes, notes_on_failures
 from artifex_bench.core.record import OWN
 from artifex_bench.core.stats import pareto_front
 from artifex_bench.core.units import is_present
@@ -16,10 +18,7 @@ from artifex_bench.targets import LARGEST_POOL_SHARE, POOL_VARIABLE, is_between_
 if TYPE_CHECKING:
     import pandas as pd
 
-SHAPE = (
-    *("model", "depth", "width", "batch", "sequence", "heads", "dtype", "layers", "step", "optimizer", "compiler"),
-    *("target", "mesh", "remat3"),
-)
+SHAPE = tuple(axis for axis in axis_names(RematCase) if axis not in ("strategy", "seed"))
 LARGER_POOL = f"with MEM_FRACTION={LARGEST_POOL_SHARE}"
 # A process takes 1 to 7 MiB beside its program's arrays (docs/figures.md); more than that is scratch memory of kernels.
 LARGE_SHARE, LARGE_BYTES = 0.05, 16 * 2**20
@@ -28,9 +27,7 @@ KERNEL_DIFFERENCE = 0.01  # share of the peak: a smaller difference between kern
 
 def group_by_shape(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (title, rows) of each shape: all axes but the strategy."""
-    columns = [*SHAPE, "seed"]
-    for key, rows in table.groupby(columns, sort=False, dropna=False):
-        shape = dict(zip(columns, key, strict=True))
+    for shape, rows in group_by_axes(table, (*SHAPE, "seed")):
         others = [dtypes for dtypes in rows.parameter_dtypes.dropna().unique() if dtypes != shape["dtype"]]
         words = [describe_shape(shape), *(f"parameters {dtypes}" for dtypes in others)]
         if not others and any("float64" in dtypes for dtypes in rows.product_dtypes.dropna()):
@@ -81,7 +78,7 @@ def notes_on_measured(rows: pd.DataFrame) -> list[str]:
     notes = notes_on_mesh(rows)
     notes += [f"{row.strategy}: the program of {row.plan}" for row in rows.itertuples() if is_plan_of_strategy(row)]
     notes += [f"{row.strategy}: {note}" for row in rows.itertuples() for note in notes_on_peaks(row)]
-    return notes + notes_on_status(rows)
+    return notes + notes_on_failures(rows)
 
 
 def notes_on_compiled(rows: pd.DataFrame) -> list[str]:
@@ -91,12 +88,7 @@ def notes_on_compiled(rows: pd.DataFrame) -> list[str]:
     notes = [f"{target}: a program gets {units.format_bytes(known.iloc[0])}{note_on_pool(rows)}"] if len(known) else []
     if any(map(fits_larger_pool, rows.itertuples())):
         notes.append(f"before you start such a program: export {POOL_VARIABLE}={LARGEST_POOL_SHARE}")
-    return notes + notes_on_mesh(rows) + list(notes_on_kernels(rows)) + notes_on_status(rows)
-
-
-def notes_on_status(rows: pd.DataFrame) -> list[str]:
-    """Return a note on each case that is not ok, with the reason."""
-    return [f"{row.strategy}: {row.status}: {row.reason}" for row in rows.itertuples() if row.status != "ok"]
+    return notes + notes_on_mesh(rows) + list(notes_on_kernels(rows)) + notes_on_failures(rows)
 
 
 def notes_on_peaks(row: Any) -> Iterator[str]:

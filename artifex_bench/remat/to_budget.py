@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.measure.budget import StepCompiler, make_step_compiler
 from artifex_bench.remat.planner import argument_checks as checks
 from artifex_bench.remat.planner.argument_checks import split_keywords
 from artifex_bench.remat.planner.budget import parse_budget
@@ -24,7 +24,7 @@ def remat_to_budget(
     function: Callable[..., Any],
     *args: Any,
     budget: float | int | str,
-    target: str | Target = LOCAL,
+    target: str | StepCompiler = LOCAL,
     argnums: int | Sequence[int] = 0,
     step: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     donate_argnums: int | Sequence[int] = (),
@@ -69,7 +69,7 @@ def remat_to_budget(
     shapes = checks.trace_result(function, args, keywords or {})
     if step is None:
         checks.check_differentiable(shapes, args, positions)
-    where = target if isinstance(target, Target) else find_target(parse_target(str(target)))
+    where = target if isinstance(target, StepCompiler) else make_step_compiler(parse_target(str(target)))
     differentiated = positions if isinstance(argnums, Sequence) else positions[0]  # of one, the gradient is no tuple
     make_step = step or (lambda loss: jax.value_and_grad(loss, differentiated))
     arrays, fixed = split_keywords(keywords or {})

@@ -22,4 +22,7 @@ def load_run(path: str | Path) -> pd.DataFrame:
     Raises:
         StoreError: The folder holds no run, or a damaged one.
     """
-    return make_frame(store.load_records(Path(path)))
+    frame = make_frame(store.load_records(Path(path)))
+    if Path(path).is_dir():
+        frame.attrs["suite"] = store.read_suite(Path(path))  # which table shows the rows
+    return frame

@@ -42,10 +42,10 @@ class Grid:
 def split_tables(frame: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[Kind, Table, pd.DataFrame]]:
     """Yield (kind, table, its rows of cases) of a run: what ran comes before what was only compiled.
 
-    Searches for the largest batch (`suite`) have a table of their own.
+    Searches for the largest batch have a table of their own. `suite` is that of the run; None: as `load_run` found it.
     """
     kind: Kind = load_kind(frame.kind.iloc[0])
-    if suite == MAX_BATCH:
+    if (suite or frame.attrs.get("suite")) == MAX_BATCH:
         yield kind, next(table for table in kind.tables if table.name == MAX_BATCH), frame
         return
     names = pd.Series([kind.table_of(row).name for row in frame.itertuples()], index=frame.index)

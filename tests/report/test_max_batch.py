@@ -9,8 +9,10 @@ from artifex_bench.core.record import PUBLISHED_STEPS, REAL_STEPS
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.kinds.max_batch import tabulate_searches
 from artifex_bench.report import plots, tables
+from artifex_bench.report.frame import load_run
 from tests.build import case, record, taken
 from tests.shown import max_batch
+from tests.test_views import ROOT
 
 GIB = 2**30
 SUITE = "max-batch"
@@ -93,6 +95,11 @@ def test_shapes_are_told_apart_and_targets_stand_in_one_table():
     assert next(iter(first[1]))[:2] == ["none", "gpu:h100"]
     assert "width 64" in second[0]
     assert tabulate_searches(make_frame(records)).groupby("target").size().to_dict() == {"gpu:h100": 1, "tpu:v5e": 5}
+
+
+def test_a_loaded_run_of_searches_has_their_plot():
+    table = load_run(ROOT / "results" / "reference-max-batch")
+    assert plots.plot_run(table, "max_batch").axes
 
 
 def test_files_of_a_run(tmp_path, monkeypatch):

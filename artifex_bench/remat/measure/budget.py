@@ -1,4 +1,4 @@
-"""Target: where a memory plan is compiled. plan_program: the plan of a case whose strategy is a budget."""
+"""StepCompiler: where a memory plan is compiled. plan_program: the plan of a case whose strategy is a budget."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CPU_RESERVE = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class Target:
+class StepCompiler:
     """Where a memory plan is compiled.
 
     Attributes:
@@ -52,7 +52,7 @@ class Target:
     reserve: float = 0.0
 
 
-def find_target(name: str) -> Target:
+def make_step_compiler(name: str) -> StepCompiler:
     """Return the local target, or an AOT target by its name. Steps are compiled so that XLA keeps the recomputation.
 
     Args:
@@ -87,7 +87,7 @@ def find_target(name: str) -> Target:
 
     shown = device.platform if device.description is None else name
     rates, reserve = find_roofline(device.platform, device.description), _find_reserve(device)
-    return Target(shown, rates, compile_function, options, _find_capacity(device), reserve)
+    return StepCompiler(shown, rates, compile_function, options, _find_capacity(device), reserve)
 
 
 def _find_capacity(device: targets.Target) -> float:

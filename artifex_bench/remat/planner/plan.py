@@ -73,9 +73,9 @@ class BudgetPlan:
         measured_seconds: Seconds of each run; empty if the step was not run.
         groups: Layers that are treated alike, with what they save and recompute.
         compiled: All candidates that were compiled, in order, as JSON values.
-        by_hand: Estimates of all strategies that have a name, compiled or not (also `named_strategies`).
+        named_strategies: Estimates of all strategies that have a name, compiled or not.
         compiler_options: XLA options with which `compiled_peak` holds.
-        no_rate: Dtypes of matrix products whose rate is unknown (also `unrated_dtypes`).
+        unrated_dtypes: Dtypes of matrix products whose rate on the target is unknown.
         undercut_by: A candidate that recomputes less and has no higher peak (predicted unless ``compiled``), so that
             the plan is better by its seconds alone; None if there is none.
     """
@@ -92,20 +92,10 @@ class BudgetPlan:
     measured_seconds: tuple[float, ...]
     groups: tuple[PlanGroup, ...]
     compiled: tuple[dict[str, Any], ...]
-    by_hand: tuple[dict[str, Any], ...]
+    named_strategies: tuple[dict[str, Any], ...]
     compiler_options: Mapping[str, Any] = field(default_factory=dict)
-    no_rate: tuple[str, ...] = ()
+    unrated_dtypes: tuple[str, ...] = ()
     undercut_by: dict[str, Any] | None = None
-
-    @property
-    def named_strategies(self) -> tuple[dict[str, Any], ...]:
-        """Estimates of all strategies that have a name, compiled or not."""
-        return self.by_hand
-
-    @property
-    def unrated_dtypes(self) -> tuple[str, ...]:
-        """Dtypes of matrix products whose rate on the target is unknown."""
-        return self.no_rate
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
@@ -151,7 +141,7 @@ def make_plan(
         measured_seconds=chosen.seconds,
         groups=groups,
         compiled=tuple({**trial.to_json(), "taken": trial is chosen} for trial in trials),
-        by_hand=tuple(map(estimates_to_json, list_named_strategies(kinds))),
+        named_strategies=tuple(map(estimates_to_json, list_named_strategies(kinds))),
     )
 
 
@@ -162,7 +152,11 @@ def drop_estimated_seconds(plan: BudgetPlan, dtypes: Sequence[str]) -> BudgetPla
         return tuple({**one, "extra_seconds": None} for one in candidates)
 
     return replace(
-        plan, extra_seconds=None, no_rate=tuple(dtypes), compiled=drop(plan.compiled), by_hand=drop(plan.by_hand)
+        plan,
+        extra_seconds=None,
+        unrated_dtypes=tuple(dtypes),
+        compiled=drop(plan.compiled),
+        named_strategies=drop(plan.named_strategies),
     )
 
 

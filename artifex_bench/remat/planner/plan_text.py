@@ -28,9 +28,9 @@ def format_plan(plan: BudgetPlan) -> str:
     lines += [f"    {_format_candidate(one)}" for one in plan.compiled]
     if plan.undercut_by:
         lines.append(f"  {_format_undercut(plan, plan.undercut_by)}")
-    if plan.no_rate:
+    if plan.unrated_dtypes:
         lines.append(
-            f"  no estimated times: the rate of {' and '.join(plan.no_rate)} products is unknown, "
+            f"  no estimated times: the rate of {' and '.join(plan.unrated_dtypes)} products is unknown, "
             "so the plans are ranked by the slowest known rate"
         )
     if any(group.stack == WHOLE_FUNCTION for group in plan.groups):

@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.core import units
-from artifex_bench.core.registry import load_kind
+from artifex_bench.core.kind import case_names as case_names
 from artifex_bench.report.text import shorten_label, shorten_labels
 
 # For marks and lines: the hues of Okabe & Ito 2008, darkened to a contrast of 3:1 on white (WCAG 2.2, 1.4.11).
@@ -54,12 +54,6 @@ class Quantity:
         """Return the axis label with a unit that suits these rows, and that unit's size in seconds or bytes."""
         unit, size = units.choose_unit(self.unit, rows[self.column].max())
         return f"{self.label} ({unit})" if unit else self.label, size
-
-
-def case_names(rows: pd.DataFrame) -> list[str]:
-    """Return the name of each row's case among those of its shape, such as "all" or "zarr3, async"."""
-    axes = load_kind(rows.kind.iloc[0]).naming_axes
-    return [", ".join(map(str, values)) for values in zip(*(rows[axis] for axis in axes), strict=True)]
 
 
 def assign_styles(names: Iterable[str]) -> Styles:

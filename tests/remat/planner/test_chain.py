@@ -10,7 +10,7 @@ import pytest
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.record import OWN
-from artifex_bench.remat.measure.budget import Target
+from artifex_bench.remat.measure.budget import StepCompiler
 from artifex_bench.remat.measure.rates import CPU
 from artifex_bench.remat.planner import planning
 from artifex_bench.remat.planner.candidates import list_candidates
@@ -67,7 +67,9 @@ def test_of_plans_with_the_same_peak_one_that_saves_less_in_all_stays_in_the_cho
     """The estimate of its peak is the surer; and none stays that another betters in peak, bytes saved and seconds."""
     found = []
     monkeypatch.setattr(planning, "list_candidates", lambda kinds: found.extend(list_candidates(kinds)) or found)
-    target = Target("fake", CPU, lambda function, args, donated: CompiledStep(jax.eval_shape(function, *args)[0].size))
+    target = StepCompiler(
+        "fake", CPU, lambda function, args, donated: CompiledStep(jax.eval_shape(function, *args)[0].size)
+    )
     remat_to_budget(chain, *arguments(), budget="1MiB", target=target)
     own = {(c.bytes, c.saved, c.seconds) for c in found if c.label in OWN}
     pairs = list(itertools.permutations(own, 2))

@@ -13,7 +13,7 @@ import pytest
 
 from artifex_bench import remat_to_budget
 from artifex_bench.core.case import LOCAL
-from artifex_bench.remat.measure.budget import find_target
+from artifex_bench.remat.measure.budget import make_step_compiler
 from artifex_bench.remat.measure.rates import CPU, find_roofline, make_roofline
 from artifex_bench.targets import compiler_versions, load_description, load_descriptions
 from tests.build import replaced
@@ -62,15 +62,15 @@ def test_plans_for_products_without_a_known_rate_have_no_estimated_times():
     def loss(w_LDD, x_D):
         return jax.lax.scan(lambda x, w: (jnp.tanh(w @ x), None), x_D, w_LDD)[0].sum()
 
-    where = find_target(LOCAL)
+    where = make_step_compiler(LOCAL)
     unknown = replaced(where, roofline=replaced(CPU, dot_flops={"bfloat16": 1e11}))
     args = jnp.zeros((4, 16, 16)), jnp.zeros(16)
     _, known = remat_to_budget(loss, *args, budget=0.5, target=where)
     _, plan = remat_to_budget(loss, *args, budget=0.5, target=unknown)
-    assert (known.no_rate, plan.no_rate) == ((), ("float32",))
+    assert (known.unrated_dtypes, plan.unrated_dtypes) == ((), ("float32",))
     assert known.extra_seconds is not None and plan.extra_seconds is None
     assert "ms" in str(known) and "estimated +" not in str(plan) and "float32" in str(plan)
-    assert all(one["extra_seconds"] is None for one in (*plan.compiled, *plan.by_hand))
+    assert all(one["extra_seconds"] is None for one in (*plan.compiled, *plan.named_strategies))
 
 
 def test_a_product_goes_to_memory_in_any_case_but_for_what_a_cache_holds():
