@@ -57,7 +57,9 @@ def plant_slowdown(tree: Path, share: float) -> None:
         + "        while time.perf_counter() < planted:\n"
         + "            pass\n"
     )
-    replace_text(tree / "artifex_bench" / "remat" / "measure" / "stages.py", STEP, waiting)
+    stages = tree / "artifex_bench" / "remat" / "measure" / "stages.py"
+    replace_text(stages, STEP, waiting)
+    replace_text(stages, FUTURE, f"{FUTURE}\nimport time\n")
 
 
 def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
@@ -148,6 +150,8 @@ def measure_in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], round
         for name, job in zip(jobs, next_jobs, strict=True):
             if job is not None:
                 record = run_job(job, store.create_log(runs[name], job.key), workers[name].start_worker)
+                if record.status != "ok":
+                    raise SystemExit(f"{name}: {record.status}: {record.reason}")
                 store.append_record(runs[name], record)
 
 
