@@ -1,5 +1,5 @@
-# make bench · make test · make lint · make notebooks · make aot: the whole set-up. Needs git, make and Python 3.11 to 3.14.
-# The newest Python that is found is used, or PYTHON=python3.12; the environment is .venv, or VENV=folder.
+# Targets: bench, test, lint, notebooks, aot. They need git, make and Python 3.11 to 3.14, and install everything else.
+# The newest Python is used unless you pass PYTHON=python3.12. The environment is .venv unless you pass VENV=folder.
 ASKED := $(PYTHON)
 ifeq ($(ASKED),)
 override PYTHON := $(shell scripts/pythons | sed -n '1s/[^ ]* //p')
@@ -16,29 +16,29 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: setup aot bench test test-oldest test-remat3 lint notebooks lock
 setup: $(STAMP)
 
-# An environment of another Python is replaced. A folder that is no environment is left alone.
+# Replaces an environment of another Python, and refuses a folder that is not an environment.
 $(STAMP): $(wildcard $(LOCK)) pyproject.toml artifex_bench/__init__.py
-	@test -f "$(LOCK)" || { echo "artifex_bench needs Python 3.11 to 3.14: $(if $(ASKED),'$(ASKED)' cannot be used,none was found); usable here:" $$(scripts/pythons | cut -d ' ' -f 2-) >&2; exit 2; }
-	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is no virtual environment: choose another folder" >&2; exit 2; }
+	@test -f "$(LOCK)" || { echo "artifex_bench needs Python 3.11 to 3.14: $(if $(ASKED),'$(ASKED)' cannot be used,no such Python is installed); usable here:" $$(scripts/pythons | cut -d ' ' -f 2-) >&2; exit 2; }
+	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || { echo "VENV=$(VENV) is not a virtual environment: choose another folder" >&2; exit 2; }
 	@test -f $@ || { echo "making $(VENV) with Python $(VERSION)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	$(PIP) -r $(LOCK)
 	$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
-aot: setup  # compilers of TPUs and GPUs, for `artifex-bench run remat --target tpu:v5e,gpu:h100`; 1.3 GB on the disk
+aot: setup  # compilers for TPUs and GPUs (1.3 GB), for `artifex-bench run remat --target tpu:v5e,gpu:h100`
 	$(PIP) --no-deps -r requirements/python$(VERSION)-aot.txt
 
 bench: setup
 	$(BIN)/artifex-bench run remat --preset quick
 
 test: setup lint
-	$(BIN)/python -m pytest -n auto -p no:benchmark  # which would warn of -n
+	$(BIN)/python -m pytest -n auto -p no:benchmark  # pytest-benchmark warns if -n is given
 
-# strategies and the planner under JAX's new implementation of jax.checkpoint
+# Tests of strategies and the planner with JAX's new implementation of jax.checkpoint.
 test-remat3: setup
 	JAX_REMAT3=1 $(BIN)/python -m pytest -n auto -p no:benchmark tests/remat
 
-# what depends on the version of JAX: end to end, tracing, strategies, the planner, compilation, checkpoints
+# Tests that depend on the version of JAX.
 test-oldest: setup
 	$(BIN)/python -m pytest -n auto -p no:benchmark tests/test_end_to_end.py tests/test_compat.py \
 		tests/remat tests/models tests/targets tests/checkpointing tests/checkpoint_io tests/memory_profile tests/execution \

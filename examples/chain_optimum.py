@@ -1,11 +1,11 @@
-"""A plan against every plan there is, on a chain of layers that all differ.
+"""Compare the planner's memory plans with the optimum, on a short chain of layers that all differ.
 
     python examples/chain_optimum.py --widths 128,256,192,160 --batch 16384
 
-Layer i is x -> tanh(tanh(x A) B) from one width to the next. Compiled for the attached device are
-all choices of what each layer saves (nothing, either tanh, both), and all segmentations into blocks of consecutive
-layers (the class of Chen et al. 2016). Of those within a budget the least FLOPs is the optimum, which
-`remat_to_budget`, told to count FLOPs, is held against. Exact: nothing is timed.
+Layer i computes tanh(tanh(x A) B), from one width to the next. The script compiles two classes of plans for the local
+device. In the first, each layer saves neither tanh, one of them, or both. In the second, blocks of consecutive layers
+are recomputed (Chen et al. 2016). The optimum is the plan with the fewest FLOPs whose compiled peak is within the
+budget. `remat_to_budget` gets rates that count FLOPs only. Nothing is timed, so the numbers do not vary.
 """
 
 from __future__ import annotations
@@ -30,96 +30,101 @@ from artifex_bench.remat.planner.layers import find_stacks
 from artifex_bench.remat.planner.rewrite import rewrite_function
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75)
-SAVED = ((), (0,), (1,), (0, 1))  # which of a layer's tanh
-COUNT = Roofline({"float32": 1.0}, 1.0, 1.0, float("inf"), "FLOPs alone: a second each")
+SAVED = ((), (0,), (1,), (0, 1))  # the tanh values that a layer can save: 0 is the inner one, 1 the outer one
+COUNT = Roofline({"float32": 1.0}, 1.0, 1.0, float("inf"), "FLOPs only, one second each")
 
 
-def layer(weights: Any, x: jax.Array) -> jax.Array:
+def apply_layer(weights: Any, x: jax.Array) -> jax.Array:
     return jnp.tanh(jnp.tanh(x @ weights[0]) @ weights[1])
 
 
-def run(weights: Sequence[Any], x: jax.Array) -> jax.Array:
-    for one in weights:
-        x = layer(one, x)
+def apply_layers(weights: Sequence[Any], x: jax.Array) -> jax.Array:
+    for layer_weights in weights:
+        x = apply_layer(layer_weights, x)
     return x
 
 
-def values(args: Any) -> dict[str, list[str]]:
-    """{stack: the names of its two tanh}; each layer is a stack of its own, for no two are alike."""
-    found: dict[str, list[str]] = {}
+def compute_loss(weights: Any, x: jax.Array) -> jax.Array:
+    return jnp.sum(apply_layers(weights, x) ** 2)
+
+
+def compute_marked_loss(weights: Any, x: jax.Array) -> jax.Array:
+    """Compute the same loss with each layer under `jax.checkpoint`, which shows the planner where the layers are."""
+    for layer_weights in weights:
+        x = jax.checkpoint(apply_layer)(layer_weights, x)
+    return jnp.sum(x**2)
+
+
+def name_tanh_values(args: Any) -> dict[str, list[str]]:
+    """Return {stack: the planner's names of its two tanh values}. No two layers are equal, so each is its own stack."""
+    tanh_names: dict[str, list[str]] = {}
 
     def observe(stack: str, layer: int | None, prefix: str, jvp: InlinedProgram) -> None:
         graph = build_graph(prefix, jvp, COUNT.make_rates())
-        found[stack] = [value.name for value in graph.values if value.label == "tanh"]
+        tanh_names[stack] = [value.name for value in graph.values if value.label == "tanh"]
 
-    nothing = {stack.name: ((1, SaveNamed(frozenset())),) for stack in find_stacks(marked, *args)}
-    jax.make_jaxpr(jax.grad(rewrite_function(marked, nothing, observe)))(*args)
-    return found
+    groups = {stack.name: ((1, SaveNamed(frozenset())),) for stack in find_stacks(compute_marked_loss, *args)}
+    jax.make_jaxpr(jax.grad(rewrite_function(compute_marked_loss, groups, observe)))(*args)
+    return tanh_names
 
 
-def every(args: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """(name, loss) of each choice for each layer, and of each segmentation."""
-    depth, named = len(args[0]), values(args)
+def make_all_plans(args: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield (description, loss function) for every choice of saved values and for every segmentation."""
+    depth, tanh_names = len(args[0]), name_tanh_values(args)
     for choice in itertools.product(SAVED, repeat=depth):
-        chosen = {
-            s: frozenset(names[i] for i in which) for (s, names), which in zip(named.items(), choice, strict=True)
+        groups = {
+            stack: ((1, SaveNamed(frozenset(names[i] for i in saved))),)
+            for (stack, names), saved in zip(tanh_names.items(), choice, strict=True)
         }
-        words = "/".join("+".join(("inner", "outer")[i] for i in which) or "-" for which in choice)
-        yield words, rewrite_function(marked, {stack: ((1, SaveNamed(names)),) for stack, names in chosen.items()})
+        description = "/".join("+".join(("inner", "outer")[i] for i in saved) or "-" for saved in choice)
+        yield description, rewrite_function(compute_marked_loss, groups)
     for count in range(depth):
         for cuts in itertools.combinations(range(1, depth), count):
             ends = (0, *cuts, depth)
 
-            def by_blocks(weights: Any, x: jax.Array, ends: Any = ends) -> jax.Array:
+            def compute_loss_by_blocks(weights: Any, x: jax.Array, ends: Any = ends) -> jax.Array:
                 for start, stop in itertools.pairwise(ends):
-                    x = jax.checkpoint(run)(weights[start:stop], x)
+                    x = jax.checkpoint(apply_layers)(weights[start:stop], x)
                 return jnp.sum(x**2)
 
-            yield f"blocks {ends}", by_blocks
+            yield f"blocks {ends}", compute_loss_by_blocks
 
 
-def plain(weights: Any, x: jax.Array) -> jax.Array:
-    return jnp.sum(run(weights, x) ** 2)
-
-
-def marked(weights: Any, x: jax.Array) -> jax.Array:
-    """The chain as the planner is given it: each layer a call."""
-    for one in weights:
-        x = jax.checkpoint(layer)(one, x)
-    return jnp.sum(x**2)
+def format_mib(size: float) -> str:
+    return f"{size / 2**20:.2f} MiB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", default="128,256,192,160")
-    parser.add_argument("--batch", type=int, default=16384)
-    given = parser.parse_args()
-    widths = [int(width) for width in given.widths.split(",")]
+    parser.add_argument("--widths", default="128,256,192,160", help="widths between the layers, in order")
+    parser.add_argument("--batch", type=int, default=16384, help="rows of the input")
+    options = parser.parse_args()
+    widths = [int(width) for width in options.widths.split(",")]
     shape = jax.ShapeDtypeStruct
     weights = [(shape((a, a), jnp.float32), shape((a, b), jnp.float32)) for a, b in itertools.pairwise(widths)]
-    args = weights, shape((given.batch, widths[0]), jnp.float32)
-    here = make_step_compiler(LOCAL)
-    counting = StepCompiler(here.name, COUNT, here.build)
+    args = weights, shape((options.batch, widths[0]), jnp.float32)
+    local = make_step_compiler(LOCAL)
+    counting = StepCompiler(local.name, COUNT, local.build)
 
-    def figures(loss: Callable[..., Any]) -> tuple[int, float]:
+    def measure_plan(loss: Callable[..., Any]) -> tuple[int, float]:
+        """Return (compiled peak in bytes, FLOPs) of the loss with its gradient."""
         gradient = jax.value_and_grad(loss)
-        return here.build(gradient, args, ()).peak, count_flops(jax.make_jaxpr(gradient)(*args))
+        return local.build(gradient, args, ()).peak, count_flops(jax.make_jaxpr(gradient)(*args))
 
-    found = {name: figures(loss) for name, loss in every(args)}
-    most, model = figures(plain)
-    print(f"{len(found)} plans; without rematerialization {most / 2**20:.2f} MiB\n")
+    plans = {description: measure_plan(loss) for description, loss in make_all_plans(args)}
+    plain_peak, plain_flops = measure_plan(compute_loss)
+    print(f"{len(plans)} plans; without rematerialization {format_mib(plain_peak)}\n")
     print("| budget | bytes | plan's peak | recomputed | compilations | optimum | its peak | recomputed | regret |")
     print("|---|---|---|---|---|---|---|---|---|")
     for fraction in FRACTIONS:
-        loss, plan = remat_to_budget(marked, *args, budget=fraction, target=counting)
-        peak, mine = figures(loss)
-        name, (at, least) = min(
-            ((n, f) for n, f in found.items() if f[0] <= plan.budget_bytes), key=lambda item: item[1][::-1]
-        )
-        sizes = [f"{size / 2**20:.2f} MiB" for size in (plan.budget_bytes, peak, at)]
-        again = [f"{one / model - 1:+.2%}" for one in (mine, least)]
-        cells = [f"{fraction:.0%}", *sizes[:2], again[0], str(len(plan.compiled)), name, sizes[2], again[1]]
-        print(f"| {' | '.join([*cells, f'{(mine - least) / model:+.2%}'])} |")
+        loss, plan = remat_to_budget(compute_marked_loss, *args, budget=fraction, target=counting)
+        peak, flops = measure_plan(loss)
+        fitting = {description: figures for description, figures in plans.items() if figures[0] <= plan.budget_bytes}
+        optimum = min(fitting, key=lambda description: fitting[description][::-1])  # fewest FLOPs, then least peak
+        optimum_peak, optimum_flops = fitting[optimum]
+        cells = [f"{fraction:.0%}", format_mib(plan.budget_bytes), format_mib(peak), f"{flops / plain_flops - 1:+.2%}"]
+        cells += [str(len(plan.compiled)), optimum, format_mib(optimum_peak), f"{optimum_flops / plain_flops - 1:+.2%}"]
+        print(f"| {' | '.join([*cells, f'{(flops - optimum_flops) / plain_flops:+.2%}'])} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What the comparisons raise on equal programs, and what they find of planted changes: false alarms and power.
+"""Measure false alarms and power of `artifex-bench compare` and `asv continuous`, with changes planted into a copy.
 
     python examples/planted.py compare --pairs 20
     python examples/planted.py asv --tries 5
 
-Both work on copies of this project. `slow` is a copy whose steps wait for a share of their own time, `memory` one whose
-training state carries a buffer of that share of each case's compiled peak. `compare` runs the smoke suite of the
-original, of an equal copy, of `slow` and of `memory` in turn, and holds each against the original's by `artifex-bench
-compare`. `asv` commits the copies and lets `asv continuous` judge them, and commits that change nothing.
+Both commands work on copies of this project. In the copy `slow`, every step also waits for a share of its own time. In
+the copy `memory`, the training state also holds a buffer, whose size is a share of the case's compiled peak.
+
+`compare` runs the smoke suite of the original, an equal copy, `slow` and `memory` in turn. It compares each copy's run
+with the original's. `asv` commits the copies, and commits without a change, and runs `asv continuous` on each commit.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ FUTURE = "from __future__ import annotations\n"
 STATE = "        return state, model_class.batch(case, "
 
 
-def edit(file: Path, old: str, new: str) -> None:
-    """Put `new` in the place of `old`, which must be there once."""
+def replace_text(file: Path, old: str, new: str) -> None:
+    """Replace `old` by `new` in a file. Raises SystemExit unless the file has `old` exactly once."""
     text = file.read_text()
     if text.count(old) != 1:
-        raise SystemExit(f"{file.name} holds {text.count(old)} times what is to be changed: mend this script")
+        raise SystemExit(
+            f"{file.name} has {text.count(old)} copies of {old!r}, expected 1: update {Path(__file__).name}"
+        )
     file.write_text(text.replace(old, new))
 
 
 def plant_slowdown(tree: Path, share: float) -> None:
-    """Have every step wait for that share of its own time."""
+    """Make every step also wait for that share of its own time."""
     waiting = (
         "        planted = time.perf_counter()\n"
         + STEP
@@ -54,36 +57,39 @@ def plant_slowdown(tree: Path, share: float) -> None:
         + "        while time.perf_counter() < planted:\n"
         + "            pass\n"
     )
-    edit(tree / "artifex_bench" / "remat" / "measure" / "stages.py", STEP, waiting)
+    stages = tree / "artifex_bench" / "remat" / "measure" / "stages.py"
+    replace_text(stages, STEP, waiting)
+    replace_text(stages, FUTURE, f"{FUTURE}\nimport time\n")
 
 
 def plant_memory(tree: Path, share: float, peaks: dict[str, int]) -> None:
-    """Have every case's state carry a buffer of that share of its peak; `peaks` are bytes by case id."""
+    """Add a buffer to every case's state: a share of its compiled peak. `peaks` maps case ids to bytes."""
     program = tree / "artifex_bench" / "remat" / "measure" / "program.py"
     sizes = {case: int(share * peak) for case, peak in peaks.items()}
-    carried = f'        state["planted"] = jax.numpy.zeros({sizes}[case_id(case)], "uint8")\n'
-    edit(program, STATE, carried + STATE)
-    kept = '{**state, "params": params, "optimizer": optimizer}'
-    edit(program, kept, kept[:-1] + ', "planted": state["planted"].at[0].add(1)}')
-    edit(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case_names import case_id\n")
+    add_buffer = f'        state["planted"] = jax.numpy.zeros({sizes}[case_id(case)], "uint8")\n'
+    replace_text(program, STATE, add_buffer + STATE)
+    new_state = '{**state, "params": params, "optimizer": optimizer}'
+    replace_text(program, new_state, new_state[:-1] + ', "planted": state["planted"].at[0].add(1)}')
+    replace_text(program, FUTURE, f"{FUTURE}\nfrom artifex_bench.core.case_names import case_id\n")
 
 
-def call(tree: Path, *arguments: str) -> Done:
-    """Run the `artifex-bench` of that copy; SystemExit with what it said where it ends otherwise than expected."""
-    return command(tree, [*RUN, *arguments], {**os.environ, "PYTHONPATH": str(tree)})
+def run_artifex_bench(tree: Path, *arguments: str) -> Done:
+    """Run the `artifex-bench` of a copy. Raises SystemExit with its output if it fails."""
+    return run_command(tree, [*RUN, *arguments], {**os.environ, "PYTHONPATH": str(tree)})
 
 
-def command(
+def run_command(
     tree: Path, words: list[str], environment: dict[str, str] | None = None, ok: tuple[int, ...] = (0,)
 ) -> Done:
+    """Run a command in a copy. Raises SystemExit with its output unless its exit code is in `ok`."""
     done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode not in ok:
         raise SystemExit(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done
 
 
-def peaks_of(run: Path) -> dict[str, int]:
-    """Compiled peaks, in bytes, by case id."""
+def load_peaks(run: Path) -> dict[str, int]:
+    """Return {case id: compiled peak in bytes} of a run."""
     from artifex_bench.core import store
     from artifex_bench.core.case_names import case_id
 
@@ -91,74 +97,82 @@ def peaks_of(run: Path) -> dict[str, int]:
     return {case_id(case): int(peak.values[0]) for case, peak in measured if peak is not None}
 
 
-def copy(tree: Path) -> Path:
-    for part in ("artifex_bench",):
-        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+def copy_package(tree: Path) -> Path:
+    shutil.copytree(ROOT / "artifex_bench", tree / "artifex_bench", ignore=shutil.ignore_patterns("__pycache__"))
     return tree
 
 
 def compare_pairs(scratch: Path, pairs: int, rounds: int, slowdown: float, memory: float) -> None:
-    """Print in how many pairs of each kind `artifex-bench compare` calls a change. The runs that are held against each
-    other are made in turn, a process of each (A B C A B C …), so that the machine's drift falls on all.
+    """Print in how many pairs of runs `artifex-bench compare` reports a change, per copy.
+
+    The processes of all runs take turns (A B C A B C …), so that drift of the machine affects them equally.
     """
     kinds = {"equal programs": "again", f"steps {slowdown:.0%} slower": "slow", f"memory {memory:.0%} more": "memory"}
-    trees = {name: copy(scratch / name) for name in ("base", *kinds.values())}
-    call(trees["base"], "run", "remat", "--preset", "smoke", "--out", str(scratch), "--name", "first")
+    trees = {name: copy_package(scratch / name) for name in ("base", *kinds.values())}
+    run_artifex_bench(trees["base"], "run", "remat", "--preset", "smoke", "--out", str(scratch), "--name", "first")
     plant_slowdown(trees["slow"], slowdown)
-    plant_memory(trees["memory"], memory, peaks_of(scratch / "first"))
-    os.chdir(scratch)  # what is imported is a copy's, and not what lies here
+    plant_memory(trees["memory"], memory, load_peaks(scratch / "first"))
+    os.chdir(scratch)  # else workers could import this project's package from the current folder
     workers = {name: ForkServer({**worker_environment(), "PYTHONPATH": str(tree)}) for name, tree in trees.items()}
-    found: Counter[tuple[str, str]] = Counter()
-    alarmed: Counter[str] = Counter()
+    quantity_counts: Counter[tuple[str, str]] = Counter()
+    pair_counts: Counter[str] = Counter()
     for pair in range(1, pairs + 1):
         runs = {name: scratch / f"{name}-{pair}" for name in trees}
-        in_turn(runs, workers, rounds)
+        measure_in_turn(runs, workers, rounds)
         for kind, name in kinds.items():
-            told = call(trees["base"], "compare", str(runs["base"]), str(runs[name]), "--format", "json").stdout
-            changed = {row["quantity"] for row in json.loads(told) if row["change"] in CHANGES}
-            alarmed[kind] += bool(changed)
-            found.update((kind, quantity) for quantity in changed)
-        print(f"pair {pair}/{pairs}: {dict(found)}", flush=True)
+            folders = str(runs["base"]), str(runs[name])
+            compared = run_artifex_bench(trees["base"], "compare", *folders, "--format", "json").stdout
+            changed = {row["quantity"] for row in json.loads(compared) if row["change"] in CHANGES}
+            pair_counts[kind] += bool(changed)
+            quantity_counts.update((kind, quantity) for quantity in changed)
+        print(f"pair {pair}/{pairs}: {dict(quantity_counts)}", flush=True)
     for kind in kinds:
-        each = ", ".join(f"{quantity} in {n}" for (of, quantity), n in sorted(found.items()) if of == kind)
-        print(f"{kind}: a change in {alarmed[kind]} of {pairs} pairs" + (f" ({each})" if each else ""))
+        counts = [(quantity, n) for (counted, quantity), n in sorted(quantity_counts.items()) if counted == kind]
+        details = ", ".join(f"{quantity} in {n}" for quantity, n in counts)
+        print(f"{kind}: a change in {pair_counts[kind]} of {pairs} pairs" + (f" ({details})" if details else ""))
 
 
-def in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) -> None:
-    """Make a run of the smoke suite by each one's workers. Memory never varies: its run has one round."""
+def measure_in_turn(runs: dict[str, Path], workers: dict[str, ForkServer], rounds: int) -> None:
+    """Measure the smoke suite once per copy, in that copy's workers.
+
+    The run of `memory` has one round, because compiled peaks do not vary.
+    """
     from artifex_bench.core import store
     from artifex_bench.sweep import spec
 
     jobs = {}
     for name, folder in runs.items():
         cases = spec.expand_preset("remat", "smoke", {})
-        asked = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
-        store.create_run(folder, run_spec.run_spec_to_json(asked))
-        jobs[name] = asked.make_jobs(folder)
-    for row in itertools.zip_longest(*jobs.values()):
-        for name, job in zip(jobs, row, strict=True):
+        copy_spec = run_spec.RunSpec("remat", cases, 1 if name == "memory" else rounds, STEPS)
+        store.create_run(folder, run_spec.run_spec_to_json(copy_spec))
+        jobs[name] = copy_spec.make_jobs(folder)
+    for next_jobs in itertools.zip_longest(*jobs.values()):
+        for name, job in zip(jobs, next_jobs, strict=True):
             if job is not None:
                 record = run_job(job, store.create_log(runs[name], job.key), workers[name].start_worker)
+                if record.status != "ok":
+                    raise SystemExit(f"{name}: {record.status}: {record.reason}")
                 store.append_record(runs[name], record)
 
 
-def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None:
-    """Print what `asv continuous` reports of planted commits, and of commits that change nothing."""
+def run_asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None:
+    """Print the benchmarks that `asv continuous` reports for planted changes and for commits without a change."""
     tree = scratch / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
     asv = [sys.executable, "-m", "asv"]
-    command(tree, [*asv, "machine", "--yes", "--machine", "here"])
-    call(tree, "run", "remat", "--preset", "asv", "--rounds", "1", "--steps", "0", "--out", str(scratch), "--name", "p")
-    peaks = peaks_of(scratch / "p")
-    base = commit(tree, "base", lambda: None)
+    run_command(tree, [*asv, "machine", "--yes", "--machine", "here"])
+    compile_only = ("--rounds", "1", "--steps", "0")
+    run_artifex_bench(tree, "run", "remat", "--preset", "asv", *compile_only, "--out", str(scratch), "--name", "p")
+    peaks = load_peaks(scratch / "p")
+    base = commit_change(tree, "base", lambda: None)
     commits = {
-        f"steps {slowdown:.0%} slower": commit(tree, "slow", lambda: plant_slowdown(tree, slowdown)),
-        f"memory {memory:.0%} more": commit(tree, "memory", lambda: plant_memory(tree, memory, peaks)),
-        **{f"nothing changed, try {i + 1}": commit(tree, f"equal-{i}", lambda: None) for i in range(tries)},
+        f"steps {slowdown:.0%} slower": commit_change(tree, "slow", lambda: plant_slowdown(tree, slowdown)),
+        f"memory {memory:.0%} more": commit_change(tree, "memory", lambda: plant_memory(tree, memory, peaks)),
+        **{f"nothing changed, try {i + 1}": commit_change(tree, f"equal-{i}", lambda: None) for i in range(tries)},
     }
     for kind, head in commits.items():
         shutil.rmtree(tree / ".asv" / "results", ignore_errors=True)
-        done = command(tree, [*asv, "continuous", "--record-samples", "--machine", "here", base, head], ok=(0, 1))
+        done = run_command(tree, [*asv, "continuous", "--record-samples", "--machine", "here", base, head], ok=(0, 1))
         lines = done.stdout.splitlines()
         rows = [line.strip() for line in lines if line.startswith("|") and ".t" in line]
         if done.returncode and not rows:
@@ -166,8 +180,8 @@ def asv_tries(scratch: Path, tries: int, slowdown: float, memory: float) -> None
         print(f"{kind}: exit code {done.returncode}, {len(rows)} benchmarks reported", *rows, sep="\n  ", flush=True)
 
 
-def commit(tree: Path, name: str, change: Callable[[], None]) -> str:
-    """A branch `name` off main with that change; returns the commit."""
+def commit_change(tree: Path, name: str, change: Callable[[], None]) -> str:
+    """Commit a change on a new branch from the cloned head. Returns the commit's hash."""
     git = ["git", "-C", str(tree), "-c", "user.name=planted", "-c", "user.email=planted@example.org"]
     subprocess.run([*git, "checkout", "--quiet", "-B", name, "origin/HEAD"], check=True)
     change()
@@ -180,20 +194,20 @@ def commit(tree: Path, name: str, change: Callable[[], None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tools = parser.add_subparsers(dest="tool", required=True)
-    with_compare = tools.add_parser("compare")
-    with_compare.add_argument("--pairs", type=int, default=20)
-    with_compare.add_argument("--rounds", type=int, default=10, help="of each run of the smoke suite")
-    with_asv = tools.add_parser("asv")
-    with_asv.add_argument("--tries", type=int, default=5)
+    with_compare = tools.add_parser("compare", help="compare runs of the smoke suite")
+    with_compare.add_argument("--pairs", type=int, default=20, help="pairs of runs per copy")
+    with_compare.add_argument("--rounds", type=int, default=10, help="rounds per run of the smoke suite")
+    with_asv = tools.add_parser("asv", help="compare commits with asv continuous")
+    with_asv.add_argument("--tries", type=int, default=5, help="commits without a change")
     for tool, slowdown, memory in ((with_compare, 0.2, 0.05), (with_asv, 0.3, 0.2)):
-        tool.add_argument("--slowdown", type=float, default=slowdown, help="share of a step's time")
-        tool.add_argument("--memory", type=float, default=memory, help="share of the compiled peak")
-    chosen = parser.parse_args()
+        tool.add_argument("--slowdown", type=float, default=slowdown, help="waiting time as a share of the step time")
+        tool.add_argument("--memory", type=float, default=memory, help="buffer as a share of the compiled peak")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        if chosen.tool == "compare":
-            compare_pairs(Path(scratch), chosen.pairs, chosen.rounds, chosen.slowdown, chosen.memory)
+        if options.tool == "compare":
+            compare_pairs(Path(scratch), options.pairs, options.rounds, options.slowdown, options.memory)
         else:
-            asv_tries(Path(scratch), chosen.tries, chosen.slowdown, chosen.memory)
+            run_asv_tries(Path(scratch), options.tries, options.slowdown, options.memory)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Training that can be killed at any moment and goes on to the same weights, to the last bit.
+"""Train a model so that you can kill it at any moment: a resumed training ends with the same weights, bit for bit.
 
     python examples/resume_training.py --dir checkpoints --steps 200
     python examples/resume_training.py --dir checkpoints --steps 200 --kill-at 120    # kills itself: run it again
 
-What decides the future is saved together: parameters and batch statistics, the optimizer, the PRNG streams (dropout and
-noise), the position in the data, and the step. The last line is a digest of the final weights: it is the same however
-often training was interrupted.
+A checkpoint holds everything that the next steps depend on: parameters, optimizer, PRNG streams (dropout and noise),
+position in the data, and step. The last line printed is a digest of the final weights. It does not depend on how often
+training was killed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from flax import nnx
 
 from artifex_bench.checkpointing import TrainingState, advanced, save_training, setup_training_from_checkpoint
 
-SAMPLES, WIDTH, BATCH = 64, 16, 8  # samples in the data set, features of each, samples a step
+SAMPLES, WIDTH, BATCH = 64, 16, 8  # samples in the data set, features per sample, samples per step
 
 
 class Net(nnx.Module):
-    """Two layers with dropout: a model whose steps depend on a PRNG stream."""
+    """Two layers with dropout, so that the steps depend on a PRNG stream."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.inner = nnx.Linear(WIDTH, 32, rngs=rngs)
@@ -38,8 +38,8 @@ class Net(nnx.Module):
         return self.outer(self.dropout(nnx.relu(self.inner(x_BF))))
 
 
-def start() -> TrainingState:
-    """The state at step 0."""
+def make_initial_state() -> TrainingState:
+    """Return the state at step 0."""
     model = Net(nnx.Rngs(0))
     return TrainingState(
         model=model,
@@ -49,8 +49,8 @@ def start() -> TrainingState:
     )
 
 
-def next_batch(position: dict[str, int]) -> tuple[jax.Array, dict[str, int]]:
-    """(samples, the position after them): each epoch in an order of its own, which its number decides."""
+def load_batch(position: dict[str, int]) -> tuple[jax.Array, dict[str, int]]:
+    """Return (samples, next position). The order of the samples depends on the number of the epoch alone."""
     data_SF = np.random.default_rng(0).standard_normal((SAMPLES, WIDTH), np.float32)
     order_S = np.random.default_rng(position["epoch"]).permutation(SAMPLES)
     offset = position["offset"]
@@ -62,7 +62,7 @@ def next_batch(position: dict[str, int]) -> tuple[jax.Array, dict[str, int]]:
 
 @nnx.jit
 def train_step(model: Net, optimizer: nnx.Optimizer, rngs: nnx.Rngs, x_BF: jax.Array) -> jax.Array:
-    """One update; gives the loss."""
+    """Update model and optimizer once. Returns the loss."""
     noisy_BF = x_BF + 0.1 * rngs.noise.normal(x_BF.shape)
     loss, grads = nnx.value_and_grad(lambda m: jnp.mean((m(noisy_BF)[:, 0] - x_BF.sum(-1)) ** 2))(model)
     optimizer.update(model, grads)
@@ -70,19 +70,19 @@ def train_step(model: Net, optimizer: nnx.Optimizer, rngs: nnx.Rngs, x_BF: jax.A
 
 
 def main() -> None:
-    """Train to `--steps`, from wherever the folder says."""
+    """Train from the newest checkpoint in the folder up to `--steps`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", required=True, help="folder for the checkpoints")
-    parser.add_argument("--steps", type=int, default=200, help="finished steps to reach")
+    parser.add_argument("--steps", type=int, default=200, help="number of steps to train in all")
     parser.add_argument("--save-every", type=int, default=5, help="steps between checkpoints")
-    parser.add_argument("--kill-at", type=int, default=-1, help="kill -9 this process during that step")
+    parser.add_argument("--kill-at", type=int, default=-1, help="step at which the process kills itself with SIGKILL")
     options = parser.parse_args()
 
-    state, manager = setup_training_from_checkpoint(options.dir, start, asynchronous=True)
+    state, manager = setup_training_from_checkpoint(options.dir, make_initial_state, asynchronous=True)
     print(f"resumed at step {state.step}" if state.step else "started at step 0", flush=True)
     with manager:
         while state.step < options.steps:
-            x_BF, position = next_batch(state.position)
+            x_BF, position = load_batch(state.position)
             train_step(state.model, state.optimizer, state.rngs, x_BF)
             if state.step == options.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)

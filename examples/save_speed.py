@@ -1,11 +1,11 @@
-"""What saving costs here: this library, each of its formats and Orbax's defaults against one raw write+fsync.
+"""Compare the time to save and load a checkpoint: this library, its formats, Orbax's defaults, one raw write and fsync.
 
     python examples/save_speed.py --dir checkpoints --megabytes 512 --arrays 16 --repeat 5
 
-All ways save the same bytes (float32 noise), in turn (A B C A B C …), so that what else the machine does hits all of
-them; seconds are from the call until the bytes are committed. A ratio is taken within each turn; its median and range
-over the turns are printed. The page cache is warm for the loads: they show the cost of reading and verifying, not the
-disk.
+All ways save the same bytes (float32 noise). They take turns (A B C A B C …), so that other load on the machine affects
+all of them. The time of a save ends when the bytes are committed. Ratios are to the raw write or read of the same
+round. The table shows their median and range over the rounds. Loads find the file in the page cache, so they show the
+cost of reading and verifying, and not of the disk.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ import orbax.checkpoint as ocp
 from artifex_bench.checkpointing import FORMATS, load_tree, save_tree, setup_checkpoint_manager
 
 Tree = dict[str, jax.Array]
+Way = tuple[Callable[[Path, Tree], None], Callable[[Path, Tree], None]]  # (save, load)
 
 
-def raw_write(folder: Path, tree: Tree) -> None:
-    """The machine's limit: one file, written from where the arrays lie, and fsynced."""
+def write_raw(folder: Path, tree: Tree) -> None:
+    """Write the arrays into one file without a copy, and fsync it: the machine's limit."""
     with (folder / "raw").open("wb", buffering=0) as file:
         for array in tree.values():
             view = memoryview(np.asarray(array)).cast("B")
@@ -38,15 +39,15 @@ def raw_write(folder: Path, tree: Tree) -> None:
         os.fsync(file.fileno())
 
 
-def raw_read(folder: Path, tree: Tree) -> None:
-    """The same file read into memory."""
+def read_raw(folder: Path, tree: Tree) -> None:
+    """Read the file of `write_raw` into memory."""
     with (folder / "raw").open("rb", buffering=0) as file:
         for array in tree.values():
             file.readinto(np.empty(array.shape, array.dtype))
 
 
-def here(format: str, verify: bool | None = None) -> tuple[Callable[[Path, Tree], None], Callable[[Path, Tree], None]]:
-    """(save, load) of this library in a format; loads are verified unless told otherwise."""
+def make_library_way(format: str) -> Way:
+    """Return (save, load) of this library in a format. Loads are verified."""
 
     def save(folder: Path, tree: Tree) -> None:
         manager, _ = setup_checkpoint_manager(folder, format=format)
@@ -56,13 +57,13 @@ def here(format: str, verify: bool | None = None) -> tuple[Callable[[Path, Tree]
     def load(folder: Path, tree: Tree) -> None:
         manager, _ = setup_checkpoint_manager(folder, read_only=True)
         with manager:
-            jax.block_until_ready(load_tree(manager, tree, verify=verify is not False)[0])
+            jax.block_until_ready(load_tree(manager, tree, verify=True)[0])
 
     return save, load
 
 
-def orbax(asynchronous: bool) -> tuple[Callable[[Path, Tree], None], Callable[[Path, Tree], None]]:
-    """(save, load) of Orbax as it is when not told otherwise."""
+def make_orbax_way(asynchronous: bool) -> Way:
+    """Return (save, load) of Orbax with its default options."""
     options = ocp.CheckpointManagerOptions(enable_async_checkpointing=asynchronous)
 
     def save(folder: Path, tree: Tree) -> None:
@@ -77,60 +78,62 @@ def orbax(asynchronous: bool) -> tuple[Callable[[Path, Tree], None], Callable[[P
 
 
 WAYS = {
-    "raw write+fsync": (raw_write, raw_read),
-    "here (auto)": here("auto"),
-    "orbax, sync": orbax(False),
-    "orbax, async": orbax(True),
+    "raw write+fsync": (write_raw, read_raw),
+    "artifex (auto)": make_library_way("auto"),
+    "orbax, sync": make_orbax_way(False),
+    "orbax, async": make_orbax_way(True),
 }
 
 
-def timed(function: Callable[[Path, Tree], None], folder: Path, tree: Tree) -> float:
-    """Seconds of one call."""
+def time_call(function: Callable[[Path, Tree], None], folder: Path, tree: Tree) -> float:
+    """Return the seconds that one call takes."""
     start = time.perf_counter()
     function(folder, tree)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure all ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", default=None, help="where to write (a temporary folder)")
-    parser.add_argument("--megabytes", type=int, default=512, help="size of the state, in 2**20 bytes")
-    parser.add_argument("--arrays", type=int, default=16, help="arrays it is split into")
-    parser.add_argument("--repeat", type=int, default=5, help="turns")
-    parser.add_argument("--formats", nargs="*", default=[], choices=list(FORMATS), help="formats to measure as well")
+    parser.add_argument("--dir", default=None, help="folder to write in (default: the system's temporary folder)")
+    parser.add_argument("--megabytes", type=int, default=512, help="size of the checkpoint in MiB")
+    parser.add_argument("--arrays", type=int, default=16, help="number of arrays")
+    parser.add_argument("--repeat", type=int, default=5, help="number of rounds")
+    parser.add_argument("--formats", nargs="*", default=[], choices=list(FORMATS), help="more formats to measure")
     options = parser.parse_args()
 
     size = options.megabytes * 2**20 // 4 // options.arrays
-    chance = np.random.default_rng(0)
-    tree = {f"w{i:04}": jax.numpy.asarray(chance.standard_normal(size, np.float32)) for i in range(options.arrays)}
-    ways = {**WAYS, **{f"here ({name})": here(name) for name in options.formats}}
+    generator = np.random.default_rng(0)
+    tree = {f"w{i:04}": jax.numpy.asarray(generator.standard_normal(size, np.float32)) for i in range(options.arrays)}
+    ways = {**WAYS, **{f"artifex ({name})": make_library_way(name) for name in options.formats}}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(dir=options.dir) as root:
-        for turn in range(-1, options.repeat):  # the first turn is not counted: it warms up
+        for round in range(-1, options.repeat):  # round -1 warms up and is not counted
             for name, (save, load) in ways.items():
                 folder = Path(root) / "work"
                 folder.mkdir()
-                os.sync()  # nobody pays for the one before
-                pair = timed(save, folder, tree), timed(load, folder, tree)
+                os.sync()  # else the bytes of the previous way would slow this one down
+                pair = time_call(save, folder, tree), time_call(load, folder, tree)
                 shutil.rmtree(folder)
-                if turn >= 0:
+                if round >= 0:
                     seconds[name].append(pair)
 
     print(
-        f"{options.megabytes} MiB in {options.arrays} arrays, {options.repeat} turns; ratio to raw: median (least-most)"
+        f"{options.megabytes} MiB in {options.arrays} arrays, {options.repeat} rounds; "
+        "ratio to raw: median (minimum-maximum), median seconds"
     )
     for name, pairs in seconds.items():
         cells = []
-        for which in (0, 1):
-            ratios = [pair[which] / raw[which] for pair, raw in zip(pairs, seconds["raw write+fsync"], strict=True)]
-            took = statistics.median(pair[which] for pair in pairs)
-            cells.append(f"{statistics.median(ratios):6.2f} ({min(ratios):.2f}-{max(ratios):.2f}) {took:7.3f} s")
+        for phase in (0, 1):
+            ratios = [pair[phase] / raw[phase] for pair, raw in zip(pairs, seconds["raw write+fsync"], strict=True)]
+            median = statistics.median(pair[phase] for pair in pairs)
+            cells.append(f"{statistics.median(ratios):6.2f} ({min(ratios):.2f}-{max(ratios):.2f}) {median:7.3f} s")
         print(f"{name:24} save {cells[0]:32} load {cells[1]}")
     for name in ("orbax, sync", "orbax, async"):
-        ratios = [o[0] / h[0] for o, h in zip(seconds[name], seconds["here (auto)"], strict=True)]
+        ratios = [orbax[0] / auto[0] for orbax, auto in zip(seconds[name], seconds["artifex (auto)"], strict=True)]
         print(
-            f"saving here is {statistics.median(ratios):.2f} x faster than {name} ({min(ratios):.2f}-{max(ratios):.2f})"
+            f"{name} takes {statistics.median(ratios):.2f} x as long to save as artifex (auto) "
+            f"({min(ratios):.2f}-{max(ratios):.2f})"
         )
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks for asv and pytest-benchmark to discover. They are not installed: the cases are `artifex_bench.suites`."""
+"""Benchmarks that asv and pytest-benchmark discover. The wheel does not have them; it has `artifex_bench.suites`."""

@@ -14,19 +14,19 @@ from artifex_bench.suites.remat import PRESETS
 from suites.views import AXES, Clock, Key, Row
 
 CLOCK = Clock()
-# shown by pytest-benchmark; the file's records have every column
+# columns that pytest-benchmark shows; the records in its file have all
 SHOWN = ("case", "compiled_peak_bytes", "measured_peak_bytes", "residual_bytes", "recomputed_flops", "verdict")
 
 
-def points() -> Iterator[Any]:
-    """(model, (strategy, depth, batch)) of every case, named so that -k finds them."""
+def make_parameters() -> Iterator[Any]:
+    """Yield (model, (strategy, depth, batch)) of every case, with an id that `-k` can select."""
     for grid in PRESETS["asv"]:
         for key in itertools.product(*(as_list(axis, grid[axis]) for axis in AXES)):
             yield pytest.param(grid["model"], key, id="-".join(map(str, (grid["model"], *key))))
 
 
 @pytest.mark.benchmark(timer=CLOCK)
-@pytest.mark.parametrize(("model", "key"), list(points()))
+@pytest.mark.parametrize(("model", "key"), list(make_parameters()))
 def test_step(benchmark: Any, figures: dict[str, dict[Key, Row]], model: str, key: Key) -> None:
     row = figures.get(model, {}).get(key)
     if row is None:

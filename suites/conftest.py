@@ -1,4 +1,4 @@
-"""One sweep per session of pytest-benchmark, whose records are added to the files that it writes."""
+"""Measure once per pytest-benchmark session, and add the records to the file that it writes."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Clock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Add seconds."""
+        """Add seconds to the time."""
         self._now += seconds
 
 
@@ -88,7 +88,7 @@ def make_asv_view(suite: str, preset: str, grid: Mapping[str, Any], config: Path
         def track_residual_bytes(self, cache: Any, *key: Any) -> float:
             return self.row["residual_bytes"]
 
-    View.__name__ = View.__qualname__ = grid["model"].capitalize()  # what asv calls it
+    View.__name__ = View.__qualname__ = grid["model"].capitalize()  # the name that asv shows
     View.setup_cache.timeout = 3600  # type: ignore[attr-defined]
     for name in vars(View):
         if name.startswith("track_"):

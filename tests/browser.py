@@ -36,7 +36,12 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Page:
-    """One page to load, evaluate in, point at and type into; `errors` and `requests` are all that it made."""
+    """One page, driven by mouse, keyboard and JavaScript.
+
+    Attributes:
+        errors: Errors and warnings of the page so far.
+        requests: URLs that the page requested so far.
+    """
 
     def __init__(self, commands: int, answers: int):
         self._commands, self._answers, self._rest, self._last = commands, answers, b"", 0
@@ -49,7 +54,7 @@ class Page:
             self(f"{domain}.enable")
 
     def __call__(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a DevTools command."""
+        """Send a DevTools command. Returns its result."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters}
         message |= {"sessionId": self._session} if self._session else {}
@@ -64,28 +69,28 @@ class Page:
         while b"\0" not in self._rest:
             assert select.select([self._answers], [], [], seconds)[0], "Chromium does not answer"
             self._rest += os.read(self._answers, 2**16)
-        told, _, self._rest = self._rest.partition(b"\0")
-        answer: dict[str, Any] = json.loads(told)
-        found = answer.get("params", {})
+        message, _, self._rest = self._rest.partition(b"\0")
+        answer: dict[str, Any] = json.loads(message)
+        params = answer.get("params", {})
         match answer.get("method"):
             case "Network.requestWillBeSent":
-                self.requests.append(found["request"]["url"])
+                self.requests.append(params["request"]["url"])
             case "Runtime.exceptionThrown":
-                self.errors.append(json.dumps(found["exceptionDetails"])[:500])
-            case "Log.entryAdded" if found["entry"]["level"] in ("error", "warning"):
-                self.errors.append(found["entry"]["text"])
-            case "Runtime.consoleAPICalled" if found["type"] in ("error", "warning", "assert"):
-                self.errors.append(json.dumps(found["args"])[:500])
+                self.errors.append(json.dumps(params["exceptionDetails"])[:500])
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.errors.append(params["entry"]["text"])
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
+                self.errors.append(json.dumps(params["args"])[:500])
         return answer
 
     def evaluate(self, code: str) -> Any:
-        """What an expression is worth, as plain values; a promise is awaited."""
+        """Return the value of a JavaScript expression as plain data. Promises are awaited."""
         done = self("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
     def load(self, path: Path, ready: str) -> None:
-        """Open a file, and wait until the expression `ready` holds."""
+        """Open a file and wait until the expression `ready` is true."""
         self("Page.navigate", url=path.resolve().as_uri())
         self.wait(ready)
 
@@ -99,7 +104,7 @@ class Page:
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def mouse(self, x: float, y: float, click: bool = False) -> None:
-        """Move there, and click."""
+        """Move the mouse, and click if asked to."""
         self("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for kind in ("mousePressed", "mouseReleased") if click else ():
             self("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -119,16 +124,16 @@ class Page:
         self._session = session
 
     def screenshot(self, path: Path) -> None:
-        """The whole page."""
-        found = self("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(found["data"]))
+        """Write a picture of the whole page."""
+        picture = self("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(picture["data"]))
 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Page]:
-    """A fresh browser with one page."""
+    """Start a fresh browser with one page."""
     assert COMMAND, MISSING
-    ours, theirs = os.pipe(), os.pipe()  # what we read; what Chromium reads
+    ours, theirs = os.pipe(), os.pipe()  # ours is read by the test, theirs by Chromium
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         command = [COMMAND, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={home}", "about:blank"]
         ends = (theirs[0], ours[1])

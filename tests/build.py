@@ -1,4 +1,4 @@
-"""Fabricated cases and records, and backends that measure nothing: what the JAX-free tests are made from."""
+"""Fabricated cases and records, and an executor that measures nothing, for tests without JAX."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from artifex_bench.core.record import Measurement, Record
 
 SUITES = {name: suite for name, (_, suite) in all_suites().items()}
 SMALL: dict[str, Any] = {"depth": 2, "width": 32, "batch": 2, "sequence": 16}
-UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word of the probe's name
+UNITS = {"bytes": "bytes", "seconds": "seconds", "flops": "flop", "share": "share"}  # by a word in the probe's name
 
 
 def replaced(value: Any, **changes: Any) -> Any:
-    """A copy of a struct or of a dataclass, with some fields changed."""
+    """Return a copy of a struct or dataclass with some fields changed."""
     change = dataclasses.replace if dataclasses.is_dataclass(value) else msgspec.structs.replace
     return change(value, **changes)
 
@@ -35,7 +35,7 @@ def taken(probe: str, *values: float, **detail: Any) -> Measurement:
 
 
 def sketch(loss: float = 1.5, leaves: dict[str, Sequence[float]] | None = None) -> Measurement:
-    """Gradients as the worker sends them: two projections a parameter."""
+    """Return gradients as the worker sends them, with two projections per parameter."""
     leaves = leaves or {"up.kernel": (3.0, -4.0)}
     norms = {name: (sum(p * p for p in values) / len(values)) ** 0.5 for name, values in leaves.items()}
     detail = {name: {"norm": norms[name], "projections": list(values)} for name, values in leaves.items()}
@@ -50,7 +50,7 @@ def measured(
     recomputed: float = 0,
     flops: float = 900,
 ) -> tuple[Measurement, ...]:
-    """What an ok job brings back; `recomputed` beside 900 model FLOPs, `peak` with 1000 bytes of arguments."""
+    """Return the measurements of an ok job with 900 model FLOPs and 1000 bytes of arguments."""
     timed = [taken("step_seconds", *steps)] if steps else [Measurement("step_seconds", "seconds", note="compile only")]
     return (
         taken("residual_bytes", residual),
@@ -65,14 +65,14 @@ def measured(
 
 
 def record(which: RematCase | str = "none", status: str = "ok", **fields: Any) -> Record:
-    found = case(which) if isinstance(which, str) else which
+    measured_case = case(which) if isinstance(which, str) else which
     fields.setdefault("measurements", measured() if status == "ok" else ())
     fields.setdefault("reason", "" if status == "ok" else f"it was {status}")
-    return Record(found, fields.pop("round", 0), status, **fields)
+    return Record(measured_case, fields.pop("round", 0), status, **fields)
 
 
 def backend(log: list[str], statuses: dict[str, str] | None = None) -> Callable[[Job, Path], Record]:
-    """Measures nothing: writes `strategy round` into `log`; the statuses of strategies that do not end ok."""
+    """Return an executor that measures nothing and logs its jobs. `statuses`: strategy -> status other than ok."""
 
     def measure(job: Job, path: Path) -> Record:
         log.append(f"measure {job.case.strategy} {job.round}")
@@ -82,5 +82,5 @@ def backend(log: list[str], statuses: dict[str, str] | None = None) -> Callable[
     return measure
 
 
-def ignore(job: Job, found: Record | None) -> None:
-    """Shows nothing."""
+def ignore(job: Job, record: Record | None) -> None:
+    """Show nothing: a progress callback."""

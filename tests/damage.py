@@ -1,4 +1,4 @@
-"""JSON with one value changed: what an edit, a bug or a damaged disk may leave of a file."""
+"""JSON with one value changed, as an edit, a bug or a damaged disk may leave it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT_OUT = object()
 
 
 def places(data: Any) -> Iterator[tuple[Any, ...]]:
-    """The path to every value within JSON, leaves and all that holds them."""
+    """Yield the path of every value in JSON data: leaves, lists and objects."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in items:
         yield (key,)
@@ -23,7 +23,7 @@ def places(data: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(data: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
-    """(path, value, the data with that value there), for every path and each of OTHERS, or with it left out."""
+    """Yield (path, value, changed data) for every path and each of OTHERS. LEFT_OUT removes the value."""
     for path in places(data):
         for value in (*OTHERS, LEFT_OUT):
             whole = copy.deepcopy(data)

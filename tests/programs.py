@@ -1,4 +1,4 @@
-"""Small cases of the real models, traced, compiled and evaluated: what the tests that need JAX are made from."""
+"""Small cases of the built-in models, traced, compiled and evaluated, for tests that need JAX."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def traced(case: RematCase) -> results.Traced:
 
 
 def plain(case: RematCase) -> results.Traced:
-    """The same without rematerialization."""
+    """Return the traced case with strategy `none`."""
     return traced(replaced(case, strategy="none"))
 
 
 @functools.cache
 def compiled(case: RematCase) -> results.Compiled:
-    """The case compiled as the worker compiles it."""
+    """Compile a case as the worker does."""
     return compile_step(program(case), targets.load_target(case.target))
 
 
 @functools.cache
 def record(case: RematCase) -> Record:
-    """What a compile-only job records."""
+    """Return the record of a compile-only job."""
     from artifex_bench.remat.measure.probes import take_probes
 
     return Record(
@@ -52,7 +52,7 @@ def record(case: RematCase) -> Record:
 
 @functools.cache
 def loss_and_gradients(case: RematCase) -> tuple[float, dict[str, np.ndarray]]:
-    """(loss, {parameter: gradient, the layers of a stack on axis 0}), scanned and unrolled layers alike."""
+    """Return (loss, {parameter: gradient}). Axis 0 is the layer, for scanned and unrolled layers."""
     program = build_program(case)
     state, batch = _arrays(program.case)
     loss, gradients = evaluate(program.gradient, state, batch)
@@ -60,11 +60,11 @@ def loss_and_gradients(case: RematCase) -> tuple[float, dict[str, np.ndarray]]:
 
 
 def by_parameter(gradients: Any) -> dict[str, np.ndarray]:
-    found: dict[str, list[np.ndarray]] = {}
+    by_name: dict[str, list[np.ndarray]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(tuple(k for k in path if not isinstance(k, jax.tree_util.SequenceKey)))
-        found.setdefault(name, []).append(np.asarray(leaf))
-    return {name: leaves[0] if len(leaves) == 1 else np.stack(leaves) for name, leaves in found.items()}
+        by_name.setdefault(name, []).append(np.asarray(leaf))
+    return {name: leaves[0] if len(leaves) == 1 else np.stack(leaves) for name, leaves in by_name.items()}
 
 
 @functools.cache
@@ -73,7 +73,7 @@ def _initializer(model: str, fields: tuple[tuple[str, Any], ...]) -> tuple[Any, 
 
 
 def _arrays(case: RematCase) -> tuple[Any, Any]:
-    """(state, batch): no strategy changes them, so they are made once."""
+    """Return (state, batch). No strategy changes them, so they are made once."""
     fields = {name: getattr(case, name) for name in ("depth", "width", "batch", "sequence", "heads", "dtype", "layers")}
     return _initializer(case.model, tuple(fields.items()))
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for cases, measurements, records, jobs and requests."""
+"""Hypothesis strategies for cases, measurements, records, jobs and run specs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-# Hypothesis takes names from the package's code: those whose values have types of their own are left out
+# Hypothesis draws words from the package's code. Names whose values have types of their own are left out.
 details = st.dictionaries(
     st.text(max_size=8).filter(lambda name: name not in Environment.__annotations__), plain, max_size=3
 )

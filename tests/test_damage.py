@@ -1,4 +1,4 @@
-"""Files of a run with any one of their values changed: refused in one line, or read as what they say."""
+"""Run files with one changed value: they are refused in one line, or read and reported."""
 
 from __future__ import annotations
 
@@ -48,28 +48,29 @@ FAULT = Record(
 )
 
 
-def told(found: Record) -> None:
-    """Everything that is said of a run with that record in it."""
-    kept = [record("none"), found] if found.case.kind == "remat" else [found]
+def check_reports(damaged: Record) -> None:
+    """Check that tables, comparison and advice of a run with that record are valid, or refused in one line."""
+    kept = [record("none"), damaged] if damaged.case.kind == "remat" else [damaged]
     table = make_frame(kept)
     make_markdown(table)
-    with contextlib.suppress(CaseError):  # no figure is left
+    with contextlib.suppress(CaseError):  # no number is left to compare
         compare_runs(kept, kept)
     budgets = {"remat": [{"memory_budget": 10**6, "time_budget": 1.1}], "checkpoint": [{"mtbf_seconds": 3600.0}]}
-    for budget in budgets.get(found.case.kind, []):
+    for budget in budgets.get(damaged.case.kind, []):
         try:
             for advice in advise(table, **budget):
                 text = format_advice(advice)
                 assert "nan" not in text and " -" not in text
         except CaseError as error:  # no step was timed
             assert len(str(error).splitlines()) == 1
-    for one in found.measurements:
-        assert all(math.isfinite(value) and (value >= 0 or one.probe in records.SIGNED) for value in one.values)
+    for measurement in damaged.measurements:
+        signed = measurement.probe in records.SIGNED
+        assert all(math.isfinite(value) and (value >= 0 or signed) for value in measurement.values)
 
 
 @pytest.mark.parametrize("whole", [REMAT, SAVED, FAULT], ids=["remat", "checkpoint", "fault"])
-def test_a_record_with_one_value_changed_is_refused_or_told(whole, monkeypatch):
-    monkeypatch.setattr(stats.bootstrap_medians, "__defaults__", (20, 0))  # few resamples: their number tells nothing
+def test_a_record_with_one_value_changed_is_refused_or_reported(whole, monkeypatch):
+    monkeypatch.setattr(stats.bootstrap_medians, "__defaults__", (20, 0))  # few resamples are enough here
     data = json.loads(json.dumps(record_to_json(whole)))
     assert record_from_json(data) == whole
     read = set()
@@ -80,7 +81,7 @@ def test_a_record_with_one_value_changed_is_refused_or_told(whole, monkeypatch):
             assert len(str(error).splitlines()) == 1 and len(str(error)) < 400, (path, value)
             continue
         if (path, type(value)) not in read and path[-1] not in ("unit", "source", "note"):
-            told(found)
+            check_reports(found)
         read.add((path, type(value)))
     assert len(read) > 30
 
@@ -89,7 +90,7 @@ WRONG = (math.nan, math.inf, -math.inf, -1.0, 1e300, 10**400, "0.5", None, True,
 
 
 @pytest.mark.parametrize("value", WRONG)
-def test_a_sample_that_is_no_amount_is_refused_by_its_place(value):
+def test_an_invalid_sample_is_refused_with_its_place(value):
     data = record_to_json(record(measurements=(taken("compile_seconds", 1.0), taken("step_seconds", 0.1, 0.2))))
     data["measurements"][1]["values"] = [0.1, value]
     with pytest.raises(RecordError, match="damaged record: measurements"):
@@ -98,7 +99,7 @@ def test_a_sample_that_is_no_amount_is_refused_by_its_place(value):
         Measurement("step_seconds", "seconds", (0.1, value))
 
 
-def test_details_that_titles_and_verdicts_are_made_of_are_checked():
+def test_details_used_by_titles_and_verdicts_are_checked():
     for probe, detail in (
         ("compiled_peak_bytes", {"computed_in": ["float32"]}),
         ("gradient_flops", {"counting_loops_once": {}}),
@@ -119,7 +120,7 @@ def test_a_time_of_zero_gives_no_ratio():
     assert math.isnan(table.time_ratio["all"]) and math.isnan(table.throughput_per_second["none"])
 
 
-def test_ratios_to_next_to_nothing_are_absent():
+def test_ratios_to_the_smallest_float_are_absent():
     least = 5e-324  # the smallest float
     records = [
         record("none", measurements=measured((least,), peak=least)),
@@ -140,7 +141,7 @@ def test_trials_are_counted_in_whole_numbers(count):
         Measurement("silent_trials", "trials", (count,), "count")
 
 
-REQUESTS = [
+SPECS = [
     RunSpec("remat", (case("none"), case("all", mesh="data=2")), memory_limit=2**30),
     RunSpec("checkpoint", (CheckpointCase(),)),
     RunSpec("fault", (FaultCase(),)),
@@ -148,11 +149,11 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=[one.suite for one in REQUESTS])
-def test_a_manifest_with_one_value_changed_is_refused_or_read(request_, tmp_path):
-    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(request_))
+@pytest.mark.parametrize("spec", SPECS, ids=[spec.suite for spec in SPECS])
+def test_a_manifest_with_one_value_changed_is_refused_or_read(spec, tmp_path):
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(spec))
     manifest = tmp_path / "run" / store.MANIFEST
-    assert run_spec.load_run_spec(tmp_path / "run") == request_
+    assert run_spec.load_run_spec(tmp_path / "run") == spec
     refused = 0
     for path, value, damaged in changed(json.loads(manifest.read_text())):
         manifest.write_text(json.dumps(damaged))
@@ -191,7 +192,7 @@ def test_the_message_names_the_field_its_value_and_the_rule(tmp_path):
         assert str(refused.value).startswith(start)
 
 
-def test_a_line_that_stands_twice_is_one_record(tmp_path):
+def test_a_repeated_line_is_one_record(tmp_path):
     store.create_run(tmp_path / "run", {})
     path = tmp_path / "run" / store.RECORDS
     for one in (record("none"), record("all"), record("none", round=1)):
@@ -203,7 +204,7 @@ def test_a_line_that_stands_twice_is_one_record(tmp_path):
     assert store.load_records(tmp_path / "run") == [later, *once[1:]]
 
 
-def test_a_case_of_another_kind_is_named_by_its_line(tmp_path):
+def test_a_case_of_another_kind_is_refused_with_its_line(tmp_path):
     store.create_run(tmp_path / "run", {})
     store.append_record(tmp_path / "run", record("none"))
     store.append_record(tmp_path / "run", FAULT)

@@ -1,4 +1,4 @@
-"""docs/data.md has every column of every kind of run, as the columns themselves document it."""
+"""docs/data.md lists every column of every kind, with the documentation of the column."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def commands():
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(commands()))
-def test_every_command_in_the_docs_is_one_that_the_program_takes(line):
+def test_every_command_in_the_docs_is_accepted(line):
     _, name, *args = shlex.split(line)
     command = main.commands[name]
     while isinstance(command, click.Group):
@@ -47,7 +47,7 @@ def test_every_command_in_the_docs_is_one_that_the_program_takes(line):
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, re.MULTILINE))
-def test_every_make_target_in_the_readme_is_there(target):
+def test_every_make_target_in_the_readme_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -64,7 +64,7 @@ def test_advice_in_the_readme_is_what_the_command_prints():
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_python_in_the_readme_is_python_and_imports_what_is_there(block):
+def test_python_in_the_readme_parses_and_its_imports_exist(block):
     tree = ast.parse(block)
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and "artifex" in (node.module or "")]
     for node in imports:
@@ -80,7 +80,7 @@ def test_python_in_these_pages_runs(page, tmp_path, monkeypatch):
 
 
 def links(page):
-    """The (file, heading) of each link to a file of the repository, or to a heading of the page itself."""
+    """Return (file, heading) of each link to a file of the repository or to a heading of the page."""
     return re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
 
 
@@ -131,7 +131,8 @@ def test_every_name_in_the_design_exists():
 
 
 def test_every_command_has_help_of_its_own():
-    assert {command.help for command in main.commands.values()} and all(c.help for c in main.commands.values())
+    helps = [command.help for command in main.commands.values()]
+    assert all(helps) and len(set(helps)) == len(helps)
 
 
 def test_the_version_to_cite_is_the_packages():

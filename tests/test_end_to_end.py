@@ -1,4 +1,4 @@
-"""The real thing: models compiled and stepped, states saved and damaged, through the command line."""
+"""End to end, through the command line: models are compiled and run, checkpoints are saved and damaged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(900)  # real compilations, and the machine may 
 
 
 def bench(*args, code=0):
-    """Run the installed command; what it printed on standard output and standard error."""
+    """Run the installed command. Returns (standard output, standard error)."""
     done = subprocess.run(
         [Path(sys.executable).with_name("artifex-bench"), *args],
         capture_output=True,
@@ -54,13 +54,13 @@ def test_a_run_measures_time_and_three_kinds_of_memory(smoke):
     assert "effective" in printed
 
 
-def test_a_budget_stands_in_a_sweep_beside_other_strategies(tmp_path):
-    asked = ["--model", "transformer,mlp,vae", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
+def test_budgets_are_strategies_of_a_sweep(tmp_path):
+    axes = ["--model", "transformer,mlp,vae", "--strategy", "all,budget-0.5,budget-1KiB", "--depth", "3"]
     where = ("--out", str(tmp_path), "--name", "budget")
-    printed, _ = bench("run", "remat", *asked, *SMALL, *where, "--rounds", "2", code=1)
-    found = store.load_records(tmp_path / "budget")
-    records = {(r.case.model, r.case.strategy): r for r in found if r.round == 0}
-    later = {(r.case.model, r.case.strategy): r for r in found if r.round == 1}
+    printed, _ = bench("run", "remat", *axes, *SMALL, *where, "--rounds", "2", code=1)
+    loaded = store.load_records(tmp_path / "budget")
+    records = {(r.case.model, r.case.strategy): r for r in loaded if r.round == 0}
+    later = {(r.case.model, r.case.strategy): r for r in loaded if r.round == 1}
     for model in ("transformer", "mlp", "vae"):
         met, again = records[model, "budget-0.5"], later[model, "budget-0.5"]
         assert again.get("budget_bytes") is None  # planned once: the same program in every round
@@ -70,7 +70,7 @@ def test_a_budget_stands_in_a_sweep_beside_other_strategies(tmp_path):
         assert len(met.get("budget_bytes").detail["compiled"]) <= 6
         missed = records[model, "budget-1KiB"]
         assert missed.status == "failed"
-        assert "BudgetError: budget 1KiB: 1 KiB" in missed.reason
+        assert "BudgetError" in missed.reason and "1KiB" in missed.reason
     assert records["transformer", "budget-0.5"].verdict.name == "effective"
     assert "budget-0.5" in printed
 
@@ -89,8 +89,8 @@ def test_a_finished_run_is_reported_and_resumed_without_measuring(smoke):
     (folder / "table.md").unlink()
     bench("report", str(folder), "--no-plots")
     assert (folder / "table.md").read_text() == table
-    _, told = bench("run", "--resume", str(folder))
-    assert told.startswith("0 jobs")
+    _, stderr = bench("run", "--resume", str(folder))
+    assert stderr.startswith("0 jobs")
     assert (folder / "records.jsonl").read_text() == records
 
 
@@ -101,7 +101,7 @@ def test_the_environment_is_recorded(smoke):
     assert environment["cores"] >= 1
 
 
-def test_a_model_of_ones_own_and_a_policy_that_cannot_be_here(tmp_path):
+def test_a_user_model_and_a_policy_that_needs_host_memory(tmp_path):
     strategies = "save_only_these_names:hidden,offload_dot_with_no_batch_dims"
     args = ["--model", "examples.gated:Gated", "--strategy", strategies, "--depth", "2", *SMALL]
     bench("run", "remat", *args, "--out", str(tmp_path), "--name", "own")
@@ -115,14 +115,14 @@ def test_a_model_of_ones_own_and_a_policy_that_cannot_be_here(tmp_path):
     assert "no host memory" in table.reason["offload_dot_with_no_batch_dims"]
 
 
-def test_a_case_beyond_the_memory_limit_is_a_record_and_the_sweep_goes_on(tmp_path):
+def test_a_case_over_the_memory_limit_is_recorded_and_the_sweep_continues(tmp_path):
     args = ["--model", "mlp", "--strategy", "none", "--depth", "2", "--batch", "2,4000000", "--width", "64"]
     how = ["--rounds", "1", "--steps", "1", "--memory-limit", "2GiB", "--step", "gradient"]
-    _, told = bench("run", "remat", *args, *how, "--out", str(tmp_path), "--name", "limited", code=1)
+    _, stderr = bench("run", "remat", *args, *how, "--out", str(tmp_path), "--name", "limited", code=1)
     table = load_run(tmp_path / "limited").set_index("batch")
     assert table.status.to_dict() == {2: "ok", 4000000: "oom"}
-    assert table.compiled_peak_bytes[4000000] > 2**30  # what was taken before it survives
-    assert "oom" in told
+    assert table.compiled_peak_bytes[4000000] > 2**30  # measurements before the failure are kept
+    assert "oom" in stderr
 
 
 def test_killed_and_resumed_with_no_record_lost_or_doubled(tmp_path):
@@ -148,16 +148,16 @@ def test_killed_and_resumed_with_no_record_lost_or_doubled(tmp_path):
     assert sorted(keys) == [("all", 0), ("all", 1), ("none", 0), ("none", 1)]
 
 
-def test_checkpoints_are_measured_against_the_raw_limit(tmp_path):
+def test_checkpoints_are_compared_with_a_raw_write(tmp_path):
     args = ["--format", "auto,orbax,npz,torch", "--size", "256KiB", "--arrays", "2", "--mode", "sync"]
     bench("run", "checkpoint", "--preset", "smoke", *args, "--out", str(tmp_path), "--name", "io")
     table = load_run(tmp_path / "io").set_index("format")
-    there = table[table.status == "ok"]
-    assert {"auto", "orbax", "npz"} <= set(there.index)
-    assert (there.write_ratio > 0).all() and (there.read_ratio > 0).all()
-    assert (there.blocking_seconds <= there.committed_seconds).all()
-    assert (there.state_bytes == 2**18).all()
-    if "torch" not in there.index:
+    completed = table[table.status == "ok"]
+    assert {"auto", "orbax", "npz"} <= set(completed.index)
+    assert (completed.write_ratio > 0).all() and (completed.read_ratio > 0).all()
+    assert (completed.blocking_seconds <= completed.committed_seconds).all()
+    assert (completed.state_bytes == 2**18).all()
+    if "torch" not in completed.index:
         assert "pip install torch" in table.reason["torch"]
 
 
@@ -179,15 +179,16 @@ def test_our_checkpoints_are_never_silently_wrong_where_pickle_is(tmp_path):
     assert table.silent_trials["pickle"] > 0
 
 
-def test_the_function_for_scripts():
-    found = benchmark_checkpointing(num_layers=4, hidden_dim=32, batch_size=64, checkpoint_every_n=2)
-    assert set(found) == {"none", "all", "selective"}
-    assert found["none"]["time_ratio"] == found["none"]["memory_ratio"] == 1
-    assert found["all"]["residual_bytes"] <= found["selective"]["residual_bytes"] <= found["none"]["residual_bytes"]
-    assert found["all"]["loss"] == pytest.approx(found["none"]["loss"], rel=1e-6)
-    assert all(figures["time_per_step"] > 0 for figures in found.values())
+def test_benchmark_checkpointing_compares_strategies():
+    figures = benchmark_checkpointing(num_layers=4, hidden_dim=32, batch_size=64, checkpoint_every_n=2)
+    assert set(figures) == {"none", "all", "selective"}
+    assert figures["none"]["time_ratio"] == figures["none"]["memory_ratio"] == 1
+    residuals = [figures[name]["residual_bytes"] for name in ("all", "selective", "none")]
+    assert residuals == sorted(residuals)
+    assert figures["all"]["loss"] == pytest.approx(figures["none"]["loss"], rel=1e-6)
+    assert all(row["time_per_step"] > 0 for row in figures.values())
 
 
-def test_the_function_for_scripts_refuses_what_is_no_size():
-    with pytest.raises(CaseError, match="num_layers 0: must be a whole number of 1 or more"):
+def test_benchmark_checkpointing_refuses_invalid_sizes():
+    with pytest.raises(CaseError, match="num_layers 0"):
         benchmark_checkpointing(0, 32, 4)

@@ -1,4 +1,4 @@
-"""The import graph: what starts without JAX, and who may know of whom."""
+"""The import graph: which modules start without JAX, and which folders each folder may import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WITHOUT_JAX = (
     *("checkpoint_io.formats", "remat.measure.probes", "remat.case_checks", "remat.strategies", "remat.verdict"),
 )
 WHOLE = ("core", "kinds", "sweep", "cli", "report", "advice", "suites", "integrations")  # with every module
-# folder -> what it may import of artifex_bench besides itself; data goes one way (docs/design.md)
+# folder -> other folders of artifex_bench that it may import; data goes one way (docs/design.md)
 MAY_IMPORT = {
     "core": set(),
     "suites": {"core"},
@@ -51,16 +51,16 @@ MAY_IMPORT = {
 
 
 def loaded(code):
-    """The modules of SLOW that a fresh process has loaded after running `code`."""
+    """Return the modules of SLOW that a fresh process has loaded after running `code`."""
     script = f"{code}\nimport sys\nprint('loaded:', *(name for name in {SLOW} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     return done.stdout.splitlines()[-1].removeprefix("loaded:").split()
 
 
-def test_what_must_start_at_once_imports_no_jax():
-    there = [f"artifex_bench.{name}" for name in WITHOUT_JAX]
-    there += [name for name in SOURCES if name.startswith(tuple(f"artifex_bench.{one}." for one in WHOLE))]
-    assert loaded("\n".join(f"import {name}" for name in there)) == []
+def test_modules_that_start_fast_import_no_jax():
+    names = [f"artifex_bench.{name}" for name in WITHOUT_JAX]
+    names += [name for name in SOURCES if name.startswith(tuple(f"artifex_bench.{one}." for one in WHOLE))]
+    assert loaded("\n".join(f"import {name}" for name in names)) == []
 
 
 def test_importing_the_command_changes_no_other_click_application():
@@ -93,8 +93,8 @@ def test_commands_that_measure_nothing_start_without_jax(arguments):
 
 
 def test_a_report_is_made_without_jax(tmp_path):
-    request = RunSpec("remat", (record().case,))
-    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(request))
+    spec = RunSpec("remat", (record().case,))
+    store.create_run(tmp_path / "run", run_spec.run_spec_to_json(spec))
     store.append_record(tmp_path / "run", record(measurements=measured()))
     assert loaded(COMMAND.format(arguments=["report", str(tmp_path / "run"), "--no-plots"])) == []
     assert (tmp_path / "run" / "table.md").exists()
@@ -106,7 +106,7 @@ def test_help_loads_neither_pandas_nor_matplotlib():
 
 
 def imports(path):
-    """The modules that a file imports anywhere, but for those that only a type checker sees."""
+    """Yield the modules that a file imports anywhere, except imports for type checkers."""
     tree = ast.parse(path.read_text())
     seen_by_checkers = {
         id(node)
@@ -126,7 +126,7 @@ def imports(path):
 
 
 def parts(names):
-    """The packages and modules directly under artifex_bench among the names."""
+    """Return the packages and modules directly under artifex_bench among the names."""
     found = {name.split(".")[1] for name in names if name.startswith("artifex_bench.")}
     return {part for part in found if f"artifex_bench.{part}" in SOURCES}
 
@@ -136,13 +136,13 @@ def test_imports_follow_the_data(part):
     files = {name: path for name, path in SOURCES.items() if (name + ".").startswith(f"artifex_bench.{part}.")}
     assert files
     for name, path in files.items():
-        found = set(imports(path))
-        assert parts(found) - {part} <= MAY_IMPORT[part], name
-        assert not any(one.split(".")[0] in ("suites", "validation") for one in found), name
+        imported = set(imports(path))
+        assert parts(imported) - {part} <= MAY_IMPORT[part], name
+        assert not any(other.split(".")[0] in ("suites", "validation") for other in imported), name
 
 
 def module(name):
-    """The module of the project that a name is in; an empty string for others."""
+    """Return the module of the project that holds a name, or an empty string."""
     while name and name not in SOURCES:
         name = name.rpartition(".")[0]
     return name
@@ -153,7 +153,7 @@ def folder(name):
 
 
 @pytest.mark.parametrize("level", [str, folder], ids=["modules", "folders"])
-def test_no_import_leads_in_a_circle(level):
+def test_imports_have_no_cycle(level):
     graph = {}
     for name, path in SOURCES.items():
         found = {level(one) for one in map(module, imports(path)) if one}
@@ -167,12 +167,12 @@ PRIVATE = re.compile(
 )
 
 
-def test_private_apis_are_used_in_compat_alone():
+def test_private_apis_are_used_only_in_compat():
     found = {name for name, path in SOURCES.items() if PRIVATE.search(path.read_text())}
     assert {name.rpartition(".")[0] for name in found} == {"artifex_bench.compat"}
 
 
-def test_suites_are_cases_alone():
+def test_suites_import_only_core_and_suites():
     for name, path in SOURCES.items():
         if name.startswith("artifex_bench.suites."):
             assert parts(imports(path)) <= {"core", "suites"}, name

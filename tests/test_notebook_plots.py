@@ -1,4 +1,4 @@
-"""The plots that notebooks show: one at a time, finished, closed, and refused by name where there are no data."""
+"""Plots for notebooks: each is one finished and closed figure. A plot without data is refused by name."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def test_one_plot_of_a_run():
     assert [panel.get_ylabel() for panel in figure.axes] == ["step time, x none"]
 
 
-def test_a_plot_without_data_is_refused_with_those_that_have_some():
-    with pytest.raises(CaseError, match="unknown plot 'segments': valid are tradeoff"):
+def test_a_plot_without_data_is_refused_with_the_valid_names():
+    with pytest.raises(CaseError, match=r"'segments'.* tradeoff"):
         plot_run(make_frame([record("none"), record("all")]), "segments")
 
 
-def test_ratios_of_two_runs_a_panel_a_quantity():
+def test_a_comparison_has_one_panel_per_quantity():
     found = compare_runs(run(1), run(2, time=1.3))
     figure = plot_comparison(found)
     assert [panel.get_title() for panel in figure.axes] == list(dict.fromkeys(found.quantity))
 
 
 def test_changes_are_counted_by_quantity_with_their_threshold():
-    fell = [record("all", "oom", round=number) for number in range(3)]
+    failed = [record("all", "oom", round=number) for number in range(3)]
     slow = run(2, time=1.3, strategies=("none",))
-    found = count_changes(compare_runs(run(1), [*slow, *fell], across=True))
+    found = count_changes(compare_runs(run(1), [*slow, *failed], across=True))
     assert found.loc["step_seconds"].to_dict() == {"threshold": 0.1, "regression": 1, "same": 0}
     status = found.loc["status"].to_dict()
     assert pd.isna(status.pop("threshold")) and status == {"regression": 1, "same": 0}
@@ -56,16 +56,16 @@ def saving(name, blocking):
     return Record(CheckpointCase(format=name), 0, "ok", measurements=taken)
 
 
-def test_the_time_lost_is_least_where_it_is_marked():
+def test_the_marked_interval_loses_the_least_time():
     figure = plot_intervals(make_frame([saving("auto", 0.5), saving("npz", 2.0), saving("pickle", 1.0)]), 3600)
     lines = figure.axes[0].get_lines()
-    assert [line.get_label() for line in lines] == ["auto, sync", "pickle, sync", "npz, sync"]  # the best first
+    assert [line.get_label() for line in lines] == ["auto, sync", "pickle, sync", "npz, sync"]  # best first
     for line in lines:
         lost = list(line.get_ydata())
         assert line.get_markevery() == [lost.index(min(lost))]
 
 
-def test_no_more_ways_to_save_than_can_be_told_apart():
+def test_only_the_best_ways_to_save_are_plotted():
     names = ("auto", "npz", "pickle", "ocdbt", "zarr3", "zarr2", "orbax")
     found = make_frame([saving(name, 1.0 + i) for i, name in enumerate(names)])
     assert len(plot_intervals(found, 3600).axes[0].get_lines()) == SHOWN

@@ -1,4 +1,4 @@
-"""Notebooks read committed runs and nothing else, run without a warning, and say what they said when committed."""
+"""Notebooks read only committed runs, run without warnings, and reproduce their committed outputs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def said(cell):
-    """What a cell printed or showed, as text; pictures by their being there."""
+def read_outputs(cell):
+    """Yield the outputs of a cell as text. A picture is an empty text."""
     for output in cell.outputs:
         yield output.get("text") or {
             kind: "" if kind.startswith("image/") else text for kind, text in output.get("data", {}).items()
@@ -37,23 +37,23 @@ def said(cell):
 
 
 def parameters(notebook):
-    """What the first cell sets."""
+    """Return the settings of the first code cell."""
     settings = {}
     exec(code(notebook)[0].source, settings)
     return {name: value for name, value in settings.items() if name.isupper()}
 
 
 def runs(notebook):
-    """The folders of runs among the parameters, relative to the notebook."""
+    """Return the run folders among the parameters, relative to the notebook."""
     return [value for value in parameters(notebook).values() if isinstance(value, str)]
 
 
-def test_there_is_one_for_each_question():
+def test_there_is_one_notebook_per_question():
     assert set(NOTEBOOKS) == {"remat_tradeoffs", "memory_budget", "checkpoint_io", "compare_runs"}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_runs_on_the_committed_runs_alone_and_says_what_it_said(name, tmp_path):
+def test_it_reproduces_its_outputs_from_the_committed_runs(name, tmp_path):
     committed = read(NOTEBOOKS[name])
     (tmp_path / "notebooks").mkdir()
     path = tmp_path / "notebooks" / f"{name}.ipynb"
@@ -70,7 +70,7 @@ def test_it_runs_on_the_committed_runs_alone_and_says_what_it_said(name, tmp_pat
     execute(path)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and file != path} == before
     for old, new in zip(code(committed), code(read(path))[1:-1], strict=True):
-        assert list(said(new)) == list(said(old)), "`make notebooks` writes what they say now"
+        assert list(read_outputs(new)) == list(read_outputs(old)), "`make notebooks` writes the new outputs"
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -84,12 +84,12 @@ def test_it_is_committed_as_it_ran(name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_names_no_place_on_any_machine(name):
+def test_it_has_no_absolute_path(name):
     notebook = read(NOTEBOOKS[name])
     shown = [cell.source for cell in notebook.cells]
-    for one in (one for cell in code(notebook) for one in said(cell)):
-        shown += [one] if isinstance(one, str) else one.values()
-    assert not [found for text in shown for found in ABSOLUTE.findall(text)]
+    for output in (output for cell in code(notebook) for output in read_outputs(cell)):
+        shown += [output] if isinstance(output, str) else output.values()
+    assert not [path for text in shown for path in ABSOLUTE.findall(text)]
     for run in runs(notebook):
         assert re.fullmatch(r"\.\./results/reference-[\w-]+", run)
 
@@ -98,13 +98,13 @@ def test_it_names_no_place_on_any_machine(name):
 def test_it_is_short_with_parameters_at_the_top_and_prose_between(name):
     notebook = read(NOTEBOOKS[name])
     kinds = "".join(cell.cell_type[0] for cell in notebook.cells)
-    assert re.fullmatch(r"mcc(mc)+", kinds)  # prose, parameters, imports; then each cell with a word before it
+    assert re.fullmatch(r"mcc(mc)+", kinds)  # prose, parameters, imports, then prose before each code cell
     assert all(len(cell.source.splitlines()) <= SCREEN for cell in code(notebook))
     top = ast.parse(code(notebook)[0].source)
     assert all(isinstance(line, ast.Assign) for line in top.body)
     assert not any(line.startswith(("def ", "class ")) for cell in code(notebook) for line in cell.source.splitlines())
 
 
-def test_a_place_on_a_machine_is_found():
+def test_absolute_paths_are_recognized():
     assert ABSOLUTE.search("see /home/me/runs") and ABSOLUTE.search("'C:\\runs'")
     assert not ABSOLUTE.search("../results/run, save / raw write, tokens/s")

@@ -1,4 +1,4 @@
-"""scripts/pythons, which `make` and CI choose a Python by: fakes on the PATH and in pyenv, which start or do not."""
+"""scripts/pythons, with which `make` and CI choose a Python: fake Pythons on the PATH and in pyenv."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "pythons"
 
 @pytest.fixture
 def machine(tmp_path):
-    """Puts fake Pythons on the PATH, and into pyenv's folder; gives what the script prints there."""
+    """Return a function that installs fake Pythons and runs the script. A Python is name -> whether it starts."""
     on_path, pyenv = tmp_path / "bin", tmp_path / "py env"
 
     def fake(path, works):
@@ -26,18 +26,18 @@ def machine(tmp_path):
         for version, works in (versions or {}).items():
             fake(pyenv / "versions" / version / "bin" / "python", works)
         environment = {"PATH": f"{on_path}:/usr/bin:/bin", "PYENV_ROOT": str(pyenv), "HOME": str(tmp_path)}
-        found = subprocess.run([SCRIPT, *asked], capture_output=True, text=True, env=environment)
-        return [line.replace(str(tmp_path), "") for line in found.stdout.splitlines() if str(tmp_path) in line]
+        done = subprocess.run([SCRIPT, *asked], capture_output=True, text=True, env=environment)
+        return [line.replace(str(tmp_path), "") for line in done.stdout.splitlines() if str(tmp_path) in line]
 
     return run
 
 
-def test_the_newest_comes_first_and_one_of_each_version(machine):
+def test_one_python_per_version_newest_first(machine):
     found = machine({"python3.12": True, "python3.14": True}, {"3.12.1": True, "3.13.0": True})
     assert found == ["3.14 /bin/python3.14", "3.13 /py env/versions/3.13.0/bin/python", "3.12 /bin/python3.12"]
 
 
-def test_a_shim_that_does_not_start_does_not_count(machine):
+def test_a_shim_that_does_not_start_is_ignored(machine):
     assert machine({"python3.13": False}, {"3.13.0": True}) == ["3.13 /py env/versions/3.13.0/bin/python"]
     assert machine({"python3.14": False}, {"3.14.0": False}) == ["3.13 /py env/versions/3.13.0/bin/python"]
 
@@ -53,5 +53,5 @@ def test_a_name_that_does_not_start_is_looked_up_by_its_version(machine, asked):
     assert found == ["/py env/versions/3.13.0/bin/python"]
 
 
-def test_a_name_that_nothing_is_known_of_gives_nothing(machine):
+def test_an_unknown_name_prints_nothing(machine):
     assert machine(asked=["python9.9"]) == machine(asked=["nonsense"]) == []

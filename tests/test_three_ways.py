@@ -1,6 +1,6 @@
-"""The same cases measured in three ways: memory agrees to the byte, time within its uncertainty.
+"""The command, pytest-benchmark and asv agree: bytes exactly, times within their intervals.
 
-Measures for about a minute. Times agree on a machine that does nothing else:
+This takes about a minute, and times agree only on an idle machine. Run it with
 THREE_WAYS=1 python -m pytest -p no:xdist tests/test_three_ways.py
 """
 
@@ -17,7 +17,7 @@ import pytest
 from artifex_bench import load_asv, load_pytest_benchmark, load_run
 from tests.integrations.fabricated import ROOT, call
 
-# the suite's own views, of two cases instead of all
+# the suite's views, with two cases instead of all
 SMALL = """
 from artifex_bench.suites import remat
 GRID = {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 64, "batch": 4, "sequence": 32}
@@ -63,7 +63,7 @@ def ci(folder):
     return load_asv(folder / "results")
 
 
-@pytest.mark.skipif("THREE_WAYS" not in os.environ, reason="measures for minutes: THREE_WAYS=1 asks for it")
+@pytest.mark.skipif("THREE_WAYS" not in os.environ, reason="takes minutes: set THREE_WAYS=1")
 def test_the_same_cases_measured_in_three_ways_agree(tmp_path):
     tables = [way(tmp_path).set_index("case") for way in (run, desk, ci)]
     for one, other in itertools.combinations(tables, 2):

@@ -1,4 +1,4 @@
-"""What asv and pytest-benchmark get: the seconds that were measured, and no others."""
+"""The views of the suites for asv and pytest-benchmark. They store the measured seconds and no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CACHE = {"transformer": {KEY: {"step_seconds": list(STEPS), **BYTES}}}
 
 
 def test_asv_times_the_median_step_of_every_process():
-    """As asv does it: set up again before every sample, one call per sample, the view's own timer."""
+    """Like asv, set up again before every sample, with one call per sample and the view's own timer."""
     view = Transformer()
     timer = timeit.Timer(lambda: view.time_step(CACHE, *KEY), lambda: view.setup(CACHE, *KEY), timer=view.timer)
     assert timer.repeat(repeat=3, number=1) == [0.5, 4.0, 0.5]
@@ -41,7 +41,7 @@ def test_asv_tracks_bytes_with_their_unit():
     assert Transformer.track_peak_bytes.unit == "bytes"
 
 
-@pytest.mark.parametrize("view", [Transformer, Mlp])  # of one model a case completed, of the other none
+@pytest.mark.parametrize("view", [Transformer, Mlp])  # CACHE has a case of Transformer and none of Mlp
 def test_asv_skips_a_case_that_did_not_complete(view):
     with pytest.raises(NotImplementedError):
         view().setup(CACHE, "none", 4, 4)
@@ -56,7 +56,7 @@ def test_the_parameters_are_the_cases_of_the_preset():
 
 
 def test_a_preset_is_measured_with_its_settings(monkeypatch):
-    monkeypatch.setattr(benchmark, "measure_run", lambda asked: asked)
+    monkeypatch.setattr(benchmark, "measure_run", lambda spec: spec)
     assert views.measure_preset("remat", "asv") == SPEC
 
 
@@ -80,7 +80,7 @@ def test_contended_processes_are_left_out_if_enough_others_remain(contended, lef
     assert len(row["step_seconds"]) == left
 
 
-def test_a_clock_advances_only_when_it_is_asked_to():
+def test_a_clock_advances_only_by_advance():
     clock = Clock()
     assert clock() == clock() == 0
     clock.advance(1.5)

@@ -1,4 +1,4 @@
-"""The wheel: one top-level package that works by itself, from an empty folder."""
+"""The wheel has one top-level package, which works from an empty folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the sources."""
+    """Build the wheel from a copy of the sources."""
     home = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT / "artifex_bench", home / "source" / "artifex_bench")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -33,11 +33,11 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """A fresh virtual environment with the wheel; the other packages are those that the tests run with."""
+    """Make a virtual environment with the wheel, and with the other packages of the environment of the tests."""
     home = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(home, symlinks=True)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(home), "platbase": str(home)}))
-    # a .pth file adds the folder alone, and not the editable installation that a .pth file in it may add
+    # a .pth file adds only the folder: .pth files inside it, such as an editable installation, are not read
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip("--python", str(home / "bin" / "python"), "install", "--no-deps", "--ignore-installed", str(wheel))
     return home
