@@ -91,13 +91,11 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
     sizes: ClassVar[tuple[str, ...]] = ("depth", "width", "batch")
 
     model: Annotated[
-        str, Meta(description="Models: mlp, transformer, vae, or your own package.module:attribute.", extra=MODEL)
+        str, Meta(description="Model: mlp, transformer, vae, or your own package.module:attribute.", extra=MODEL)
     ] = "transformer"
     strategy: Annotated[
         str,
-        Meta(
-            description="Rematerialization strategies, for example none,all,segments-sqrt/dots_saveable.", extra=PROGRAM
-        ),
+        Meta(description="Rematerialization strategy: none,all,segments-sqrt/dots_saveable.", extra=PROGRAM),
     ] = "none"
     depth: Annotated[Positive, Meta(description="Number of layers.", extra=MODEL)] = 4
     width: Annotated[Positive, Meta(description="Hidden size.", extra=MODEL)] = 256
@@ -106,7 +104,7 @@ class RematCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_field
     heads: Annotated[Positive | None, Meta(description="Attention heads.", extra=MODEL)] = 4
     dtype: Annotated[Dtype, Meta(description="Dtype of parameters and activations.", extra=MODEL)] = "float32"
     layers: Annotated[
-        Literal["scan", "unroll"], Meta(description="Run the layers by one scan, or unrolled.", extra=PROGRAM)
+        Literal["scan", "unroll"], Meta(description="How layers run: by one scan, or unrolled.", extra=PROGRAM)
     ] = "scan"
     step: Annotated[
         Literal["train", "gradient"],
@@ -187,11 +185,11 @@ class CheckpointCase(Case, Struct, frozen=True, forbid_unknown_fields=True, tag_
         Meta(description="Values of the arrays: they decide how well files compress.", extra=STATE),
     ] = "random"
     dtype: Annotated[Dtype, Meta(description="Dtype of the arrays.", extra=STATE)] = "float32"
-    optimizer_state: Annotated[bool, Meta(description="Save Adam's moments too.", extra=STATE)] = False
+    optimizer_state: Annotated[bool, Meta(description="Whether Adam's moments are saved too.", extra=STATE)] = False
     devices: Annotated[Positive, Meta(description="Number of devices to shard over.", extra=STATE)] = 1
     restore: Annotated[
         Literal["same", "reshard", "partial"],
-        Meta(description="Restore as saved, onto half of the devices, or only half of the arrays.", extra=STORAGE),
+        Meta(description="What is restored: all, all onto half of the devices, or half of the arrays.", extra=STORAGE),
     ] = "same"
     cache: Annotated[
         Literal["warm", "cold"], Meta(description="Whether the page cache holds the files.", extra=STORAGE)
