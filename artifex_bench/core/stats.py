@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,3 +112,17 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
             front.append(i)
             best = points[i][1]
     return front
+
+
+def wilson_interval(count: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the interval of a share (Wilson 1927), with 95 % by default: 0 of 60 gives 0 to 0.06.
+
+    Args:
+        count: The trials with the outcome.
+        trials: All trials; at least 1.
+        z: The quantile of the normal distribution.
+    """
+    share, weight = count / trials, z**2 / trials
+    middle = (share + weight / 2) / (1 + weight)
+    reach = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
+    return max(0.0, middle - reach), min(1.0, middle + reach)

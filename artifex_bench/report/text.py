@@ -36,10 +36,10 @@ def make_printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shorten_label(text: str) -> str:
-    """Return printable text of at most `LONGEST` characters, for a label in a plot."""
+def shorten_label(text: str, longest: int = LONGEST) -> str:
+    """Return printable text of at most so many characters, for a label in a plot."""
     text = make_printable(text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def shorten_labels(texts: Iterable[Any]) -> list[str]:

@@ -55,7 +55,7 @@ def test_budgets_over_the_points_of_strategies_by_hand(tmp_path):
     assert drawn(tmp_path / "single", records[:3]) == {"tradeoff"}  # a single budget is no curve
     figure = plots.plot_run(make_frame(records), "budget")
     (panel,) = figure.axes
-    assert [text.get_text() for text in panel.texts] == ["0.25", "0.5, 0.75"]
+    assert [text.get_text() for text in panel.texts] == ["0.25", "0.5, 0.75", "none", "all"]
     line, *marks = panel.get_lines()
     assert len(line.get_xdata()) == 3
     assert sorted(mark.get_gid() for mark in marks) == [f"mark-{i}" for i in range(5)]
@@ -129,7 +129,8 @@ def test_the_curve_of_segments(tmp_path):
 def test_no_curve_of_segments_is_drawn_through_several_shapes():
     points = itertools.product([f"segments-{n}" for n in (1, 2, 4, 8)], (2, 4))
     records = [ok(case(name, depth=16, batch=batch), steps=()) for name, batch in points]
-    assert segments.plot_segments(make_frame(records)) is None
+    table = make_frame(records)
+    assert segments.plot_segments(table, style.case_styles(table)) is None
 
 
 def test_steps_without_a_compiled_peak(tmp_path):

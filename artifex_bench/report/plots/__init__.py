@@ -10,6 +10,7 @@ import pandas as pd
 
 from artifex_bench.core.case import check_choice
 from artifex_bench.core.registry import load_attribute
+from artifex_bench.report.plots.panels import add_origin
 from artifex_bench.report.plots.style import case_styles, finish_figure, plot_style, save_figure
 from artifex_bench.report.tables import split_tables
 
@@ -50,9 +51,11 @@ def plot_run(table: pd.DataFrame, name: str) -> Any:
 
 
 def _plot_run(table: pd.DataFrame, suite: str | None = None) -> Iterator[tuple[str, Any]]:
-    usable = table[table.status == "ok"] if not table.empty else table
-    if not usable.empty:
-        styles = case_styles(table)
-        for _, shown, rows in split_tables(usable, suite):
-            if shown.plots:
-                yield from load_attribute(shown.plots)(rows, styles)
+    if table.empty:
+        return
+    styles = case_styles(table)
+    for _, shown, rows in split_tables(table, suite):
+        if shown.plots and (rows.status == "ok").any():
+            for name, figure in load_attribute(shown.plots)(rows, styles):
+                add_origin(figure, rows)
+                yield name, figure

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from artifex_bench.report.plots.panels import mark_truncated_axes, titled_panels, write_below
 from artifex_bench.report.plots.style import (
     MUTED,
     Quantity,
     Styles,
-    add_style_legend,
     plot_mark,
-    titled_panels,
 )
+from artifex_bench.report.plots.tradeoff import label_panels
 from artifex_bench.report.text import shorten_label
 
 # The curve takes no strategy's style: grey is not in COLOURS.
@@ -52,6 +52,7 @@ def plot_budget_curve(panel: Any, rows: pd.DataFrame, x: Quantity, y: Quantity, 
     panel.margins(0.1, 0.15)
     panel.set_xlabel(x_label)
     panel.set_ylabel(y_label)
+    mark_truncated_axes(panel)
 
 
 def _near(planned: pd.DataFrame, column: str, least: float) -> Iterator[pd.DataFrame]:
@@ -70,10 +71,10 @@ def plot_budget_curves(groups: list[tuple[str, pd.DataFrame]], x: Quantity, y: Q
         y: The step time.
         styles: The style of each case name.
     """
-    figure, panels = titled_panels([title for title, _ in groups], wide=6.0, high=4.2)
+    figure, panels = titled_panels([title for title, _ in groups], wide=6.4, high=4.6)
     for panel, (_, rows) in zip(panels, groups, strict=True):
         plot_budget_curve(panel, rows, x, y, styles)
-    named = dict.fromkeys(name for _, rows in groups for name in rows.strategy[~is_planned(rows)])
-    note = "the line: budgets, in bytes or as shares of the way from the leanest plan to no rematerialization"
-    add_style_legend(figure, {"budget-…": CURVE, **{name: styles[name] for name in named}}, note)
+    label_panels(figure, panels, [rows[~is_planned(rows)] for _, rows in groups], styles)
+    note = "the line joins budgets: in bytes, or as shares of the way from the smallest plan to no rematerialization"
+    write_below(figure, [note])
     return figure

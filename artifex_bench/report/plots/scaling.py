@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import ticker
 
+from artifex_bench.core import units
 from artifex_bench.kinds import checkpoint, remat_groups
+from artifex_bench.report.plots.labels import Label, label_line_ends
+from artifex_bench.report.plots.panels import (
+    add_style_legend,
+    grid_panels,
+    lay_out,
+    share_limits,
+    write_below,
+)
 from artifex_bench.report.plots.style import (
+    BAR_GAP,
     MIB,
     Quantity,
     Styles,
-    add_style_legend,
     case_names,
+    include_values,
     interval_lengths,
     legend_label,
     plot_mark,
     set_log_axis,
+    shift_right,
 )
-from artifex_bench.report.text import shorten_labels
 
+WIDEST_DODGE = 40.0  # points that all lines of a panel are moved aside, together
 NEAR = 0.06  # of an axis: tick labels that are nearer to each other would overlap
 
 
@@ -42,15 +52,26 @@ def plot_scaling(
     label, size = (quantity.label, 1.0) if log else quantity.scale(rows)
     unit = MIB if axis == "size" else 1
     known = rows[rows[quantity.column].notna()].sort_values(axis)
-    for name, points in known.groupby(pd.Series(case_names(known), known.index), sort=False):
+    lengths = interval_lengths(known, quantity.column, size)
+    barred = lengths is not None and lengths.any()
+    heights = known[quantity.column] / size
+    include_values(
+        panel, known[axis] / unit, heights, *((heights - lengths[0], heights + lengths[1]) if barred else ())
+    )
+    lines = list(known.groupby(pd.Series(case_names(known), known.index), sort=False))
+    step = min(BAR_GAP, WIDEST_DODGE / len(lines)) if barred and lines else 0.0
+    for number, (name, points) in enumerate(lines):
+        # lines with intervals are moved aside, so that no interval covers another one
+        place = {"transform": shift_right(panel, step * (number - (len(lines) - 1) / 2))}
         look = styles[str(name)]
         across, up = points[axis] / unit, points[quantity.column] / size
-        lengths = interval_lengths(points, quantity.column, size)
+        bars = interval_lengths(points, quantity.column, size)
         panel.errorbar(
-            across, up, lengths, color=look["color"], linewidth=1.4, capsize=2, label=legend_label(str(name))
+            across, up, bars, color=look["color"], linewidth=1.4, capsize=2, label=legend_label(str(name)), **place
         )
         for index in points.index:  # hollow, so that each of several markers in one place is visible
-            plot_mark(panel, index, across[index], up[index], **look, markersize=6, markerfacecolor="none")
+            plot_mark(panel, index, across[index], up[index], **look, markersize=6, markerfacecolor="none", **place)
+    panel.margins(x=0.05 + 0.5 * step * len(lines) / 200)  # a panel is about 200 points wide
     panel.set_xlabel("size (MiB)" if axis == "size" else axis)
     panel.set_ylabel(label)
     if log:
@@ -107,21 +128,14 @@ def plot_remat_scaling(table: pd.DataFrame, axis: str, quantities: Sequence[Quan
     measured = [q for q in quantities if any(rows[q.column].notna().any() for rows in groups)]
     if not measured:
         return None
-    size = (4.6 * len(measured), 3.4 * len(groups))
-    grid = {"hspace": 0.6, "wspace": 0.3}
-    figure, panels = plt.subplots(len(groups), len(measured), figsize=size, squeeze=False, gridspec_kw=grid)
-    for line, rows in zip(panels, groups, strict=True):
-        first = rows.iloc[0]
-        fixed = [f"{o} {first[o]:g}" for o in ("depth", "width", "batch", "sequence") if o != axis and first[o] > 0]
-        fixed += [f"seed {first.seed}"] if first.seed else []
-        title = f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
-        for panel, quantity in zip(line, measured, strict=True):
-            plot_scaling(panel, rows, axis, quantity, styles)
-            panel.set_title("\n".join(shorten_labels(title.split("\n"))), fontsize=9)
-    note = "bars: 95 % intervals" if any(q.column == "step_seconds" for q in measured) else ""
-    hollow = {name: {**style, "markerfacecolor": "none"} for name, style in styles.items()}
-    add_style_legend(figure, hollow, note, line="-", names=list(pd.concat(groups).strategy.unique()))
-    return figure
+    titles = [_describe_fixed_axes(rows.iloc[0], axis) for rows in groups]
+    return _plot_groups(groups, titles, axis, measured, styles)
+
+
+def _describe_fixed_axes(first: Any, axis: str) -> str:
+    fixed = [f"{o} {first[o]:g}" for o in ("depth", "width", "batch", "sequence") if o != axis and first[o] > 0]
+    fixed += [f"seed {first.seed}"] if first.seed else []
+    return f"{first.model}, {first['dtype']}, {first['layers']}\n{', '.join(fixed)}"
 
 
 def plot_checkpoint_scaling(
@@ -141,15 +155,59 @@ def plot_checkpoint_scaling(
     groups = list(scaled_groups(table, axis, checkpoint.SHAPE))
     if not groups:
         return None
-    figure, panels = plt.subplots(1, 2, figsize=(9.2, 3.4), gridspec_kw={"wspace": 0.3})
-    unit = MIB if axis == "size" else 1
-    for panel, quantity, limit in zip(panels, quantities, ("raw_write_seconds", "raw_read_seconds"), strict=True):
-        for rows in groups:
-            plot_scaling(panel, rows, axis, quantity, styles, log=True)
-        limits = groups[0].sort_values(axis).drop_duplicates(axis)
-        panel.plot(limits[axis] / unit, limits[limit], color="k", linestyle="--", label="raw limit")
-        ticks = sorted(table[axis].unique() / unit)
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))  # each name once
-    panels[0].legend(entries.values(), entries)
+    titles = [_describe_fixed_state(rows.iloc[0], axis) for rows in groups]
+    return _plot_groups(groups, titles, axis, quantities, styles, ("raw_write_seconds", "raw_read_seconds"))
+
+
+def _describe_fixed_state(first: Any, axis: str) -> str:
+    """The state in words without the axis that varies."""
+    sizes = {"size": units.format_bytes(first["size"]), "arrays": f"{first['arrays']} arrays"}
+    shape = {**first, "devices": 1} if axis == "devices" else first
+    words = [text for name, text in sizes.items() if name != axis]
+    return ", ".join([*words, checkpoint.describe_state(shape).partition(", ")[2]])
+
+
+def _plot_groups(
+    groups: list[pd.DataFrame],
+    titles: list[str],
+    axis: str,
+    quantities: Sequence[Quantity],
+    styles: Styles,
+    limits: Sequence[str] = (),
+) -> Any:
+    """Return a figure with a line of panels for each group. With columns of raw limits its axes are logarithmic."""
+    whole = pd.concat(groups)
+    figure, panels = grid_panels(titles, len(quantities))
+    quantities = [quantity.with_unit_of(whole) for quantity in quantities]
+    for line, rows in zip(panels, groups, strict=True):
+        for column, (panel, quantity) in enumerate(zip(line, quantities, strict=True)):
+            plot_scaling(panel, rows, axis, quantity, styles, log=bool(limits))
+            if limits:
+                raw = rows.sort_values(axis).drop_duplicates(axis)
+                panel.plot(raw[axis] / (MIB if axis == "size" else 1), raw[limits[column]], color="k", linestyle="--")
+    for compared in zip(*panels, strict=True):
+        share_limits(compared, "y")
+    lay_out(figure)
+    unnamed: set[str] = set()
+    for line, rows in zip(panels, groups, strict=True):
+        for column, (panel, quantity) in enumerate(zip(line, quantities, strict=True)):
+            ends = _line_ends(rows, axis, quantity, bool(limits))
+            if limits:
+                last = rows.sort_values(axis).drop_duplicates(axis).iloc[-1]
+                ends.append(Label((last[axis] / (MIB if axis == "size" else 1), last[limits[column]]), "raw limit"))
+            unnamed |= {label.text for label in label_line_ends(panel, ends)}
+    add_style_legend(figure, styles, unnamed, line="-", markerfacecolor="none")
+    barred = any(f"{quantity.column}_low" in whole for quantity in quantities)
+    write_below(figure, ["bars: 95 % intervals; lines with bars are moved aside, so that bars do not overlap"] * barred)
     return figure
+
+
+def _line_ends(rows: pd.DataFrame, axis: str, quantity: Quantity, log: bool) -> list[Label]:
+    """The name of each line at its last point."""
+    unit, size = MIB if axis == "size" else 1, 1.0 if log else quantity.scale(rows)[1]
+    known = rows[rows[quantity.column].notna()].sort_values(axis)
+    last = known.groupby(pd.Series(case_names(known), known.index), sort=False).tail(1)
+    return [
+        Label((x / unit, y / size), name)
+        for x, y, name in zip(last[axis], last[quantity.column], case_names(last), strict=True)
+    ]

@@ -1,9 +1,9 @@
-"""The style that all plots share: one colour and marker for each strategy, fonts, axes, panels and legends."""
+"""The style that all plots share: one colour and marker for each strategy, fonts and axes."""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
+from matplotlib.transforms import ScaledTranslation
 
 from artifex_bench.core import units
 from artifex_bench.core.kind import case_names as case_names
-from artifex_bench.report.text import shorten_label, shorten_labels
+from artifex_bench.report.text import shorten_label
 
 # For marks and lines: the hues of Okabe & Ito 2008, darkened to a contrast of 3:1 on white (WCAG 2.2, 1.4.11).
 COLOURS = ("#1F2933", "#0072B2", "#C14E00", "#00805D", "#B3518A", "#8C6D1F", "#5B4FC7", "#A4133C")
@@ -29,6 +30,7 @@ MARKERS = "oDs^vPX<>ph*d"
 FILLS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008, with edges
 HATCHES = ("", "///", "...")
 INK, MUTED, RULE = "#1F2933", "#5F6B7A", "#BBBBBB"  # text; secondary text and fronts; lines of reference
+BAR_GAP = 5.0  # points between intervals that would overlap
 RECOMMENDED = "#B54708"  # the ring around the recommended case
 MIB = 2**20
 _STYLE: Any = {"font.size": 9, "axes.grid": True, "grid.color": "#DDDDDD", "axes.axisbelow": True, "figure.dpi": 130}
@@ -44,16 +46,23 @@ class Quantity:
         column: The column's name.
         label: The axis label, without a unit.
         unit: "seconds" or "bytes", as in the column, or "" for a number without a unit.
+        largest: The value that chooses the unit of the axis; None for the largest one that is plotted.
     """
 
     column: str
     label: str
     unit: str
+    largest: float | None = None
 
     def scale(self, rows: pd.DataFrame) -> tuple[str, float]:
         """Return the axis label with a unit that suits these rows, and that unit's size in seconds or bytes."""
-        unit, size = units.choose_unit(self.unit, rows[self.column].max())
+        largest = rows[self.column].max() if self.largest is None else self.largest
+        unit, size = units.choose_unit(self.unit, largest)
         return f"{self.label} ({unit})" if unit else self.label, size
+
+    def with_unit_of(self, rows: pd.DataFrame) -> Quantity:
+        """Return the quantity with a unit that suits these rows, for panels whose axes are compared."""
+        return dataclasses.replace(self, largest=rows[self.column].max())
 
 
 def assign_styles(names: Iterable[str]) -> Styles:
@@ -123,29 +132,6 @@ def plot_mark(panel: Any, index: Any, x: float, y: float, **look: Any) -> None:
     panel.plot([x], [y], linestyle="none", gid=f"mark-{index}", **look)
 
 
-def titled_panels(titles: list[str], wide: float = 4.6, high: float = 3.6) -> tuple[Any, list[Any]]:
-    """Return a figure with one panel for each title, in up to three columns.
-
-    Args:
-        titles: The title of each panel; a line break follows its first colon.
-        wide: Width of a panel in inches.
-        high: Height of a panel in inches.
-
-    Returns:
-        The figure, and its panels in the order of the titles.
-    """
-    columns = min(3, len(titles), max(1, math.ceil(math.sqrt(len(titles)))))
-    lines = math.ceil(len(titles) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(wide * columns, high * lines), squeeze=False)
-    for axis in axes.flat[len(titles) :]:
-        axis.remove()
-    panels = list(axes.flat[: len(titles)])
-    for panel, title in zip(panels, titles, strict=True):
-        panel.set_title("\n".join(shorten_labels(title.replace(": ", "\n", 1).split("\n"))), fontsize=9)
-    figure.subplots_adjust(hspace=0.55, wspace=0.32)
-    return figure, panels
-
-
 def interval_lengths(rows: pd.DataFrame, column: str, unit: float = 1) -> Any:
     """Return how far the 95 % interval of a column reaches below and above its median, as `errorbar` takes it.
 
@@ -164,6 +150,44 @@ def interval_lengths(rows: pd.DataFrame, column: str, unit: float = 1) -> Any:
     return np.nan_to_num(np.array(reach, float)).clip(0) / unit
 
 
+def dodge_bars(places: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> list[float]:
+    """Return how far to the side of its marker each interval is drawn, so that it overlaps no other one.
+
+    Args:
+        places: Where the markers are along the axis, in points.
+        lows: The lower ends of the intervals.
+        highs: Their upper ends.
+
+    Returns:
+        The offset of each in points, mostly 0.
+    """
+    taken: list[tuple[float, float, float]] = []
+    offsets = []
+    for place, low, high in zip(places, lows, highs, strict=True):
+        for step in sorted(range(-5, 6), key=abs):
+            spot = place + BAR_GAP * step
+            if all(abs(spot - other) >= BAR_GAP or high < least or most < low for other, least, most in taken):
+                break
+        taken.append((spot, low, high))
+        offsets.append(spot - place)
+    return offsets
+
+
+def shift_right(panel: Any, points: float) -> Any:
+    """Return the transform of a panel's data, moved to the right by some points.
+
+    The limits of the axes do not follow what is drawn with it: see `include_values`.
+    """
+    return panel.transData + ScaledTranslation(points / 72, 0, panel.figure.dpi_scale_trans)
+
+
+def include_values(panel: Any, across: Any, *ups: Any) -> None:
+    """Let the limits of a panel include these values: positions along x, and several heights at each."""
+    for up in ups:
+        panel.update_datalim(np.column_stack([np.asarray(across, float), np.asarray(up, float)]))
+    panel.autoscale_view()
+
+
 def set_log_axis(axis: Any, unit: str | None = None) -> None:
     """Make an axis logarithmic, with ticks at 1, 2, 5 in plain numbers.
 
@@ -180,32 +204,3 @@ def set_log_axis(axis: Any, unit: str | None = None) -> None:
 def legend_label(name: str) -> str:
     """Return the name as a legend shows it. Matplotlib leaves out labels that begin with an underscore."""
     return shorten_label(f" {name}" if name.startswith("_") else name)
-
-
-def add_shared_legend(figure: Any, panel: Any, columns: int) -> None:
-    """Put the legend of one panel below all panels of a figure."""
-    height = figure.get_size_inches()[1]
-    entries = panel.get_legend_handles_labels()
-    figure.legend(*entries, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, -0.1 / height))
-
-
-def add_style_legend(figure: Any, styles: Styles, note: str, line: Any = "none", names: Sequence[str] = ()) -> None:
-    """Put a legend of styles below all panels of a figure, and a note below the legend.
-
-    Args:
-        figure: The figure.
-        styles: The style of each name.
-        note: One line of text.
-        line: The line style of the entries.
-        names: The names to show; empty for all names in `styles`.
-    """
-    handles = [
-        matplotlib.lines.Line2D([], [], linestyle=line, label=legend_label(name), markersize=7, **style)
-        for name, style in styles.items()
-        if not names or name in names
-    ]
-    columns = 2 if len(figure.axes) < 2 else 3
-    height = figure.get_size_inches()[1]
-    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.12 / height), ncols=columns)
-    rows = math.ceil(len(handles) / columns)
-    figure.text(0.5, -(0.42 + 0.2 * rows) / height, note, ha="center", va="top", fontsize=8, color="#444444")
