@@ -83,7 +83,7 @@ class LiveBuffer(Struct, forbid_unknown_fields=True):
 
 
 class LiveDetail(TypedDict):
-    """Detail of `live_bytes`, the bytes alive at each instruction. Records of version 0.2 have no `buffers`."""
+    """Detail of `live_bytes`, the bytes alive at each instruction. Older records have no `buffers`."""
 
     moment: int
     throughout_bytes: Amount

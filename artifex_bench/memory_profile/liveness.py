@@ -169,6 +169,17 @@ def sum_lives(lives: Iterable[Life], count: int) -> list[int]:
     return list(itertools.accumulate(changes[:count]))
 
 
+def join_lives(lives: Iterable[Life]) -> list[Life]:
+    """Return lives in the order of time, as one where a life follows another of as many bytes at once."""
+    joined: list[Life] = []
+    for life in sorted(lives):
+        if joined and joined[-1].last + 1 == life.first and joined[-1].bytes == life.bytes:
+            joined[-1] = Life(joined[-1].first, life.last, life.bytes)
+        else:
+            joined.append(life)
+    return joined
+
+
 def _cut_overlaps(parts: Iterable[Slice], timeline: Timeline) -> list[Slice]:
     """Cut slices so that none share a byte. Of those with one offset the longest comes first, then the latest."""
     cut: list[Slice] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from artifex_bench.memory_profile.attribution import (
 )
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignment, Slice, parse_assignment
 from artifex_bench.memory_profile.liveness import (
+    Life,
     Timeline,
     build_timeline,
     find_live_slices,
+    join_lives,
     sum_lives,
     trace_live_bytes,
 )
@@ -148,20 +150,41 @@ def attribute_peak(assignment: Assignment, peak: int) -> tuple[list[dict[str, An
         "throughout_bytes": throughout,
         "peak_bytes": peak,
         "at": {"scope": scope, "operation": operation or at.opcode, "phase": phase, "source": source},
-        "buffers": [
-            {
-                "name": name_buffer(assignment, value),
-                **dataclasses.asdict(origins.find_origin(value)),
-                "lives": [list(life) for life in lives[value]],
-            }
-            for value in sorted(lives, key=lambda value: lives[value])
-        ],
+        "buffers": list_buffers(assignment, temporaries, lives, origins),
         "phases": [split_path(assignment.instructions[number].operation)[2] for number in timeline.order],
     }
     return rows, [throughout + size for size in alive], detail
 
 
-def name_buffer(assignment: Assignment, number: int) -> str:
+def list_buffers(
+    assignment: Assignment, temporaries: Sequence[Allocation], lives: dict[int, list[Life]], origins: OriginFinder
+) -> list[dict[str, Any]]:
+    """Return {name, lives} and the fields of an `Origin` for each buffer, in the order in which they become alive.
+
+    Values of one origin that take turns in one place are one buffer: what a loop is given, carries and returns. Its
+    name is that of the value that is alive longest.
+    """
+    buffers: dict[tuple[Any, ...], list[int]] = {}
+    for number, allocation in enumerate(temporaries):
+        for part in allocation.slices:
+            if part.value in lives:
+                place = (number, part.offset, part.size)
+                buffers.setdefault((place, origins.find_origin(part.value)), []).append(part.value)
+    rows = []
+    for (_, origin), values in buffers.items():
+        longest = max(values, key=lambda value: sum(life.last - life.first + 1 for life in lives[value]))
+        together = join_lives([life for value in values for life in lives[value]])
+        rows.append(
+            {
+                "name": name_value(assignment, longest),
+                **dataclasses.asdict(origin),
+                "lives": [list(life) for life in together],
+            }
+        )
+    return sorted(rows, key=lambda row: row["lives"])
+
+
+def name_value(assignment: Assignment, number: int) -> str:
     """Return XLA's name of the value with that id, as in its dumps: ``fusion.12`` or ``while.3{0}``."""
     instruction, index = assignment.values[number].position
     return assignment.instructions[instruction].name + (f"{{{','.join(map(str, index))}}}" if index else "")
