@@ -150,7 +150,8 @@ function columnsOf(one, width) {
 // Calls paint(area, x, y, width, height) for the runs of columns that an area fills, from the bottom of the stack up.
 function sweep(one, paint) {
   const { columns, width, height, top } = one.view, offsets = new Float64Array(columns.length);
-  const wide = width / columns.length, y = (bytes) => TOP + height * (1 - bytes / top);
+  const y = (bytes) => TOP + height * (1 - bytes / top);
+  const edge = (column) => LEFT + Math.round((column * width) / columns.length); // whole pixels leave no seams
   const lowest = (moment) => {
     let low = 0, high = columns.length;
     while (low < high) {
@@ -166,7 +167,7 @@ function sweep(one, paint) {
         const base = offsets[c];
         offsets[c] += size;
         if (c + 1 < end && offsets[c + 1] === base) continue;
-        paint(area, LEFT + start * wide, y(base + size), (c + 1 - start) * wide, (height * size) / top, number);
+        paint(area, edge(start), y(base + size), edge(c + 1) - edge(start), (height * size) / top, number);
         start = c + 1;
       }
     }
@@ -193,7 +194,7 @@ function drawCase(one, number) {
   sweep(one, (area, x, at, long, high, index) => {
     context.fillStyle = names.get(area);
     context.globalAlpha = index % 2 ? 0.82 : 1; // neighbours differ
-    context.fillRect(x, at + (high >= 4 ? 1 : 0), long + (columns.length < width ? 0.3 : 0), high - (high >= 4 ? 1 : 0));
+    context.fillRect(x, at + (high >= 4 ? 1 : 0), long, high - (high >= 4 ? 1 : 0));
   });
   context.globalAlpha = 1;
   columns.forEach((moment, i) => {

@@ -1,18 +1,22 @@
 // After timeline.js, in one script: the cursor, descriptions, the table, pointer, keys and buttons.
-// The cursor, and the areas of the chosen kind, in every case.
+// The cursor, and all but the areas of the chosen kind in paler colours, in every case.
 function drawCursor(one) {
   const [context, width, height] = prepare(one.overlay), { columns } = one.view, wide = width / columns.length;
   const style = getComputedStyle(document.documentElement), active = cases[state.active];
   const kind = active.chosen >= 0 ? kindOf(active.areas[active.chosen]) : null;
-  context.fillStyle = style.getPropertyValue("--chosen");
   if (kind !== null) {
     const same = new Set(one.areas.filter((area) => kindOf(area) === kind));
+    context.fillStyle = style.getPropertyValue("--paper");
+    context.globalAlpha = 0.7;
+    context.fillRect(LEFT, TOP, width, height);
+    context.globalAlpha = 1;
+    context.fillStyle = style.getPropertyValue("--ink");
     sweep(one, (area, x, y, long, high, index) => {
       if (!same.has(area)) return;
-      context.globalAlpha = one === active && index === one.chosen ? 0.9 : 0.5;
-      context.fillRect(x, y, long + 0.3, Math.max(high, 1));
+      context.clearRect(x, y, long, Math.max(high, 1));
+      if (one === active && index === one.chosen)
+        for (const edge of [y - 1, y + Math.max(high, 1) - 1]) context.fillRect(x, edge, long, 2);
     });
-    context.globalAlpha = 1;
   }
   context.fillStyle = style.getPropertyValue("--ink");
   const column = columnOf(one, one.at);
@@ -147,13 +151,13 @@ document.querySelectorAll(".stack").forEach((stack, number) => {
   const one = cases[number];
   stack.addEventListener("pointermove", (event) => {
     const found = find(one, event);
-    if (!found) return hide();
+    if (!found) return move(number, one.at, -1);
     move(number, ...found);
     if (one.chosen >= 0) show(one, event.clientX, event.clientY);
   });
-  stack.addEventListener("pointerleave", hide);
+  stack.addEventListener("pointerleave", () => move(number, one.at, -1));
   stack.addEventListener("click", () => pin(number));
-  stack.addEventListener("blur", hide);
+  stack.addEventListener("blur", () => move(number, one.at, -1));
   stack.addEventListener("keydown", (event) => {
     const alive = one.areas.flatMap((area, i) => (sizeAt(area, one.at) ? [i] : [])), place = alive.indexOf(one.chosen);
     const long = event.shiftKey ? 25 : 1, to = (moment) => Math.max(0, Math.min(one.count - 1, moment));
