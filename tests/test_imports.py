@@ -26,7 +26,8 @@ SLOW = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorstore")
 # folders and modules that start without JAX
 WITHOUT_JAX = (
     *("core", "kinds", "sweep", "cli", "report", "advice", "suites", "integrations", "models", "targets", "execution"),
-    *("execution.local", "execution.fork_server", "memory_profile.tables", "memory_profile.timeline"),
+    *("execution.local", "execution.fork_server"),
+    *("memory_profile.tables", "memory_profile.timeline", "memory_profile.page"),
     *("checkpoint_io.formats", "remat.measure.probes", "remat.case_checks", "remat.strategies", "remat.verdict"),
 )
 WHOLE = ("core", "kinds", "sweep", "cli", "report", "advice", "suites", "integrations")  # with every module

@@ -58,6 +58,7 @@ def test_it_holds_one_package_that_is_typed(wheel):
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"artifex_bench"}
     assert "artifex_bench/py.typed" in names
     assert {f"artifex_bench/report/html/assets/page.{ending}" for ending in ("css", "html", "js")} <= set(names)
+    assert {f"artifex_bench/memory_profile/assets/timeline.{ending}" for ending in ("css", "html", "js")} <= set(names)
 
 
 def test_its_version_is_the_packages(wheel, environment, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta, Struct
 
@@ -70,14 +70,27 @@ class Place(Struct):
     source: str
 
 
+class LiveBuffer(Struct, forbid_unknown_fields=True):
+    """A buffer of the temporaries. `lives` are (first instruction, last instruction, bytes)."""
+
+    name: str
+    scope: str
+    operation: str
+    phase: str
+    shape: str
+    source: str
+    lives: tuple[tuple[int, int, Amount], ...]
+
+
 class LiveDetail(TypedDict):
-    """Detail of `live_bytes`, the bytes alive at each instruction."""
+    """Detail of `live_bytes`, the bytes alive at each instruction. Older records have no `buffers`."""
 
     moment: int
     throughout_bytes: Amount
     peak_bytes: Amount
     at: Place
     phases: tuple[str, ...]
+    buffers: NotRequired[tuple[LiveBuffer, ...]]
 
 
 class Buffer(Struct, forbid_unknown_fields=True):

@@ -138,3 +138,8 @@ def _check_detail(measurement: Measurement, place: str) -> None:
             raise RecordError(f"{place}.moment {moment}: must be from 0 to {count - 1}")
         if len(phases) != count:
             raise RecordError(f"{place}.phases: has {len(phases)} entries: must have {count}, one for each value")
+        for number, buffer in enumerate(detail.get("buffers", ())):
+            for first, last, _ in buffer.lives:
+                if not 0 <= first <= last < count:
+                    rule = f"must begin before they end, from 0 to {count - 1}"
+                    raise RecordError(f"{place}.buffers[{number}].lives {first}, {last}: {rule}")

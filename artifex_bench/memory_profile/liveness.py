@@ -6,9 +6,11 @@ once, before the loop itself. This is the time of XLA's own analysis of live ran
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignment, Instruction, Position, Slice
 
@@ -32,6 +34,14 @@ class Timeline:
         """Return whether a value is alive at a moment."""
         first, last = self.ranges.get(value, (0, -1))
         return first <= moment <= last
+
+
+class Life(NamedTuple):
+    """A time in which a value occupies so many bytes: from the moment `first` to the moment `last`, both included."""
+
+    first: int
+    last: int
+    bytes: int
 
 
 def build_timeline(assignment: Assignment) -> Timeline:
@@ -116,28 +126,58 @@ def find_live_slices(allocation: Allocation, timeline: Timeline, moment: int) ->
     return _cut_overlaps((part for part in allocation.slices if timeline.is_alive(part.value, moment)), timeline)
 
 
-def count_live_bytes(allocations: list[Allocation], timeline: Timeline) -> list[int]:
-    """Return the bytes within the allocations that are alive at each moment. Bytes that values share count once."""
-    begin: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
-    end: dict[int, list[tuple[int, Slice]]] = defaultdict(list)
+def trace_live_bytes(allocations: Sequence[Allocation], timeline: Timeline) -> dict[int, list[Life]]:
+    """Return when each value occupies memory of the allocations, and how much of it.
+
+    A value has several lives if the bytes that it counts change: of bytes that values share, only one value counts
+    them at a moment, as in `find_live_slices`. The lives of all values sum to the bytes alive at every moment.
+
+    Returns:
+        Value's id -> its lives in the order of time. Values whose bytes others count at all moments are left out.
+    """
+    count = len(timeline.order)  # what the program returns is alive beyond its last instruction
+    changes: dict[int, dict[int, list[Slice]]] = defaultdict(lambda: defaultdict(list))  # moment -> allocation -> begin
     for number, allocation in enumerate(allocations):
         for part in allocation.slices:
             if part.value in timeline.ranges:
                 first, last = timeline.ranges[part.value]
-                begin[first].append((number, part))
-                end[last + 1].append((number, part))
-    alive: list[set[Slice]] = [set() for _ in allocations]
-    sizes = [0] * len(allocations)
-    totals = []
-    for moment in range(len(timeline.order)):
-        for number, part in end[moment]:
-            alive[number].discard(part)
-        for number, part in begin[moment]:
-            alive[number].add(part)
-        for number in {number for number, _ in (*begin[moment], *end[moment])}:
-            sizes[number] = sum(part.size for part in _cut_overlaps(alive[number], timeline))
-        totals.append(sum(sizes))
-    return totals
+                changes[first][number].append(part)
+                changes[min(last + 1, count)][number]  # it only ends there
+    lives: dict[int, list[Life]] = defaultdict(list)
+    alive: list[list[Slice]] = [[] for _ in allocations]
+    open_since: list[dict[int, tuple[int, int]]] = [{} for _ in allocations]  # value -> since when, how many bytes
+    for moment in sorted(changes):
+        for number, begin in changes[moment].items():
+            before = alive[number] if moment < count else []
+            alive[number] = [part for part in before if timeline.is_alive(part.value, moment)] + begin
+            sizes = {part.value: part.size for part in _cut_overlaps(alive[number], timeline)}
+            for value, (since, size) in list(open_since[number].items()):
+                if sizes.get(value) != size:
+                    lives[value].append(Life(since, moment - 1, size))
+                    del open_since[number][value]
+            for value, size in sizes.items():
+                open_since[number].setdefault(value, (moment, size))
+    return lives
+
+
+def sum_lives(lives: Iterable[Life], count: int) -> list[int]:
+    """Return the bytes of all lives together at each of `count` moments."""
+    changes = [0] * (count + 1)
+    for life in lives:
+        changes[life.first] += life.bytes
+        changes[life.last + 1] -= life.bytes
+    return list(itertools.accumulate(changes[:count]))
+
+
+def join_lives(lives: Iterable[Life]) -> list[Life]:
+    """Return lives in the order of time, as one where a life follows another of as many bytes at once."""
+    joined: list[Life] = []
+    for life in sorted(lives):
+        if joined and joined[-1].last + 1 == life.first and joined[-1].bytes == life.bytes:
+            joined[-1] = Life(joined[-1].first, life.last, life.bytes)
+        else:
+            joined.append(life)
+    return joined
 
 
 def _cut_overlaps(parts: Iterable[Slice], timeline: Timeline) -> list[Slice]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from artifex_bench.memory_profile.attribution import (
     split_path,
 )
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Assignment, Slice, parse_assignment
-from artifex_bench.memory_profile.liveness import Timeline, build_timeline, count_live_bytes, find_live_slices
+from artifex_bench.memory_profile.liveness import (
+    Life,
+    Timeline,
+    build_timeline,
+    find_live_slices,
+    join_lives,
+    sum_lives,
+    trace_live_bytes,
+)
 from artifex_bench.remat.measure import jaxprs
 from artifex_bench.remat.measure.compile import compile_step
 from artifex_bench.remat.measure.probes import take_probes
@@ -114,12 +123,14 @@ def attribute_peak(assignment: Assignment, peak: int) -> tuple[list[dict[str, An
             may follow: bytes of temporaries that are reserved but not alive then, and a difference that remains
             (negative if the compiler counts less than the sum).
         curve: Bytes alive at each moment.
-        detail: The moment of the peak and its instruction, and the phase of each moment.
+        detail: The moment of the peak and its instruction, the phase of each moment, and the lives of each buffer of
+            the temporaries in the order in which they become alive.
     """
     timeline, origins = build_timeline(assignment), OriginFinder(assignment)
     temporaries = [one for one in assignment.allocations if one.kind == "temporary"]
     fixed = [one for one in assignment.allocations if one.kind in ("argument", "output")]
-    alive = count_live_bytes(temporaries, timeline)
+    lives = trace_live_bytes(temporaries, timeline)
+    alive = sum_lives(itertools.chain.from_iterable(lives.values()), len(timeline.order))
     moment = alive.index(max(alive))
     parts = [Slice(_find_owner(one, assignment, timeline), 0, one.size) for one in fixed]
     parts += [part for one in temporaries for part in find_live_slices(one, timeline, moment)]
@@ -139,9 +150,44 @@ def attribute_peak(assignment: Assignment, peak: int) -> tuple[list[dict[str, An
         "throughout_bytes": throughout,
         "peak_bytes": peak,
         "at": {"scope": scope, "operation": operation or at.opcode, "phase": phase, "source": source},
+        "buffers": list_buffers(assignment, temporaries, lives, origins),
         "phases": [split_path(assignment.instructions[number].operation)[2] for number in timeline.order],
     }
     return rows, [throughout + size for size in alive], detail
+
+
+def list_buffers(
+    assignment: Assignment, temporaries: Sequence[Allocation], lives: dict[int, list[Life]], origins: OriginFinder
+) -> list[dict[str, Any]]:
+    """Return {name, lives} and the fields of an `Origin` for each buffer, in the order in which they become alive.
+
+    Values of one origin that take turns in one place are one buffer: what a loop is given, carries and returns. Its
+    name is that of the value that is alive longest.
+    """
+    buffers: dict[tuple[Any, ...], list[int]] = {}
+    for number, allocation in enumerate(temporaries):
+        for part in allocation.slices:
+            if part.value in lives:
+                place = (number, part.offset, part.size)
+                buffers.setdefault((place, origins.find_origin(part.value)), []).append(part.value)
+    rows = []
+    for (_, origin), values in buffers.items():
+        longest = max(values, key=lambda value: sum(life.last - life.first + 1 for life in lives[value]))
+        together = join_lives([life for value in values for life in lives[value]])
+        rows.append(
+            {
+                "name": name_value(assignment, longest),
+                **dataclasses.asdict(origin),
+                "lives": [list(life) for life in together],
+            }
+        )
+    return sorted(rows, key=lambda row: row["lives"])
+
+
+def name_value(assignment: Assignment, number: int) -> str:
+    """Return XLA's name of the value with that id, as in its dumps: ``fusion.12`` or ``while.3{0}``."""
+    instruction, index = assignment.values[number].position
+    return assignment.instructions[instruction].name + (f"{{{','.join(map(str, index))}}}" if index else "")
 
 
 def _find_owner(allocation: Allocation, assignment: Assignment, timeline: Timeline) -> int:

@@ -160,34 +160,36 @@ def _format_difference(kind: Group) -> list[str]:
 
 
 def write_profile(record: Record, folder: Path) -> list[Path]:
-    """Write every row of a case to `buffers.csv` and `residuals.csv`, and its timeline to `live.png`.
+    """Write every row of a case to `buffers.csv` and `residuals.csv`, its timeline to `live.png` and `timeline.html`.
 
     Returns:
         The paths of the files. Measurements that were not taken have no file.
     """
-    from artifex_bench.memory_profile import timeline
+    from artifex_bench.memory_profile import page, timeline
 
     written = []
     for probe, name in ((BUFFERS, "buffers.csv"), (RESIDUALS, "residuals.csv")):
         if rows := list_rows(record, probe):
             (folder / name).write_text(_format_csv(rows), encoding="utf-8")
             written.append(folder / name)
-    return written + timeline.write_timeline([record], folder / "live.png")
+    written += timeline.write_timeline([record], folder / "live.png")
+    return written + page.write_timeline_page([record], folder / "timeline.html")
 
 
 def write_comparison(one: Record, other: Record, folder: Path) -> list[Path]:
-    """Write every kind of buffer in either peak to `removed.csv`, and both timelines to `live.png`.
+    """Write every kind of buffer in either peak to `removed.csv`, both timelines to `live.png` and `timeline.html`.
 
     Returns:
         The paths of the files.
     """
-    from artifex_bench.memory_profile import timeline
+    from artifex_bench.memory_profile import page, timeline
 
     written = []
     if compared := compare_buffers(list_rows(one, BUFFERS), list_rows(other, BUFFERS)):
         (folder / "removed.csv").write_text(_format_csv(compared, {"one": "first", "other": "second"}), "utf-8")
         written.append(folder / "removed.csv")
-    return written + timeline.write_timeline([one, other], folder / "live.png")
+    written += timeline.write_timeline([one, other], folder / "live.png")
+    return written + page.write_timeline_page([one, other], folder / "timeline.html")
 
 
 def _format_csv(rows: Sequence[Row], headings: Mapping[str, str] | None = None) -> str:

@@ -79,7 +79,9 @@ def test_two_strategies_are_shown_side_by_side(fake, tmp_path):
     ]
     assert [job.cache for job in jobs] == [None, None]  # a cached program may have no buffer assignment
     assert re.search(r"^ *\+300 B +300 B +0 B +layers/mlp +tanh", done.stdout, re.MULTILINE)
-    assert {path.name for path in folder.iterdir()} >= {"none", "segments-2_dots_saveable", "removed.csv", "live.png"}
+    assert {path.name for path in folder.iterdir()} >= {
+        *("none", "segments-2_dots_saveable", "removed.csv", "live.png", "timeline.html")
+    }
     assert len(store.load_records(folder)) == 2
 
 
@@ -134,6 +136,13 @@ def test_a_real_profile_sums_to_the_compiled_peak_and_the_residuals(real):
     removed = pd.read_csv(folder / "removed.csv")
     peaks = [records[name].value("compiled_peak_bytes") for name in ("none", "all")]
     assert removed.difference.sum() == peaks[0] - peaks[1]
+
+
+def test_a_real_profile_has_timelines_that_name_its_buffers(real):
+    folder, printed = real
+    for path in (folder / "timeline.html", folder / "none" / "timeline.html", folder / "all" / "timeline.html"):
+        assert str(path) in printed
+        assert "models/mlp.py:" in path.read_text()
 
 
 def test_a_real_trace_is_one_that_perfetto_opens(real):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
 import re
 from types import SimpleNamespace
 
@@ -15,7 +17,13 @@ from hypothesis import strategies as st
 from artifex_bench.memory_profile import BUFFERS, LIVE, measure
 from artifex_bench.memory_profile.attribution import UNKNOWN
 from artifex_bench.memory_profile.buffer_assignment import Allocation, Slice, format_shape, parse_assignment
-from artifex_bench.memory_profile.liveness import Timeline, build_timeline, count_live_bytes, find_live_slices
+from artifex_bench.memory_profile.liveness import (
+    Timeline,
+    build_timeline,
+    find_live_slices,
+    sum_lives,
+    trace_live_bytes,
+)
 from artifex_bench.targets import local
 from tests.programs import case, compiled
 
@@ -25,13 +33,21 @@ CASES = (
     case("transformer", "dots_saveable", layers="scan", depth=2),
     case("transformer", "attention-only", layers="unroll", depth=2),
     case("vae", "all", layers="scan", depth=2, step="gradient"),
+    case("vae", "dots_saveable", layers="unroll", depth=2),
+    case("mlp", "segments-2/dots_saveable", layers="scan"),
 )
+FIELDS = ("scope", "operation", "phase", "shape", "source", "bytes")
 IDS = [f"{one.model}-{one.strategy}-{one.layers}" for one in CASES]
 
 
 def assignment_of_step(step):
     module = step.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto()
     return parse_assignment(step.memory_analysis().serialized_buffer_assignment_proto, module)
+
+
+def bytes_alive(allocations, time):
+    lives = trace_live_bytes(allocations, time)
+    return sum_lives(itertools.chain(*lives.values()), len(time.order))
 
 
 @functools.cache
@@ -65,9 +81,37 @@ def test_every_value_lies_within_its_allocation_and_is_alive_at_some_time(one):
 def test_reserved_bytes_are_alive_at_the_peak_except_for_alignment(one):
     temporaries = [a for a in compiled_assignment(one).allocations if a.kind == "temporary"]
     time = build_timeline(compiled_assignment(one))
-    alive, reserved = count_live_bytes(temporaries, time), sum(a.size for a in temporaries)
+    alive, reserved = bytes_alive(temporaries, time), sum(a.size for a in temporaries)
     at_peak = sum(len(find_live_slices(a, time, alive.index(max(alive)))) for a in temporaries)
     assert 0 <= reserved - max(alive) <= 64 * at_peak + 0.05 * reserved
+
+
+@pytest.mark.parametrize("one", CASES, ids=IDS)
+def test_buffers_sum_to_the_live_bytes_at_every_instruction_and_to_the_temporaries_at_the_peak(one):
+    """The stacked areas of the timeline, from the values of a record alone."""
+    buffers, live = measure._measure_buffers(compiled(one).step, compiled(one).peak)
+    sums = [live.detail["throughout_bytes"]] * len(live.values)
+    for buffer in live.detail["buffers"]:
+        for first, last, size in buffer["lives"]:
+            for moment in range(first, last + 1):
+                sums[moment] += size
+    assert sums == list(live.values)
+    reserved = sum(row["bytes"] for row in buffers.detail["rows"] if row["phase"] == "")
+    parts = compiled(one).parts
+    assert max(sums) == sums[live.detail["moment"]] == live.detail["peak_bytes"] - reserved
+    assert max(sums) - sums_throughout(parts) == parts["temp_bytes"] - reserved
+    at_peak = collections.Counter(
+        tuple({**buffer, "bytes": size}[name] for name in FIELDS)
+        for buffer in live.detail["buffers"]
+        for first, last, size in buffer["lives"]
+        if first <= live.detail["moment"] <= last
+    )
+    rows = [row for row in buffers.detail["rows"] if row["phase"] != ""]
+    assert at_peak <= collections.Counter(tuple(row[name] for name in FIELDS) for row in rows)
+
+
+def sums_throughout(parts):
+    return parts["argument_bytes"] + parts["output_bytes"] - parts["alias_bytes"]
 
 
 def loop(x, w):
@@ -152,7 +196,8 @@ def test_bytes_alive_are_counted_once_wherever_values_share_them(drawn):
     parts = tuple(Slice(i, offset, size) for i, (offset, size, _, _) in enumerate(drawn))
     time = Timeline(tuple(range(10)), {i: (min(a, b), max(a, b)) for i, (_, _, a, b) in enumerate(drawn)})
     allocation = Allocation("temporary", 60, parts)
-    curve = count_live_bytes([allocation], time)
+    lives = trace_live_bytes([allocation], time)
+    curve = bytes_alive([allocation], time)
     for moment in range(10):
         bytes_ = {
             byte
@@ -160,4 +205,6 @@ def test_bytes_alive_are_counted_once_wherever_values_share_them(drawn):
             if time.is_alive(i, moment)
             for byte in range(part.offset, part.offset + part.size)
         }
-        assert curve[moment] == len(bytes_) == sum(part.size for part in find_live_slices(allocation, time, moment))
+        now = {i: life.bytes for i, own in lives.items() for life in own if life.first <= moment <= life.last}
+        assert now == {part.value: part.size for part in find_live_slices(allocation, time, moment)}
+        assert curve[moment] == len(bytes_) == sum(now.values())

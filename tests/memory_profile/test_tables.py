@@ -13,6 +13,7 @@ from artifex_bench.core import record as records
 from artifex_bench.core import units
 from artifex_bench.core.record import Measurement, record_from_json, record_to_json
 from artifex_bench.memory_profile import BUFFERS, LIVE, tables
+from artifex_bench.memory_profile.page import write_timeline_page
 from artifex_bench.report.plots import style
 from tests.build import record, taken
 from tests.damage import changed
@@ -42,14 +43,22 @@ RESIDUAL = {
     "source": "me/model.py:8",
 }
 AT = {"scope": "layers/mlp", "operation": "add", "phase": "backward", "source": "me/model.py:9"}
-CURVE = {"moment": 1, "throughout_bytes": 600, "peak_bytes": PEAK, "at": AT, "phases": ["forward", "backward", "step"]}
+OLD = {"moment": 1, "throughout_bytes": 600, "peak_bytes": PEAK, "at": AT, "phases": ["forward", "backward", "step"]}
+BUFFERS_ALIVE = [
+    {**row(0), "name": "fusion.1", "lives": [[0, 1, 100]]},
+    {**row(0), "name": "fusion.2{0}", "lives": [[1, 1, 100]]},
+    {**row(0, "dot_general", phase="recomputed"), "name": "dot.3", "lives": [[1, 1, 100], [2, 2, 50]]},
+]
+for one in BUFFERS_ALIVE:
+    del one["bytes"]
+CURVE = {**OLD, "buffers": BUFFERS_ALIVE}
 
 
 def listed(probe, rows, **detail):
     return Measurement(probe, "bytes", tuple(one["bytes"] for one in rows), "fake", detail={"rows": rows, **detail})
 
 
-def profiled(strategy="none", rows=ROWS, residuals=(RESIDUAL,)):
+def profiled(strategy="none", rows=ROWS, residuals=(RESIDUAL,), curve=CURVE):
     saved = sum(one["bytes"] for one in residuals)
     return record(
         strategy,
@@ -60,7 +69,7 @@ def profiled(strategy="none", rows=ROWS, residuals=(RESIDUAL,)):
             if residuals
             else Measurement("saved_residuals", "bytes", note="autodiff saves nothing but arguments"),
             listed("peak_buffers", rows),
-            Measurement("live_bytes", "bytes", (700.0, PEAK - 24.0, 650.0), "fake", detail=CURVE),
+            Measurement("live_bytes", "bytes", (700.0, PEAK - 24.0, 650.0), "fake", detail=curve),
         ),
     )
 
@@ -153,21 +162,31 @@ def coarse(monkeypatch):
 def test_files_contain_every_row_and_the_plot_is_not_empty(tmp_path, coarse):
     one, other = profiled(), profiled("all")
     written = tables.write_profile(one, tmp_path)
-    assert [path.name for path in written] == ["buffers.csv", "residuals.csv", "live.png"]
+    assert [path.name for path in written] == ["buffers.csv", "residuals.csv", "live.png", "timeline.html"]
     buffers, residuals = (pd.read_csv(path) for path in written[:2])
     assert buffers.bytes.sum() == PEAK and len(buffers) == len(ROWS)
     assert list(residuals.columns) == ["bytes", "shape", "dtype", "scope", "operation", "name", "source"]
     assert style.plt.imread(written[2]).std() > 0
-    assert [path.name for path in tables.write_comparison(one, other, tmp_path)] == ["removed.csv", "live.png"]
+    assert [path.name for path in tables.write_comparison(one, other, tmp_path)] == [
+        *("removed.csv", "live.png", "timeline.html")
+    ]
     assert pd.read_csv(tmp_path / "removed.csv").difference.sum() == 0
     assert style.plt.get_fignums() == []
+
+
+def test_an_old_profile_has_the_old_picture_and_no_page(tmp_path, coarse):
+    old = record_from_json(json.loads(json.dumps(record_to_json(profiled(curve=OLD)))))
+    written = [path.name for path in tables.write_profile(old, tmp_path)]
+    assert written == ["buffers.csv", "residuals.csv", "live.png"]
+    assert [path.name for path in tables.write_comparison(profiled(), old, tmp_path)] == ["removed.csv", "live.png"]
+    assert style.plt.imread(tmp_path / "live.png").std() > 0
 
 
 def test_what_was_not_taken_is_not_written(tmp_path):
     assert tables.write_profile(record("none", "oom"), tmp_path) == []
 
 
-def test_a_profile_with_one_value_changed_is_refused_or_can_be_shown():
+def test_a_profile_with_one_value_changed_is_refused_or_can_be_shown(tmp_path):
     whole = profiled(rows=ROWS[:3])
     for path, _, damaged in changed(json.loads(json.dumps(record_to_json(whole)))):
         if path[0] != "measurements" or path[1:2] in ((0,), (1,)):
@@ -178,6 +197,7 @@ def test_a_profile_with_one_value_changed_is_refused_or_can_be_shown():
             continue
         list(tables.make_tables(found))
         tables.make_comparison(found, whole)
+        write_timeline_page([found], tmp_path / "timeline.html")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +206,8 @@ def test_a_profile_with_one_value_changed_is_refused_or_can_be_shown():
         ("live_bytes", {"moment": 3}, r"detail\.moment 3"),
         ("live_bytes", {"moment": -1}, r"detail\.moment -1"),
         ("live_bytes", {"phases": ["forward"]}, r"detail\.phases"),
+        ("live_bytes", {"buffers": [{**BUFFERS_ALIVE[0], "lives": [[0, 3, 1]]}]}, r"buffers\[0\]\.lives 0, 3"),
+        ("live_bytes", {"buffers": [{**BUFFERS_ALIVE[0], "lives": [[2, 1, 1]]}]}, r"buffers\[0\]\.lives 2, 1"),
         ("peak_buffers", {"rows": [{**row(9), "=a": [1]}]}, r"rows\[0\].=a"),
     ],
 )
