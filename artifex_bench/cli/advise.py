@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from artifex_bench.core.run_spec import load_run_spec
 def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
     """Say what to choose from a run's figures, why the others were rejected, and how certain that is.
 
+    The exit code is 1 if no case meets the budgets.
+
     Example: artifex-bench advise results/my-run --memory-budget 8GiB
     """
     from artifex_bench import advice
@@ -36,3 +39,4 @@ def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
         click.echo(json.dumps([answer.to_json() for answer in answers], indent=1, allow_nan=False))
     else:
         click.echo("\n\n".join(map(advice.format_advice, answers)))
+    sys.exit(0 if any(answer.choice for answer in answers) else 1)

@@ -32,6 +32,7 @@ from artifex_bench.core.case import CaseError
 @click.option(
     "--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 if a change is this bad, or worse."
 )
+@click.option("--wide", is_flag=True, help="Show all columns of the table, however narrow the terminal is.")
 def compare(
     base: Path,
     new: Path,
@@ -41,12 +42,14 @@ def compare(
     form: str,
     plot: Path | None,
     fail_on: str | None,
+    wide: bool,
 ) -> None:
     """Compare the run in NEW with the run in BASE: what became slower or larger, and how certain that is.
 
     Example: artifex-bench compare results/before results/after --fail-on regression
     """
-    from artifex_bench.cli.progress import show_comparison, warn_if_unfinished
+    from artifex_bench.cli.progress import warn_if_unfinished
+    from artifex_bench.cli.tables import show_comparison
     from artifex_bench.report.comparison import compare_runs
     from artifex_bench.report.comparison_words import describe_differences
 
@@ -54,7 +57,7 @@ def compare(
     table = compare_runs(*records, across=across, thresholds=dict(threshold))
     for folder in (base, new):
         warn_if_unfinished(folder)
-    show_comparison(table, describe_differences(*records), everything, form)
+    show_comparison(table, describe_differences(*records), everything, form, wide)
     if plot is not None:
         from artifex_bench.report.plots.comparison import write_comparison
 

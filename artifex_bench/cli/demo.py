@@ -26,7 +26,8 @@ NEXT_COMMAND = "artifex-bench run remat --preset quick"
     show_default=True,
     help="Folder to write the run into. It must be new or empty.",
 )
-def demo(out: Path) -> None:
+@click.option("--wide", is_flag=True, help="Show all columns of tables, however narrow the terminal is.")
+def demo(out: Path, wide: bool) -> None:
     """Show the report of a small recorded run.
 
     The command writes tables and plots, and prints advice. It measures nothing.
@@ -34,12 +35,12 @@ def demo(out: Path) -> None:
     Example: artifex-bench demo
     """
     from artifex_bench import advice
-    from artifex_bench.cli.progress import show_tables
+    from artifex_bench.cli.tables import show_tables
     from artifex_bench.report.build import write_report
 
     copy_recorded_run(out)
     table, written = write_report(out)
-    show_tables(table)
+    show_tables(table, wide=wide)
     click.echo(f"\n{make_printable(describe_origin(store.load_records(out)))}\n")
     for answer in advice.advise(table, time_budget=TIME_BUDGET):
         click.echo(f"{advice.format_advice(answer)}\n")

@@ -16,7 +16,7 @@ def _run_max_batch(**options: Any) -> None:
 
     warn_if_untested()
     folder, spec = max_batch_run(options)
-    sys.exit(show_run(spec, folder))
+    sys.exit(show_run(spec, folder, wide=options["wide"]))
 
 
 max_batch = GroupedCommand(

@@ -215,6 +215,11 @@ def _list_or_none(ctx: Any, param: Any, values: Any) -> list[Any] | None:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+def wide_option() -> click.Option:
+    """Return the option that shows all columns of tables."""
+    return GroupedOption(["--wide"], is_flag=True, help="Show all columns of tables, however narrow the terminal is.")
+
+
 def run_options(leave_out: Collection[str] = ()) -> list[click.Parameter]:
     """Return the options for how cases are measured and where the run is stored."""
     options = {
@@ -233,4 +238,4 @@ def run_options(leave_out: Collection[str] = ()) -> list[click.Parameter]:
         "out": GroupedOption(["--out"], type=FOLDER, help="Folder that holds the run's folder.  [default: results]"),
         "name": GroupedOption(["--name"], help="Name of the run's folder.  [default: suite, preset and time]"),
     }
-    return [option for name, option in options.items() if name not in leave_out]
+    return [*(option for name, option in options.items() if name not in leave_out), wide_option()]

@@ -23,7 +23,8 @@ from artifex_bench.report.text import make_printable
 @click.option(
     "--mtbf", "mtbf_seconds", type=SECONDS, help="Mean time between failures of the page's advice.  [default: 4h]"
 )
-def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
+@click.option("--wide", is_flag=True, help="Show all columns of tables, however narrow the terminal is.")
+def report(folder: Path, plots: bool, html: bool, wide: bool, **budgets: Any) -> None:
     """Make the tables and plots of a run from its records.
 
     Example: artifex-bench report results/my-run --html
@@ -35,13 +36,13 @@ def report(folder: Path, plots: bool, html: bool, **budgets: Any) -> None:
         raise CaseError(f"{option}: is for the page: give --html as well, or use artifex-bench advise")
     if html:
         check_has_advice(folder, suite)
-    from artifex_bench.cli.progress import show_tables
+    from artifex_bench.cli.tables import show_tables
     from artifex_bench.report.build import write_report
 
     frame, written = write_report(folder, plots)
     if html:
         written.append(_write_page(folder, suite, frame, given))
-    show_tables(frame, suite)
+    show_tables(frame, suite, wide)
     for path in written:
         click.echo(make_printable(str(path)))
 

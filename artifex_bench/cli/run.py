@@ -55,8 +55,9 @@ class SuiteGroup(click.Group):
 @click.option(
     "--across", is_flag=True, help="Resume under other versions or on another machine. The run then mixes both."
 )
+@click.option("--wide", is_flag=True, help="Show all columns of the resumed run's tables.")
 @click.pass_context
-def run(context: click.Context, resume: Path | None, across: bool) -> None:
+def run(context: click.Context, resume: Path | None, across: bool, wide: bool) -> None:
     """Measure the cases of a suite in fresh processes.
 
     Examples: artifex-bench run remat --preset quick; artifex-bench run --resume results/my-run
@@ -64,9 +65,10 @@ def run(context: click.Context, resume: Path | None, across: bool) -> None:
     if resume is not None:
         if context.invoked_subcommand is not None:
             raise CaseError("--resume continues a run with its own suite and options: remove the suite")
-        _resume(resume, across)
-    elif across:
-        raise CaseError("--across is for resumed runs: give --resume FOLDER as well")
+        _resume(resume, across, wide)
+    elif across or wide:
+        option = "--across" if across else "--wide"
+        raise CaseError(f"{option} is here for resumed runs: give --resume FOLDER as well, or --wide after the suite")
     elif context.invoked_subcommand is None:
         from artifex_bench.sweep.spec import find_suite
 
@@ -79,10 +81,10 @@ def _run_suite(name: str, options: dict[str, Any]) -> None:
 
     warn_if_untested()
     folder, spec = new_run(name, options)
-    sys.exit(show_run(spec, folder))
+    sys.exit(show_run(spec, folder, wide=options["wide"]))
 
 
-def _resume(folder: Path, across: bool) -> None:
+def _resume(folder: Path, across: bool, wide: bool) -> None:
     from artifex_bench.cli.progress import show_run
     from artifex_bench.core.run_spec import PROFILE
     from artifex_bench.sweep.spec import resume_run
@@ -92,5 +94,5 @@ def _resume(folder: Path, across: bool) -> None:
     if spec.suite == PROFILE:
         from artifex_bench.cli.profile import show_profile
 
-        sys.exit(show_profile(spec, folder, across))
-    sys.exit(show_run(spec, folder, across))
+        sys.exit(show_profile(spec, folder, across, wide))
+    sys.exit(show_run(spec, folder, across, wide))

@@ -10,4 +10,9 @@ def warn_if_untested() -> None:
     from artifex_bench.core.versions import untested_jax
 
     if (line := untested_jax()) is not None:
-        click.echo(f"warning: {line}", err=True)
+        print_warning(line)
+
+
+def print_warning(line: str) -> None:
+    """Print one line to standard error."""
+    click.echo(f"warning: {line}", err=True)

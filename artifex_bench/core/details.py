@@ -16,6 +16,7 @@ class Environment(TypedDict, total=False):
     flags: dict[str, str]
     device: str
     memory_bytes: Amount
+    device_memory_bytes: Amount
 
 
 class Leaf(Struct):

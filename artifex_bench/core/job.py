@@ -11,6 +11,7 @@ from artifex_bench.core.case_names import case_id
 from artifex_bench.core.convert import convert, to_plain
 
 WHOLE, SEARCH, REST = "whole", "search", "rest"
+PROBE = "environment"  # a request to a worker, in place of a job: send the environment alone
 
 
 class SkipJob(Exception):

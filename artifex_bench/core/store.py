@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -196,12 +197,17 @@ def load_records(path: Path) -> list[Record]:
             if record.case.kind != kind:
                 raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
         except ValueError as error:
-            way_out = (
-                "" if isinstance(error, SchemaError) else "; delete that line, and --resume measures its case again"
-            )
+            way_out = "" if isinstance(error, SchemaError) else _explain_deletion(path, number)
             raise StoreError(f"{path} line {number}: {error}{way_out}") from error
         found[record.key] = record
     return list(found.values())
+
+
+def _explain_deletion(path: Path, number: int) -> str:
+    """Return how to go on without a line of a file of records."""
+    file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
+    again = f"; then artifex-bench run --resume {folder} measures its case again" if path.name == RECORDS else ""
+    return f". To go on without that line: sed -i {number}d {file}{again}"
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:

@@ -67,6 +67,11 @@ def format_whole(value: float | None) -> str:
     return ABSENT if value is None or isnan(value) else f"{value:.0f}"
 
 
+def count_noun(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: ``1 round``, ``3 rounds``, ``2 searches``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def format_interval(low: float | None, high: float | None) -> str:
     """Return an interval: 0.95 … 1.05."""
     return f"{low:.2f} … {high:.2f}" if is_present(low) and is_present(high) else ABSENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from artifex_bench.core.case import CaseError
 from artifex_bench.core.convert import suggest_choice
@@ -16,6 +17,11 @@ from artifex_bench.execution import local
 
 def _stop_nothing() -> None:
     """Stop no job: for executors whose jobs cannot be stopped early."""
+
+
+def _probe_nothing() -> dict[str, Any]:
+    """Return no environment: for executors that know it from records alone."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,21 @@ class Executor:
             - `log` is a file on this machine. After the call it holds everything that the process printed.
         stop: Ends all jobs that other threads have running, at once. Their `run` calls return records with status
             `failed`. It may be called more than once, and when no job is running.
+        probe: Returns the environment of the processes that measure, before any of them does; empty if it is not
+            known. Commands show it first.
     """
 
     summary: str
     run: Callable[[Job, Path], Record]
     stop: Callable[[], None] = _stop_nothing
+    probe: Callable[[], dict[str, Any]] = _probe_nothing
 
 
-EXECUTORS = {"local": Executor("a fresh process on this machine for every job", local.run_job, local.kill_jobs)}
+EXECUTORS = {
+    "local": Executor(
+        "a fresh process on this machine for every job", local.run_job, local.kill_jobs, local.probe_environment
+    )
+}
 
 
 def load_executor(name: str) -> Executor:

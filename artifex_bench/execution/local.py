@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import re
 import selectors
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,10 +23,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from artifex_bench.core.convert import convert
-from artifex_bench.core.job import Job, job_to_json, split_job
+from artifex_bench.core.job import PROBE, Job, job_to_json, split_job
 from artifex_bench.core.record import STATUSES, Measurement, Record
 from artifex_bench.execution.fork_server import ForkServer
 
+PROBE_SECONDS = 120.0  # a TPU that another process holds may never answer
 # How a line begins that an allocator prints before the process dies: Python, the C++ runtime, JAX's runtime and its
 # fatal checks, LLVM. The same words elsewhere in a line prove nothing: they may be the model's own.
 OUT_OF_MEMORY = re.compile(
@@ -110,7 +113,8 @@ def run_job(job: Job, log: Path, start_worker: StartWorker = _start_worker) -> R
         if status != "ok":
             break
         try:
-            status, reason = _run_part(part, messages, log, start_worker, start + job.timeout)
+            request = job_to_json(part)
+            status, reason = _run_request(request, messages, log, start_worker, start, part.timeout)
         except ChildProcessError as error:
             status, reason = "failed", str(error)
     return Record(
@@ -125,8 +129,21 @@ def run_job(job: Job, log: Path, start_worker: StartWorker = _start_worker) -> R
     )
 
 
-def _run_part(part: Job, messages: _Messages, log: Path, start_worker: StartWorker, deadline: float) -> tuple[str, str]:
-    """Start a worker, send it the part, and read its messages until it is done. Returns status and reason."""
+@functools.cache
+def probe_environment() -> dict[str, Any]:
+    """Return the environment of this machine's workers, which does not change; empty if none can start JAX."""
+    messages = _Messages()
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ChildProcessError):
+        log = Path(folder) / "log"
+        log.touch()
+        _run_request(PROBE, messages, log, _start_worker, time.monotonic(), PROBE_SECONDS)
+    return messages.environment
+
+
+def _run_request(
+    request: Any, messages: _Messages, log: Path, start_worker: StartWorker, start: float, timeout: float
+) -> tuple[str, str]:
+    """Start a worker, send it a request, and read its messages until it is done. Returns status and reason."""
     messages.status, log_start = None, log.stat().st_size
     oom_kills = _count_kernel_oom_kills()
     worker_stdin, to_worker = os.pipe()
@@ -139,13 +156,13 @@ def _run_part(part: Job, messages: _Messages, log: Path, start_worker: StartWork
             os.close(worker_stdout)
         try:
             with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code says why
-                sender.write(json.dumps(job_to_json(part)).encode())
+                sender.write(json.dumps(request).encode())
                 sender.close()
-            in_time = _read_messages(receiver, messages, deadline)
+            in_time = _read_messages(receiver, messages, start + timeout)
         finally:
             code = _kill_worker(process)
     if not in_time:
-        return "timeout", f"not done after {part.timeout:g} s"
+        return "timeout", f"not done after {timeout:g} s"
     if messages.status is not None:
         return messages.status, messages.reason
     return _explain_death(code, log, log_start, _count_kernel_oom_kills() > oom_kills)

@@ -2,7 +2,7 @@
 
 Every line is one message: ``{"environment": {...}}``, ``{"measurement": {...}}``, and at the end
 ``{"status": ..., "reason": ...}``. Each measurement is sent as soon as it is taken, so that a later crash cannot lose
-it.
+it. The request `PROBE` in place of a job is answered with the environment alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from artifex_bench.core.case import LOCAL
 from artifex_bench.core.convert import to_plain
-from artifex_bench.core.job import Job, SkipJob, job_from_json
+from artifex_bench.core.job import PROBE, Job, SkipJob, job_from_json
 from artifex_bench.core.registry import load_attribute, load_kind
 
 PROFILE = "artifex_bench.memory_profile.measure:measure"  # measures jobs that are profiled
@@ -35,7 +35,12 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()  # the process is short-lived: a collection would only disturb the timing
-    job = job_from_json(json.load(sys.stdin))
+    request = json.load(sys.stdin)
+    if request == PROBE:
+        _write_message(messages, {"environment": _probe_environment()})
+        _write_message(messages, {"status": "ok", "reason": ""})
+        os._exit(0)
+    job = job_from_json(request)
     if job.memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     status, reason = _try_job(job, lambda message: _write_message(messages, message))
@@ -85,6 +90,25 @@ def _is_runtime_exhausted(error: BaseException) -> bool:
     return any(status in first_line for status in EXHAUSTED) and "callback" not in first_line.lower()
 
 
+def _probe_environment() -> dict[str, Any]:
+    """Return the environment of jobs that run on the local target."""
+    _choose_local_platform()
+    from artifex_bench.targets.environment import read_environment
+
+    return read_environment()
+
+
+def _choose_local_platform() -> None:
+    """Let JAX use the CPU at once if this machine has no accelerator: plugins would look for their devices."""
+    import jax
+
+    from artifex_bench.targets.detection import may_have_accelerator
+
+    config: Any = jax.config
+    if not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
+        config.update("jax_platforms", "cpu")
+
+
 def measure_job(job: Job, send: Send) -> None:
     """Take every measurement of a job and send each as a message.
 
@@ -95,15 +119,14 @@ def measure_job(job: Job, send: Send) -> None:
     import jax
 
     from artifex_bench import targets
-    from artifex_bench.targets.detection import may_have_accelerator
     from artifex_bench.targets.environment import read_environment, read_settings
 
     config: Any = jax.config
     target = getattr(job.case, "target", LOCAL)
     if target != LOCAL:
         targets.load_target(target)  # before JAX starts a device
-    elif not os.environ.get("JAX_PLATFORMS") and not may_have_accelerator():
-        config.update("jax_platforms", "cpu")  # installed plugins would look for their devices for seconds
+    else:
+        _choose_local_platform()
     if target == LOCAL and job.cache is not None:
         config.update("jax_compilation_cache_dir", job.cache)
         config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -149,6 +149,7 @@ SHOWN = (
         "ratio",
         heading="vs none",
         tables=BOTH,
+        priority=2,
     ),
     Column("fits", heading="fits", text=show_fit, tables=AOT),
     probe_column(

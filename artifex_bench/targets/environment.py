@@ -40,6 +40,7 @@ def read_environment(compilers: Mapping[str, str | None] | None = None) -> dict[
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.local_device_count(),
+        **_read_device_memory(device),
         "cpu": _read_cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -47,6 +48,12 @@ def read_environment(compilers: Mapping[str, str | None] | None = None) -> dict[
         "flags": program_flags(os.environ),
         "load": os.getloadavg()[0],
     }
+
+
+def _read_device_memory(device: Any) -> dict[str, int]:
+    """Return the bytes that programs may use on a device, if its allocator reports them. That of a CPU does not."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return {} if limit is None else {"device_memory_bytes": limit}
 
 
 def program_flags(variables: Mapping[str, str]) -> dict[str, str]:
