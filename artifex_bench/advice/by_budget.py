@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from artifex_bench.advice import aot, remat
+import artifex_bench.advice.aot as aot
+import artifex_bench.advice.remat as remat
 from artifex_bench.advice.data import Candidate, Level, Limits, Question, Rejection
 from artifex_bench.core.case import LOCAL
 from artifex_bench.core.units import is_present
