@@ -63,6 +63,11 @@ ADVICE_ON_DOUBTS = {
     Doubt.ESTIMATED_TIME: f"Measure it on the device: {PUBLISHED_STEPS}",
     Doubt.UNKNOWN_TIME: "Measure it on the device: steps over a mesh are not estimated",
 }
+_RANKING_DOUBTS = {
+    Question.LEAST_MEMORY: Doubt.NOT_TIMED,
+    Question.SHORTEST_ESTIMATE: Doubt.ESTIMATED_TIME,
+    Question.LEAST_RECOMPUTATION: Doubt.UNKNOWN_TIME,
+}
 FORMATS: dict[str, Callable[[float], str]] = {  # by the unit that a figure's name ends in
     "bytes": units.format_bytes,
     "seconds": units.format_seconds,
@@ -225,6 +230,7 @@ def describe_ranking(ranking: Ranking) -> dict[str, Any]:
         "group": ranking.group,
         "question": f"{QUESTIONS[ranking.question]} with a {peak} of at most",
         "level": ranking.level,
+        "doubt": ADVICE_ON_DOUBTS.get(_RANKING_DOUBTS.get(ranking.question, Doubt.OVERLAP), ""),
         "cases": ranking.cases,
         "candidates": [
             {
