@@ -5,11 +5,13 @@ Figures of a run hold for the device that it was measured on, or compiled for. N
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from artifex_bench.advice.aot import choose_fitting, select_target
 from artifex_bench.advice.checkpoint_interval import choose_interval
-from artifex_bench.advice.data import Advice
+from artifex_bench.advice.data import Advice, Reason, Rejection
 from artifex_bench.advice.remat import choose_strategy
 from artifex_bench.advice.words import format_advice
 from artifex_bench.core import units
@@ -61,16 +63,29 @@ def advise(
         table = table if target is None else select_target(table, target)
         _check_budgets(table, memory_budget, time_budget)
         return [
-            (choose_strategy if rows.target.iloc[0] == LOCAL else choose_fitting)(
-                group, rows, memory_budget, time_budget
+            _compare(
+                (choose_strategy if rows.target.iloc[0] == LOCAL else choose_fitting)(
+                    group, rows, memory_budget, time_budget
+                ),
+                len(rows),
             )
             for group, rows in group_by_shape(table)
         ]
     if kind == "checkpoint":
         if mtbf_seconds is None:
             raise CaseError("a checkpoint run needs the mean time between failures: pass --mtbf (4h, 30min, 900s)")
-        return [choose_interval(group, rows, mtbf_seconds) for group, rows in group_by_state(table)]
+        return [
+            _compare(choose_interval(group, rows, mtbf_seconds), len(rows)) for group, rows in group_by_state(table)
+        ]
     raise CaseError(f"there is no advice for runs of kind {kind!r}: valid are {', '.join(OPTIONS)}")
+
+
+def _compare(advice: Advice, cases: int) -> Advice:
+    """Return the advice, without its choice if that is the only case of its group: it was compared with nothing."""
+    if cases > 1 or advice.choice is None:
+        return advice
+    only = {advice.choice.name: Rejection(Reason.ONLY_CASE, advice.choice.figures)}
+    return replace(advice, choice=None, confidence=None, nearest=advice.choice, rejected=only)
 
 
 def _check_budgets(table: pd.DataFrame, memory: float | None, time_ratio: float | None) -> None:

@@ -60,14 +60,14 @@ def choose_fitting(group: str, rows: pd.DataFrame, memory: float | None, time_ra
     Returns:
         The advice.
     """
-    question = Question.LEAST_RECOMPUTATION if is_present(rows.mesh.iloc[0]) else Question.SHORTEST_ESTIMATE
-    limits = _find_limits(rows, memory, time_ratio)
-    rejected = {row.strategy: why for row in rows.itertuples() if (why := _reject(row, limits, question))}
+    question = choose_question(rows)
+    limits = find_limits(rows, memory, time_ratio)
+    rejected = {row.strategy: why for row in rows.itertuples() if (why := reject_case(row, limits, question))}
     ranked = rows[~rows.strategy.isin(rejected)].sort_values([RANKED_BY[question], PEAK])
     if ranked.empty:
         nearest = find_least_peak(rows[rows[PEAK].notna()]) if time_ratio is None else None
         return Advice(question, limits, group, None, None, None, nearest, rejected)
-    candidates = [_describe_candidate(row, limits, question) for row in ranked.itertuples()]
+    candidates = [describe_candidate(row, limits, question) for row in ranked.itertuples()]
     behind = Reason.SLOWER_ESTIMATE if question is Question.SHORTEST_ESTIMATE else Reason.RECOMPUTES_MORE
     rejected |= {one.name: Rejection(behind, one.figures) for one in candidates[2:]}
     choice, runner_up = (*candidates, None)[:2]
@@ -75,8 +75,13 @@ def choose_fitting(group: str, rows: pd.DataFrame, memory: float | None, time_ra
     return Advice(question, limits, group, choice, runner_up, Confidence(Level.LOW, (doubt,)), None, rejected)
 
 
-def _find_limits(rows: pd.DataFrame, memory: float | None, time_ratio: float | None) -> Limits:
-    """The smaller of the budget and the capacity; neither is known if nothing was compiled."""
+def choose_question(rows: pd.DataFrame) -> Question:
+    """Return what the choice is best at: over a mesh, where steps are not estimated, it recomputes least."""
+    return Question.LEAST_RECOMPUTATION if is_present(rows.mesh.iloc[0]) else Question.SHORTEST_ESTIMATE
+
+
+def find_limits(rows: pd.DataFrame, memory: float | None, time_ratio: float | None) -> Limits:
+    """Return the smaller of the budget and the capacity; neither is known if nothing was compiled."""
     capacity, device = rows.capacity_bytes.min(), rows.device_memory_bytes.max()
     if not is_present(capacity) or (memory is not None and memory < capacity):
         return Limits(memory_bytes=memory, time_ratio=time_ratio)
@@ -84,8 +89,8 @@ def _find_limits(rows: pd.DataFrame, memory: float | None, time_ratio: float | N
     return Limits(float(capacity), float(device) if pooled else None, time_ratio)
 
 
-def _reject(row: Any, limits: Limits, question: Question) -> Rejection | None:
-    """Why a case is not chosen, whatever the others are."""
+def reject_case(row: Any, limits: Limits, question: Question) -> Rejection | None:
+    """Return why a case is not chosen, whatever the others are, or None."""
     if (why := reject_unusable(row)) is not None:
         return why
     if limits.time_ratio is not None:
@@ -105,7 +110,8 @@ def _reject(row: Any, limits: Limits, question: Question) -> Rejection | None:
     return None
 
 
-def _describe_candidate(row: Any, limits: Limits, question: Question) -> Candidate:
+def describe_candidate(row: Any, limits: Limits, question: Question) -> Candidate:
+    """Return a case that fits, with its figures."""
     figures = select_figures(row, RANKED_BY[question], PEAK, "needed_peak_bytes")
     if question is Question.LEAST_RECOMPUTATION and row.model_flops:
         figures["recomputed_share"] = float(row.recomputed_flops / row.model_flops)

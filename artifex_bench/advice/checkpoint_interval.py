@@ -60,7 +60,12 @@ def choose_interval(group: str, rows: pd.DataFrame, mtbf_seconds: float) -> Advi
     """
     rejected = {name_saver(row): why for row in rows.itertuples() if (why := _reject(row)) is not None}
     question, limits = Question.LEAST_TIME_LOST, Limits(mtbf_seconds=mtbf_seconds)
-    plans = rank_intervals(rows, mtbf_seconds)
+    plans = []
+    for plan in rank_intervals(rows, mtbf_seconds):
+        if _detects_damage(plan) is False:
+            rejected[plan.name] = Rejection(Reason.SILENT_LOSS, _describe_candidate(plan).figures)
+        else:
+            plans.append(plan)
     if not plans:
         return Advice(question, limits, group, None, None, None, None, rejected)
     best, *others = plans
@@ -115,5 +120,10 @@ def _plan_interval(row: Any, mtbf: float) -> IntervalPlan:
 def _describe_candidate(plan: IntervalPlan) -> Candidate:
     names = ("interval_seconds", "lost_share", "lost_share_low", "lost_share_high", "save_seconds", "restore_seconds")
     figures = {name: value for name in names if (value := getattr(plan, name)) is not None}
-    entry = FORMATS.get(plan.name.partition(",")[0])  # None for a format of another version
-    return Candidate(plan.name, figures, detects_damage=None if entry is None else entry.detects_damage)
+    return Candidate(plan.name, figures, detects_damage=_detects_damage(plan))
+
+
+def _detects_damage(plan: IntervalPlan) -> bool | None:
+    """Return whether a restore detects damaged files; None for a format of the user's own or of another version."""
+    entry = FORMATS.get(plan.name.partition(",")[0])
+    return None if entry is None else entry.detects_damage

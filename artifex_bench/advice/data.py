@@ -46,6 +46,8 @@ class Reason(StrEnum):
     LARGER = "larger"
     RECOMPUTES_MORE = "recomputes-more"
     LOSES_MORE = "loses-more"
+    SILENT_LOSS = "silent-loss"
+    ONLY_CASE = "only-case"
 
 
 class Level(StrEnum):
@@ -144,10 +146,10 @@ class Advice:
         question: What the choice is best at.
         limits: What it must meet.
         group: Title of the group of cases, as above its table.
-        choice: The best case; None if no case meets the limits.
+        choice: The best case; None if no case meets the limits, or if there is only one case.
         runner_up: The second best; None if no other case meets the limits.
         confidence: How certain the choice is; None without a choice.
-        nearest: Without a choice, the case that is nearest to the limits; None if no case has the figures for it.
+        nearest: Without a choice, the only case, or the one nearest to the limits; None if no case has the figures.
         rejected: Name -> why, for all other cases.
     """
 

@@ -24,6 +24,7 @@ from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import is_plan_of_strategy
 
 PEAK = "compiled_peak_bytes"  # every device has it, and it does not vary
+ORDER = {Question.FASTEST: ["step_seconds", PEAK], Question.LEAST_MEMORY: [PEAK, "step_seconds"]}
 
 
 def choose_strategy(group: str, rows: pd.DataFrame, memory: float | None, time_ratio: float | None) -> Advice:
@@ -44,7 +45,7 @@ def choose_strategy(group: str, rows: pd.DataFrame, memory: float | None, time_r
     timed = time_ratio is not None or bool(rows.step_seconds.notna().any())
     question = Question.FASTEST if timed and memory is not None else Question.LEAST_MEMORY
     limits = Limits(memory_bytes=memory, time_ratio=time_ratio)
-    unusable = {row.strategy: why for row in rows.itertuples() if (why := _reject_unmeasured(row, timed))}
+    unusable = {row.strategy: why for row in rows.itertuples() if (why := reject_unmeasured(row, timed))}
     usable = rows[~rows.strategy.isin(unusable)]
     over = {row.strategy: why for row in usable.itertuples() if (why := _reject_over_budget(row, limits))}
     rejected = {**unusable, **over}
@@ -52,10 +53,9 @@ def choose_strategy(group: str, rows: pd.DataFrame, memory: float | None, time_r
     if meets.empty:
         nearest = _find_fastest(usable) if memory is None else None
         return Advice(question, limits, group, None, None, None, nearest or find_least_peak(usable), rejected)
-    order = ["step_seconds", PEAK] if question is Question.FASTEST else [PEAK, "step_seconds"]
-    ranked = list(meets.sort_values(order).itertuples())
+    ranked = list(meets.sort_values(ORDER[question]).itertuples())
     rejected |= {row.strategy: _reject_behind(row, ranked, question) for row in ranked[2:]}
-    choice, runner_up = (*(_describe_candidate(row, memory) for row in ranked[:2]), None)[:2]
+    choice, runner_up = (*(describe_candidate(row, memory) for row in ranked[:2]), None)[:2]
     return Advice(question, limits, group, choice, runner_up, _judge(ranked, question, limits, timed), None, rejected)
 
 
@@ -72,8 +72,8 @@ def _find_fastest(rows: pd.DataFrame) -> Candidate | None:
     return Candidate(str(ratios.idxmin()), {"time_ratio": float(ratios.min())}) if len(ratios) else None
 
 
-def _reject_unmeasured(row: Any, timed: bool) -> Rejection | None:
-    """Why no budget can make a case worth choosing; if any step was `timed`, its step must be too."""
+def reject_unmeasured(row: Any, timed: bool) -> Rejection | None:
+    """Return why no budget can make a case worth choosing; if any step was `timed`, its step must be too."""
     if (why := reject_unusable(row)) is not None:
         return why
     if timed and not is_present(row.step_seconds):
@@ -110,7 +110,8 @@ def _reject_behind(row: Any, ranked: list[Any], question: Question) -> Rejection
     return Rejection(reason, select_figures(row, "step_seconds", PEAK))
 
 
-def _describe_candidate(row: Any, memory: float | None) -> Candidate:
+def describe_candidate(row: Any, memory: float | None) -> Candidate:
+    """Return a case that meets the limits, with its figures."""
     figures = select_figures(row, "step_seconds")
     if row.strategy != "none":
         figures |= select_figures(row, "time_ratio", "time_ratio_low", "time_ratio_high")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from artifex_bench.advice.by_budget import Ranking
 from artifex_bench.advice.data import Advice, Candidate, Confidence, Doubt, Level, Limits, Question, Reason, Rejection
 from artifex_bench.core import units
 from artifex_bench.core.record import PUBLISHED_STEPS
@@ -45,6 +47,8 @@ REASONS = STATUSES | {
     Reason.LARGER: "needs more memory: {compiled_peak_bytes}",
     Reason.RECOMPUTES_MORE: "recomputes more: {recomputed_flops} FLOPs",
     Reason.LOSES_MORE: "loses {lost_share} of the time",
+    Reason.SILENT_LOSS: "a restore from damaged files may return wrong data without an error (suite fault)",
+    Reason.ONLY_CASE: "the only case: there is nothing to compare it with",
 }
 DOUBTS = {
     Doubt.OVERLAP: "95 % interval overlaps {overlaps}",
@@ -58,6 +62,11 @@ ADVICE_ON_DOUBTS = {
     Doubt.NOT_TIMED: "No step was timed, so its cost in time is not known",
     Doubt.ESTIMATED_TIME: f"Measure it on the device: {PUBLISHED_STEPS}",
     Doubt.UNKNOWN_TIME: "Measure it on the device: steps over a mesh are not estimated",
+}
+_RANKING_DOUBTS = {
+    Question.LEAST_MEMORY: Doubt.NOT_TIMED,
+    Question.SHORTEST_ESTIMATE: Doubt.ESTIMATED_TIME,
+    Question.LEAST_RECOMPUTATION: Doubt.UNKNOWN_TIME,
 }
 FORMATS: dict[str, Callable[[float], str]] = {  # by the unit that a figure's name ends in
     "bytes": units.format_bytes,
@@ -145,9 +154,7 @@ def _describe_candidate(candidate: Candidate) -> str:
             "save every {interval_seconds}, which loses {lost_share} of the time. A save costs {save_seconds} of "
             "training, a restore {restore_seconds}"
         ).format_map(_format_figures(candidate.figures))
-        return text + (
-            ". The format does not detect damaged files (suite fault)" if candidate.detects_damage is False else ""
-        )
+        return text + (". It is not known whether it detects damaged files" if candidate.detects_damage is None else "")
     return ", ".join(_list_strategy_figures(candidate))
 
 
@@ -202,6 +209,9 @@ def _describe_no_choice(advice: Advice) -> str:
         return f"Every case failed: {', '.join(dict.fromkeys(STATUSES[reason] for reason in reasons))}"
     if advice.nearest is None:
         return "No case qualifies"
+    if reasons == [Reason.ONLY_CASE]:
+        figures = _describe_candidate(advice.nearest)
+        return f"`{advice.nearest.name}` is the only case, so there is nothing to compare it with: {figures}"
     best = "is the fastest: {time_ratio} `none`"
     if "needed_bytes" in advice.nearest.figures:
         best = "needs the least memory: {needed_bytes}"
@@ -211,3 +221,28 @@ def _describe_no_choice(advice: Advice) -> str:
 def _format_figures(figures: dict[str, float]) -> dict[str, str]:
     units_of = {name: name.removesuffix("_low").removesuffix("_high").rpartition("_")[2] for name in figures}
     return {name: FORMATS[units_of[name]](value) for name, value in figures.items()}
+
+
+def describe_ranking(ranking: Ranking) -> dict[str, Any]:
+    """Return a ranking as JSON values with its texts, for the page, which shows the choice at any memory budget."""
+    peak = "compiled peak" if ranking.question in COMPILED_ONLY else "compiled and measured peak"
+    return {
+        "group": ranking.group,
+        "question": f"{QUESTIONS[ranking.question]} with a {peak} of at most",
+        "level": ranking.level,
+        "doubt": ADVICE_ON_DOUBTS.get(_RANKING_DOUBTS.get(ranking.question, Doubt.OVERLAP), ""),
+        "cases": ranking.cases,
+        "candidates": [
+            {
+                "case": one.case,
+                "name": one.candidate.name,
+                "figures": _describe_candidate(one.candidate),
+                "needed": one.needed_bytes,
+                "low": one.low,
+                "high": one.high,
+                "contended": one.contended,
+            }
+            for one in ranking.candidates
+        ],
+        "rejected": {name: _describe_rejection(rejection) for name, rejection in ranking.rejected.items()},
+    }

@@ -10,7 +10,7 @@ import click
 from artifex_bench.cli.params import MEMORY, MULTIPLE, SECONDS
 from artifex_bench.core import store
 from artifex_bench.core.case import CaseError
-from artifex_bench.core.run_spec import MAX_BATCH, load_run_spec
+from artifex_bench.core.run_spec import MAX_BATCH, RunSpec, load_run_spec
 from artifex_bench.report.text import make_printable
 
 
@@ -29,33 +29,34 @@ def report(folder: Path, plots: bool, html: bool, wide: bool, **budgets: Any) ->
 
     Example: artifex-bench report results/my-run --html
     """
-    suite = load_run_spec(folder).suite
+    spec = load_run_spec(folder)
     given = {name: value for name, value in budgets.items() if value is not None}
     if given and not html:
         option = "--" + next(iter(given)).removesuffix("_seconds").replace("_", "-")
         raise CaseError(f"{option}: is for the page: give --html as well, or use artifex-bench advise")
-    if html:
-        check_has_advice(folder, suite)
+    if given:
+        check_has_advice(folder, spec.suite)
     from artifex_bench.cli.tables import show_tables
     from artifex_bench.report.build import write_report
 
     frame, written = write_report(folder, plots)
     if html:
-        written.append(_write_page(folder, suite, frame, given))
-    show_tables(frame, suite, wide)
+        written.append(_write_page(folder, spec, frame, given))
+    show_tables(frame, spec.suite, wide)
     for path in written:
         click.echo(make_printable(str(path)))
 
 
 def check_has_advice(folder: Path, suite: str | None) -> None:
-    """Raise CaseError if a run has neither page nor advice, because its table is the answer."""
+    """Raise CaseError if a run has no advice, because its table is the answer."""
     if suite == MAX_BATCH:
-        raise CaseError(f"{folder} has searches for the largest batch, without page and advice: read its table.md")
+        raise CaseError(f"{folder} has searches for the largest batch, without advice: read its table.md")
 
 
-def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, Any]) -> Path:
+def _write_page(folder: Path, spec: RunSpec, frame: Any, budgets: dict[str, Any]) -> Path:
     from artifex_bench.advice import advise
-    from artifex_bench.advice.words import describe_advice
+    from artifex_bench.advice.by_budget import rank_for_memory
+    from artifex_bench.advice.words import describe_advice, describe_ranking
     from artifex_bench.cli.progress import warn_if_unfinished
     from artifex_bench.report.tables import split_tables
 
@@ -67,12 +68,15 @@ def _write_page(folder: Path, suite: str | None, frame: Any, budgets: dict[str, 
     if not budgets:
         questions = [
             (usual, rows)
-            for _, table, rows in split_tables(frame, suite)
+            for _, table, rows in split_tables(frame, spec.suite)
             if (usual := table.default_budgets(rows)) is not None
         ]
     texts = [describe_advice(advice) for usual, rows in questions for advice in advise(rows, **usual)]
+    is_sweep = spec.suite != MAX_BATCH and spec.cases[0].kind == "remat"
+    rankings = [describe_ranking(one) for one in rank_for_memory(frame)] if is_sweep else []
     left = warn_if_unfinished(folder)
     try:
-        return write_page(store.load_records(folder), texts, folder.resolve().name, folder / "page.html", left)
+        records, name = store.load_records(folder), folder.resolve().name
+        return write_page(records, texts, name, folder / "page.html", left, spec, rankings)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error

@@ -49,8 +49,28 @@ def test_confidence_rests_on_what_a_save_costs_a_loop_if_that_is_more_than_the_c
 
 
 def test_a_loop_that_lost_nothing_in_a_round_costs_what_the_call_blocked():
-    advice = advise_on(saved("async", 0.02, 1.0, lost=(-0.01, 0.3, 0.3)), mtbf_seconds=MTBF)
+    advice = advise_on(saved("async", 0.02, 1.0, lost=(-0.01, 0.3, 0.3)), saved("sync", 2.0, 1.0), mtbf_seconds=MTBF)
     assert (advice.choice.name, advice.confidence.level) == ("auto, async", Level.HIGH)
+
+
+def test_a_format_that_loses_data_silently_is_never_chosen():
+    advice = advise_on(
+        saved("sync", 0.1, 0.1, format="pickle"), saved("sync", 2.0, 1.0), saved("async", 3.0, 1.0), mtbf_seconds=MTBF
+    )
+    assert name_choices(advice) == ("auto, sync", "auto, async")
+    assert advice.rejected["pickle, sync"].reason is Reason.SILENT_LOSS
+    silent = advise_on(
+        saved("sync", 0.1, 0.1, format="pickle"), saved("sync", 0.1, 0.1, format="orbax"), mtbf_seconds=MTBF
+    )
+    assert name_choices(silent) == (None, None)
+    assert {one.reason for one in silent.rejected.values()} == {Reason.SILENT_LOSS}
+
+
+def test_the_only_way_to_save_is_compared_with_nothing():
+    advice = advise_on(saved("sync", 2.0, 1.0), mtbf_seconds=MTBF)
+    assert name_choices(advice) == (None, None) and advice.confidence is None
+    assert advice.rejected["auto, sync"].reason is Reason.ONLY_CASE
+    assert advice.nearest.figures["interval_seconds"] > 0
 
 
 def test_if_every_way_to_save_failed_there_is_no_choice():

@@ -131,8 +131,18 @@ def test_confidence_follows_from_the_intervals(spread, level, doubt, overlaps):
 
 def test_a_contended_choice_has_low_confidence():
     steps = (*measured(steps=(0.1, 0.1, 0.1)), taken("other_cpu_share", 0.5))
-    confidence = advise_on(record(case("none"), measurements=steps), memory_budget=100 * MIB).confidence
+    confidence = advise_on(
+        record(case("none"), measurements=steps), job("all", 140, 20), memory_budget=100 * MIB
+    ).confidence
     assert (confidence.level, confidence.doubts) == (Level.LOW, (Doubt.CONTENDED,))
+
+
+def test_the_only_case_is_compared_with_nothing():
+    advice = advise_on(job("none", 100, 80), memory_budget=100 * MIB)
+    assert name_choices(advice) == (None, None) and advice.confidence is None
+    assert advice.nearest.name == "none" and advice.rejected["none"].reason is Reason.ONLY_CASE
+    over = advise_on(job("none", 100, 80), memory_budget=10 * MIB)
+    assert over.rejected["none"].reason is Reason.OVER_MEMORY_BUDGET
 
 
 def test_a_case_that_was_not_timed_is_rejected_beside_timed_ones():
@@ -175,7 +185,7 @@ def test_a_budget_that_is_missing_or_cannot_apply_is_one_clear_line(records, bud
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=2, max_size=8),
     st.integers(1, 500),
 )
 def test_the_choice_always_fits_and_no_other_that_fits_is_faster(points, budget):

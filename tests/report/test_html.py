@@ -7,31 +7,40 @@ import gzip
 import io
 import json
 import re
+import shlex
+import shutil
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from artifex_bench.advice import advise
 from artifex_bench.advice.words import AdviceText
 from artifex_bench.cli import main
 from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CheckpointCase, FaultCase
+from artifex_bench.core.kind import all_suites
 from artifex_bench.core.record import Measurement, Record
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
+from artifex_bench.report.html.about import describe_command
+from artifex_bench.report.html.charts import MOST_DRAWN
 from artifex_bench.report.html.page import write_page
 from artifex_bench.report.plots import style
 from artifex_bench.report.plots.runs import COMMITTED, RESTORED, STEP_TIME
 from artifex_bench.report.plots.scaling import plot_scaling
 from artifex_bench.report.plots.tradeoff import plot_tradeoff
+from artifex_bench.sweep.spec import new_run
 from tests import browser
-from tests.build import case, measured, record, taken
+from tests.build import case, measured, record, replaced, taken
 from tests.report.fabricated import READY, run, written
 
+RESULTS = Path(__file__).parents[2] / "results"
 CHECKPOINTS = [
     Record(
         CheckpointCase(format=form, size=size),
@@ -197,8 +206,9 @@ def test_wrong_use_is_one_line(tmp_path):
 
 
 def test_without_its_packages_one_line_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "artifex_bench.report.html.page")
-    monkeypatch.delattr("artifex_bench.report.html.page")
+    for module in ("page", "render"):
+        monkeypatch.delitem(sys.modules, f"artifex_bench.report.html.{module}")
+        monkeypatch.delattr(f"artifex_bench.report.html.{module}")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = report(stored(tmp_path / "run", run(3)))
     assert done.exit_code == 2
@@ -231,10 +241,15 @@ def contrast(one, other):
 
 def test_colours_have_contrast(tmp_path):
     sheet = written(run(3), tmp_path / "page.html").read_text().partition("<style>")[2].partition("</style>")[0]
-    named = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", sheet))
-    for text in ("ink", "muted", "link"):
-        for ground in ("#ffffff", named["wash"]):
-            assert contrast(named[text], ground) >= 4.5, text
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", part)) for part in sheet.split("@media screen"))
+    assert [light[f"mark-{i}"] for i in range(len(style.COLOURS))] == [colour.lower() for colour in style.COLOURS]
+    assert light.keys() == dark.keys()
+    for named in (light, dark):
+        for text in ("ink", "muted", "link", "chosen"):
+            for ground in (named["paper"], named["wash"]):
+                assert contrast(named[text], ground) >= 4.5, text
+        for i in range(len(style.COLOURS)):
+            assert contrast(named[f"mark-{i}"], named["paper"]) >= 3, i
     for text in (style.INK, style.MUTED, style.RECOMMENDED):
         assert contrast(text, "#ffffff") >= 4.5, text
     for mark in style.COLOURS:
@@ -393,7 +408,7 @@ def test_a_click_on_a_mark_filters_the_table_and_the_marks(page):
     assert page.evaluate(DIMMED) == 0
     page.mouse(*at, click=True)
     page.wait(f"{COUNT} === '1 of 40 cases'")
-    page.evaluate("document.getElementById('every').click()")
+    page.evaluate("document.getElementById('clear').click()")
     assert page.evaluate(COUNT) == "40 cases"
     page.mouse(5, 5)
 
@@ -429,7 +444,7 @@ def test_marks_by_keyboard(page):
     assert page.evaluate(f"{TOOLTIP}.hidden")
     page.key(" ", 32, " ")
     assert page.evaluate(COUNT) == "1 of 40 cases"
-    page.evaluate("document.getElementById('every').focus()")
+    page.evaluate("document.getElementById('clear').focus()")
     page.key("Enter", 13, "\r")
     assert page.evaluate(COUNT) == "40 cases"
 
@@ -540,7 +555,7 @@ def test_the_axes_that_tell_shapes_apart_are_columns(tmp_path):
     records = [record(case(s, **more)) for s in ("none", "all") for more in ({}, mlp, {"depth": 9})]
     text = written(records, tmp_path / "page.html").read_text()
     headings = re.findall(r'<th scope[^>]*><button type="button">([^<]+)</button></th>', text)
-    assert headings[:3] == ["model", "depth", "strategy"]
+    assert headings[:3] == ["strategy", "model", "depth"]
 
 
 @pytest.mark.parametrize("values", [(32.1, 32.1), (32.05, 32.15), (7, 16), (1, 1000)])
@@ -563,3 +578,237 @@ def test_ticks_that_would_overlap_are_left_out():
     plot_scaling(panel, table, "depth", STEP_TIME, style.case_styles(table))
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["1", "93"]
     style.plt.close("all")
+
+
+# The budget, views, colours and paper.
+
+BUDGETS = [2**exponent * 3 // 2 for exponent in range(12, 42)]
+
+
+def read_live(found):
+    """What the page recommends for the memory budget: (choice, level of confidence) of each group."""
+    return found.evaluate(
+        "[...document.querySelectorAll('#live article')].map(one => "
+        "[one.querySelector('.choice strong')?.textContent ?? null, one.dataset.level ?? null])"
+    )
+
+
+def set_budget(found, budget):
+    found.evaluate(
+        f"(() => {{ const one = document.getElementById('budget-size'); one.value = '{budget}';"
+        "one.dispatchEvent(new Event('input')) })()"
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("source", ["fabricated", "aot", "not timed", "one case"])
+def test_the_budget_in_the_page_and_advise_agree(source, tmp_path):
+    untimed = [record(s, measurements=measured(steps=(), peak=p)) for s, p in (("none", 9e6), ("all", 3e6))]
+    fabricated = [one for one in run(45) if one.case.strategy != "every-64"]
+    fabricated[3] = record(fabricated[3].case, "oom")
+    folders = {"fabricated": fabricated, "not timed": untimed, "one case": run(1)}
+    records = store.load_records(RESULTS / "reference-remat-absent") if source == "aot" else folders[source]
+    folder = stored(tmp_path / "run", records)
+    options = [] if source in ("aot", "not timed") else ["--time-budget", "1.1x"]
+    assert report(folder, *options).exit_code == 0
+    frame = make_frame(records)
+    peaks = [int(peak) for peak in frame.needed_peak_bytes.dropna().unique()[:20]]
+    with browser.opened() as found:
+        found.load(folder / "page.html", READY)
+        chosen = set()
+        for budget in [*BUDGETS, *peaks, *(peak - 1 for peak in peaks)]:
+            set_budget(found, budget)
+            expected = [
+                [one.choice and one.choice.name, one.confidence and one.confidence.level.value]
+                for one in advise(frame, memory_budget=budget)
+            ]
+            assert read_live(found) == expected, budget
+            chosen |= {name for name, _ in map(tuple, expected)}
+        assert len(chosen) > (0 if source == "one case" else 1)
+        found.evaluate("document.getElementById('budget-clear').click()")
+        assert found.evaluate("document.getElementById('live').hidden && !document.getElementById('answers').hidden")
+        assert found.errors == []
+
+
+@needs_chromium
+def test_the_slider_sets_the_budget_and_a_wrong_one_is_refused(tmp_path):
+    folder = stored(tmp_path / "run", run(20))
+    report(folder)
+    with browser.opened() as found:
+        found.load(folder / "page.html", READY)
+        slide = "(() => { const one = document.getElementById('budget-slider'); one.value = %d;"
+        slide += "one.dispatchEvent(new Event('input')) })()"
+        found.evaluate(slide % 0)
+        assert read_live(found)[0][0] is None  # nothing fits
+        found.evaluate(slide % 1000)
+        assert read_live(found)[0][0] is not None
+        for wrong in ("8", "much", "-3MiB"):
+            set_budget(found, wrong)
+            assert found.evaluate("document.getElementById('live').hidden")
+            assert found.evaluate("document.getElementById('budget-error').textContent") != ""
+
+
+def pick(found, heading, value):
+    found.evaluate(
+        f"(() => {{ const one = [...document.querySelectorAll('.pair')].find(pair => pair.textContent.trim()"
+        f".startsWith('{heading}')).querySelector('select'); one.value = '{value}';"
+        "one.dispatchEvent(new Event('input', {bubbles: true})) })()"
+    )
+
+
+@needs_chromium
+def test_filters_compose_and_clear(page):
+    pick(page, "depth", "4")
+    assert page.evaluate(COUNT) == "20 of 40 cases"
+    pick(page, "strategy", "all")
+    assert page.evaluate(COUNT) == "1 of 40 cases"
+    page.evaluate("document.getElementById('filter').focus()")
+    page.type("none")
+    assert page.evaluate(COUNT) == "0 of 40 cases"
+    assert page.evaluate("document.getElementById('clear').checkVisibility()")
+    page.evaluate("document.getElementById('clear').click()")
+    assert page.evaluate(COUNT) == "40 cases" and page.evaluate(DIMMED) == 0
+    assert page.evaluate("document.getElementById('clear').hidden")
+
+
+@needs_chromium
+def test_a_link_opens_a_view(tmp_path):
+    folder = stored(tmp_path / "run", run(40))
+    report(folder)
+    with browser.opened() as found:
+        found.load(folder / "page.html", READY)
+        pick(found, "strategy", "all")
+        found.evaluate("document.getElementById('filter').focus()")
+        found.type("4")
+        set_budget(found, "1GiB")
+        found.evaluate(
+            "(() => { const s = document.getElementById('tradeoff-which'); s.value = '1';"
+            "s.dispatchEvent(new Event('change')) })()"
+        )
+        found.evaluate("document.querySelectorAll('#table thead button')[2].click()")
+        found.wait("location.hash.includes('tradeoff-which=1') && location.hash.includes('sort=2a')")
+        link, seen = found.evaluate("location.hash"), found.evaluate(SHOWN)
+        found("Page.navigate", url="about:blank")
+        found("Page.navigate", url=(folder / "page.html").resolve().as_uri() + link)
+        found.wait(READY)
+        assert found.evaluate(SHOWN) == seen != []
+        assert found.evaluate("document.getElementById('budget-size').value") == "1GiB"
+        assert found.evaluate("document.getElementById('tradeoff-which').value") == "1"
+        assert not found.evaluate("document.getElementById('live').hidden")
+        found.evaluate("document.getElementById('clear').click(), document.getElementById('budget-clear').click()")
+        assert found.evaluate(COUNT) == "40 cases"
+        assert found.errors == []
+
+
+@needs_chromium
+def test_dark_mode_reaches_the_figures(page):
+    colours = "[document.body, document.querySelector('svg.figure path'), document.querySelector('svg.figure text')]"
+    read = f"{colours}.map((one, i) => getComputedStyle(one)[i ? 'fill' : 'backgroundColor'])"
+    light = page.evaluate(read)
+    page("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    dark = page.evaluate(read)
+    page("Emulation.setEmulatedMedia", features=[])
+    assert light[0] == light[1] == "rgb(255, 255, 255)"
+    assert dark[0] == dark[1] == "rgb(20, 24, 29)" and dark[2] != light[2]
+
+
+@needs_chromium
+def test_every_shape_prints(page):
+    shown = "[...document.querySelectorAll('.plot')].filter(one => one.checkVisibility()).length"
+    total = page.evaluate("document.querySelectorAll('.plot').length")
+    assert page.evaluate(shown) < total
+    page("Emulation.setEmulatedMedia", media="print")
+    assert page.evaluate(shown) == total
+    page("Emulation.setEmulatedMedia", media="")
+
+
+@needs_chromium
+def test_the_name_of_a_case_stays_in_view(tmp_path):
+    path = written(run(40), tmp_path / "page.html")
+    with browser.opened() as found:
+        found.size(400, 800)
+        found.load(path, READY)
+        left = "document.querySelector('#table tbody td.frozen').getBoundingClientRect().left"
+        before = found.evaluate(left)
+        found.evaluate("document.getElementById('table').parentElement.scrollBy(300, 0)")
+        assert abs(found.evaluate(left) - before) < 2
+
+
+def test_further_figures_of_a_chart_are_tables_of_their_values(tmp_path):
+    shapes = MOST_DRAWN + 2
+    records = [record(case(s, batch=b), measurements=measured()) for b in range(1, shapes + 1) for s in ("none", "all")]
+    text = written(records, tmp_path / "page.html").read_text()
+    chart = text.partition('id="tradeoff"')[2].partition("</section>")[0]
+    assert chart.count('class="plot"') == shapes
+    assert chart.count('<svg viewBox="0 0') == MOST_DRAWN and chart.count('<table class="values"') == 2
+
+
+# Runs of other kinds, and what the page says about a run.
+
+
+def test_searches_have_a_page(tmp_path):
+    shutil.copytree(RESULTS / "reference-max-batch", tmp_path / "run")
+    done = report(tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "run" / "page.html").read_text()
+    searches = pd.read_csv(tmp_path / "run" / "max_batch.csv")
+    heat = text.partition('class="values heat"')[2].partition("</table>")[0]
+    assert re.findall(r'<th scope="row">([^<]+)</th>', heat) == searches.strategy.tolist()
+    assert re.findall(r"%\">(\d+)</td>", heat) == [f"{batch:.0f}" for batch in searches.largest_batch]
+    refused = report(tmp_path / "run", "--memory-budget", "8GiB")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_faults_have_a_heatmap(tmp_path):
+    folder = stored(tmp_path / "run", FAULTS)
+    assert report(folder).exit_code == 0
+    text = (folder / "page.html").read_text()
+    heat = text.partition('class="values heat"')[2].partition("</table>")[0]
+    assert "20 of 60" in heat and ">failed<" in heat
+
+
+def test_reasons_are_in_the_open(tmp_path):
+    records = [record("none", "oom", reason="asked for 9 GiB"), record("all", "oom", reason="asked for 9 GiB")]
+    folder = stored(tmp_path / "run", records)
+    assert report(folder).exit_code == 0
+    text = (folder / "page.html").read_text()
+    failures = text.partition('<section id="failures"')[2].partition("</section>")[0]
+    assert "<details" not in failures and failures.count("asked for 9 GiB") == 1 and "none; all" in failures
+    assert "Every case failed: out of memory" in text and 'class="choice"' not in text
+
+
+def test_one_case_is_not_recommended(tmp_path):
+    folder = stored(tmp_path / "run", run(1))
+    assert report(folder).exit_code == 0
+    assert 'class="choice"' not in (folder / "page.html").read_text()
+
+
+@pytest.mark.parametrize("preset", ["quick", None])
+def test_the_page_says_how_to_repeat_the_run(preset, tmp_path):
+    kind, suite = all_suites()["remat"]
+    grid = {"model": "mlp", "strategy": ("none", "all"), "depth": (2, 3), "width": 64}
+    cases = kind.expand(kind, suite.presets["quick"] if preset else (grid,), {})
+    spec = RunSpec("remat", cases, rounds=3, steps=7, memory_limit=2**30)
+    command = describe_command(spec)
+    assert command is not None
+    words = shlex.split(command)
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    parsed = main.commands["run"].get_command(None, "remat").make_context("remat", words[3:]).params
+    again = new_run("remat", {**parsed, "out": tmp_path, "name": "again"})[1]
+    assert set(again.cases) == set(cases) and replaced(again, cases=cases) == spec
+    assert ("--preset" in options) == bool(preset)
+    odd = RunSpec("remat", (case("none", depth=2), case("all", depth=3)))
+    assert describe_command(odd) is None
+
+
+def test_settings_and_environment_are_in_the_page(tmp_path):
+    folder = stored(tmp_path / "run", run(20), rounds=1)
+    report(folder)
+    text = (folder / "page.html").read_text().partition('<section id="run"')[2].partition("</section>")[0]
+    found = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", text))
+    assert (found["suite"], found["rounds"], found["device"], found["commit"]) == (
+        "remat",
+        "1",
+        "fabricated",
+        "not recorded",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from artifex_bench.report.plots.tradeoff import label_cases, mark_capacity, plot
 # Units of the figures, in inches of 72. The page shows one unit as 0.85 to 1.4 pixels: wide enough for a screen of
 # 400 pixels without scrolling, and as large as the text around it on a wide one.
 WIDTH, HEIGHT, FONT = 6.0, 4.4, 10.5
+MOST_DRAWN = 6  # figures of a chart; further ones are tables of their values: drawing takes 0.2 s per figure
 ACT = "Point at a case to read its figures. Click it to show only that case."
 
 
@@ -58,11 +59,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a chart shows at a time: SVG elements side by side, and the legend as (marker, name)."""
+    """What a chart shows at a time.
+
+    Attributes:
+        label: The cases that it shows.
+        panels: SVG elements side by side.
+        legend: (marker, name) of each style.
+        headings: Headings of a table of values, in place of the panels.
+        values: (index of the case's row, its cells) of that table.
+    """
 
     label: str
-    panels: list[Markup]
-    legend: list[tuple[Markup, str]]
+    panels: Sequence[Markup] = ()
+    legend: Sequence[tuple[Markup, str]] = ()
+    headings: Sequence[str] = ()
+    values: Sequence[tuple[int, list[str]]] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,12 @@ class _Drawer:
         axis: str | None = None,
         curves: Styles | None = None,
     ) -> Figure:
-        """Draw each panel by its function, and describe each case by its setting of the axis and its quantities."""
+        """Draw each panel by its function, and describe each case by its setting of the axis and its quantities.
+
+        Beyond the first figures of a chart, return a table of the quantities.
+        """
+        if int(key.rpartition("-")[2]) >= MOST_DRAWN:
+            return self.tabulate(label, rows, list(dict.fromkeys(q for _, own in panels for q in own)), axis)
         elements = []
         for number, (plot, quantities) in enumerate(panels):
             with plot_style(), plt.rc_context({"font.size": FONT, "figure.dpi": 72}):
@@ -115,6 +131,16 @@ class _Drawer:
         return Figure(
             label, elements, [(draw_legend_marker(look), name) for name, look in {**(curves or {}), **styles}.items()]
         )
+
+    def tabulate(self, label: str, rows: pd.DataFrame, quantities: Sequence[Quantity], axis: str | None) -> Figure:
+        """Return the quantities of the cases as a figure without panels."""
+        headings = ["case", *([axis] if axis else []), *(quantity.label for quantity in quantities)]
+        values = []
+        for index, row in rows.iterrows():
+            settings = [setting_words(axis, row[axis])] if axis else []
+            numbers = [_words(quantity, row[quantity.column]) for quantity in quantities]
+            values.append((int(index), [self._names[index], *settings, *numbers]))
+        return Figure(label, headings=headings, values=values)
 
     def describe(self, quantities: Sequence[Quantity], axis: str | None, index: int) -> str:
         """Return a case's name, setting and quantities in words."""
@@ -202,10 +228,13 @@ def _draw_tradeoff(
 
 
 def _draw_ranking(drawer: _Drawer, key: str, title: str, rows: pd.DataFrame, plan: Plan) -> Figure:
-    plot = partial(plot_ranking, rows=rows, quantity=plan.x, styles=drawer.styles)
-    # the names stand on the axis: no legend
+    def plot(panel: Any) -> None:
+        plot_ranking(panel, rows, plan.x, drawer.styles)
+        if "capacity_bytes" in rows:
+            mark_capacity(panel, rows.capacity_bytes.iloc[0], plan.x.scale(rows)[1])
+
     figure = drawer.draw_figure(key, title, rows, [(plot, (plan.x,))], height=0.9 + 0.26 * len(rows))
-    return Figure(title, figure.panels, [])
+    return replace(figure, legend=())  # the names stand on the axis
 
 
 def _draw_budget(drawer: _Drawer, key: str, title: str, rows: pd.DataFrame, plan: Plan) -> Figure:

@@ -1,30 +1,30 @@
 """The page of a run. It needs no network: its Content-Security-Policy forbids every request.
 
-Charts are SVG by matplotlib, the table is HTML, and one script adds tooltips, the filter and sorting. Without scripts
-the page still shows the first figure of each chart and every case.
+Charts are SVG by matplotlib, tables are HTML, and the scripts add tooltips, filters, sorting, links to a view and the
+memory budget. Without scripts the page still shows the first figure of each chart and every case.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
-import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from artifex_bench.core import units
+from artifex_bench.core.kind import Kind, Table
 from artifex_bench.core.record import Record
+from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import text
+from artifex_bench.report.html.about import describe_command, describe_environment, describe_run, describe_settings
 from artifex_bench.report.html.charts import draw_charts
-from artifex_bench.report.html.table import find_varying_axes, make_lines
-from artifex_bench.report.plots.style import case_styles
-from artifex_bench.report.tables import make_grids, split_tables
+from artifex_bench.report.html.heatmap import make_heatmaps
+from artifex_bench.report.html.render import write_template
+from artifex_bench.report.html.table import find_varying_axes, make_facets, make_lines
+from artifex_bench.report.plots.style import case_names, case_styles
+from artifex_bench.report.tables import Grid, make_grids, split_tables
 
 if TYPE_CHECKING:
     from artifex_bench.advice.words import AdviceText
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 ROWS = 50  # of the table, shown at a time
 
 
-def write_page(records: Sequence[Record], advice: Sequence[AdviceText], name: str, path: Path, left: int = 0) -> Path:
+def write_page(
+    records: Sequence[Record],
+    advice: Sequence[AdviceText],
+    name: str,
+    path: Path,
+    left: int = 0,
+    spec: RunSpec | None = None,
+    rankings: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write the page of a run.
 
     Args:
@@ -41,88 +49,80 @@ def write_page(records: Sequence[Record], advice: Sequence[AdviceText], name: st
         name: The run's name.
         path: The file to write.
         left: Number of jobs of the run that have not run yet.
+        spec: What the run was asked for; None if that is not known.
+        rankings: The candidates of each group under any memory budget (`advice.words.describe_ranking`).
 
     Returns:
         The path.
     """
     whole = make_frame(records)
-    (kind, table, rows), *others = split_tables(whole)
-    grids = list(make_grids(kind, table, rows))
+    (kind, table, rows), *others = split_tables(whole, spec.suite if spec else None)
+    grids = list(_make_page_grids(kind, table, rows))
     axes = find_varying_axes(rows, kind, grids)
-    lines = list(make_lines(grids, axes))
-    charts = list(draw_charts(rows, table, case_styles(whole), {one.group: one.choice for one in advice}))
-    page = _template().render(
+    frozen, columns = kind.naming_axes[0], kind.columns_of(table)
+    lines = list(make_lines(grids, axes, frozen))
+    # the name of a case comes first
+    headings = [column.heading for column in sorted(columns, key=lambda column: column.name != frozen)]
+    headings[1:1] = axes
+    charts = []
+    if not table.columns:  # its rows are cases
+        charts = list(draw_charts(rows, table, case_styles(whole), {one.group: one.choice for one in advice}))
+    failures = list_failures(rows)
+    return write_template(
+        "page.html",
+        path,
+        ("page.js", "budget.js", "ready.js"),
         name=name,
         kind=kind.name,
         title=table.title,
         facts=[
-            *_facts(records, rows),
+            *describe_run(records, rows),
             *([f"unfinished: {left} jobs are still to be made"] if left else []),
             *(f"{len(more)} cases more: table.md" for *_, more in others),
         ],
         advice=advice,
+        rankings=rankings,
+        heatmaps=list(make_heatmaps(table.name, rows)),
         tradeoffs=[chart for chart in charts if not chart.key.startswith("scaling")],
         scalings=[chart for chart in charts if chart.key.startswith("scaling")],
-        headings=[*axes, *(column.heading for column in kind.columns_of(table))],
+        headings=headings,
         example=lines[0].name.replace(",", ""),
         lines=lines,
+        noun="searches" if table.columns else "cases",
         rows=ROWS,
+        facets=make_facets(lines, headings),
         only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
-        notes=[(grid.title, note) for grid in grids for note in grid.notes],
+        failures=failures,
+        notes=[
+            (grid.title, note)
+            for grid in grids
+            for note in grid.notes
+            if not any(note.endswith(f"{status}: {reason}") for status, reason in failures)
+        ],
         legend=" ".join(table.legend.replace("`", "").split()),
-        environment=_environment(records),
+        command=describe_command(spec) if spec else None,
+        settings=describe_settings(spec) if spec else {},
+        environment=describe_environment(records),
         packed={"csv": text.format_csv(whole), "json": text.format_json_rows(whole)},
-        styles=Markup(_read_asset("page.css")),
-        script=Markup(_read_asset("page.js")),
     )
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
-def _template() -> Any:
-    loader = Environment(
-        loader=PackageLoader("artifex_bench.report.html", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_plain,
-    )
-    loader.filters["packed"] = _pack
-    return loader.get_template("page.html")
+def list_failures(rows: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
+    """Return the cases that are not ok: (status, reason) -> their names."""
+    failures: dict[tuple[str, str], list[str]] = {}
+    failed = rows[rows.status != "ok"]
+    for name, row in zip(case_names(failed) if len(failed) else [], failed.itertuples(), strict=True):
+        failures.setdefault((row.status, row.reason), []).append(name)
+    return failures
 
 
-def _read_asset(name: str) -> str:
-    return (importlib.resources.files("artifex_bench.report.html") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """`text.make_printable` of a text; our own markup, and values of other types, as they are."""
-    return text.make_printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _pack(content: str) -> str:
-    """Text as gzip in base 64, which a script element can hold; equal texts give equal results."""
-    return base64.b64encode(gzip.compress(content.encode(), mtime=0)).decode()
-
-
-def _facts(records: Sequence[Record], table: pd.DataFrame) -> list[str]:
-    """What the run is, in a few words each."""
-    counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
-    rounds = table.rounds.max()
-    days = sorted({record.started_at[:10] for record in records if record.started_at})
-    return [
-        f"{len(table)} cases ({counts})",
-        f"{rounds} round{'s' if rounds > 1 else ''}",
-        *dict.fromkeys(str(r.environment["device"]) for r in records if "device" in r.environment),
-        *([" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []),
-    ]
-
-
-def _environment(records: Sequence[Record]) -> dict[str, str]:
-    """Each setting in words; several where the run's records differ. Load is left out, because it always differs."""
-    seen: dict[str, dict[str, None]] = {}
-    for record in records:
-        for key, value in record.environment.items():
-            for name, one in value.items() if isinstance(value, Mapping) else ((key.replace("_", " "), value),):
-                words = units.format_bytes(one) if key == "memory_bytes" else str(one)
-                seen.setdefault(name.removesuffix(" bytes"), {})[words] = None
-    return {name: "; ".join(values) for name, values in seen.items() if name != "load"}
+def _make_page_grids(kind: Kind, table: Table, rows: pd.DataFrame) -> Iterator[Grid]:
+    """Yield the groups of a table. Rows that are not cases get indices that are unique over the page."""
+    start = 0
+    for grid in make_grids(kind, table, rows):
+        if table.columns:
+            frame = grid.frame.assign(kind=kind.name).set_index(pd.RangeIndex(start, start + len(grid.frame)))
+            start += len(frame)
+            yield replace(grid, frame=frame)
+        else:
+            yield grid

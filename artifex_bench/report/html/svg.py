@@ -13,12 +13,26 @@ from markupsafe import Markup
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
-from artifex_bench.report.plots.style import ignore_missing_glyphs
+from artifex_bench.report.plots.style import COLOURS, INK, MUTED, RECOMMENDED, RULE, ignore_missing_glyphs
 from artifex_bench.report.text import make_printable
 
 MARK = re.compile(r"mark-(\d+)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _PLACES = {"d", "x", "y", "transform", "points", "width", "height"}
+# Colour of a figure -> the property of page.css that replaces it, so that figures follow the page into dark mode.
+PROPERTIES = {
+    **{colour.lower(): f"--mark-{i}" for i, colour in enumerate(COLOURS)},
+    "#ffffff": "--paper",
+    "#000000": "--ink",
+    "#dddddd": "--line",
+    INK.lower(): "--ink",
+    MUTED.lower(): "--muted",
+    RULE.lower(): "--rule",
+    RECOMMENDED.lower(): "--chosen",
+    "#d55e00": "--over",
+}
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
+_FONT = re.compile(r" ?font-family: [^;]*;?")  # the page's own font is used
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -52,11 +66,23 @@ def embed_figure(figure: Any, prefix: str, title: str, describe: Callable[[int],
                 element.set(name, value.replace("#", f"#{prefix}-"))
             elif name == "clip-path":
                 element.set(name, value.replace("url(#", f"url(#{prefix}-"))
+            elif name == "style":
+                element.set(name, follow_theme(_FONT.sub("", value)))
             elif name in _PLACES:
                 element.set(name, _NUMBER.sub(lambda number: f"{float(number[0]):.2f}", value))
     box = root.attrib["viewBox"]
     root.attrib = {"viewBox": box, "class": "figure", "role": "group", "aria-label": make_printable(title)}
     return Markup(re.sub(r"\s*\n\s*", "\n", ElementTree.tostring(root, encoding="unicode")))
+
+
+def follow_theme(style: str) -> str:
+    """Return a style whose colours are properties of the page's style sheet; each colour stays as the fallback."""
+    return _COLOUR.sub(lambda found: _follow_colour(found[0]), style)
+
+
+def _follow_colour(colour: str) -> str:
+    name = PROPERTIES.get(colour.lower())
+    return f"var({name},{colour})" if name else colour
 
 
 def _svg_tree(figure: Any, prefix: str) -> ElementTree.Element:
@@ -87,7 +113,7 @@ def draw_legend_marker(style: Mapping[str, Any]) -> Markup:
     """Return the marker of a style as a small SVG element, for a legend in HTML."""
     marker = MarkerStyle(style["marker"])
     path = marker.get_path().transformed(marker.get_transform())
-    look = f'fill="{style.get("markerfacecolor", style["color"])}" stroke="{style["color"]}"'
+    look = follow_theme(f'style="fill: {style.get("markerfacecolor", style["color"])}; stroke: {style["color"]}"')
     return Markup(
         f'<svg class="marker" viewBox="-8 -8 16 16" aria-hidden="true"><path d="{" ".join(_path_data(path))}" {look} '
         'transform="scale(10 -10)"/></svg>'

@@ -1,22 +1,30 @@
-// Adds to the page what HTML and SVG cannot do: tooltips, the filter by text or by a click on a mark, sorting, pages of
-// the table, the choice of a figure, downloads. A mark is the marker of a case in a chart; `data-case` names its row.
+// Adds to the page what HTML and SVG cannot do: tooltips, filters by text, by column and by a click on a mark, sorting,
+// pages of the table, the choice of a figure, links to a view, downloads. A mark is the marker of a case in a chart;
+// `data-case` names its row.
 const byId = (id) => document.getElementById(id);
+const element = (tag, text, fields) => Object.assign(document.createElement(tag), { textContent: text }, fields);
 const table = byId("table");
 const headings = [...table.tHead.rows[0].cells];
 const rows = [...table.tBodies[0].rows];
 const rowOf = new Map(rows.map((row) => [row.dataset.case, row]));
 const marks = [...document.querySelectorAll(".mark")];
+const facets = [...document.querySelectorAll(".facet")];
 const tooltip = byId("tooltip");
 const ROWS = Number(table.dataset.rows); // on a page of the table
 
-// The table and the marks: both show what passes the filter; `chosen` is the case of the mark that was clicked.
-const state = { chosen: null, page: 0, column: -1, descending: false, everything: false };
+// The view: everything that the reader chose. Each control has a name in the link, and says what it holds. The table and
+// the marks show what passes every filter; `chosen` is the case of the mark that was clicked.
+const state = { chosen: "", page: 0, column: -1, descending: false, everything: false };
+const controls = new Map(); // name -> { read, write }; "" is what a control holds at first
 const words = new Map(rows.map((row) => [row, [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase()]));
 
 function refresh() {
   const wanted = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const picked = facets.filter((one) => one.value).map((one) => [Number(one.dataset.column), one.value]);
   const passes = (row) =>
-    (state.chosen === null || row.dataset.case === state.chosen) && wanted.every((word) => words.get(row).includes(word));
+    (!state.chosen || row.dataset.case === state.chosen) &&
+    picked.every(([column, value]) => row.cells[column].textContent.replace(/ \*$/, "") === value) &&
+    wanted.every((word) => words.get(row).includes(word));
   const matching = [...table.tBodies[0].rows].filter(passes);
   const pages = Math.max(1, Math.ceil(matching.length / ROWS));
   state.page = Math.min(state.page, pages - 1);
@@ -27,27 +35,39 @@ function refresh() {
     mark.classList.toggle("dimmed", !cases.has(mark.dataset.case));
     mark.setAttribute("aria-pressed", mark.dataset.case === state.chosen);
   }
+  const noun = byId("count").dataset.noun;
   byId("count").textContent =
-    matching.length === rows.length ? `${rows.length} cases` : `${matching.length} of ${rows.length} cases`;
-  byId("every").hidden = state.chosen === null;
+    matching.length === rows.length ? `${rows.length} ${noun}` : `${matching.length} of ${rows.length} ${noun}`;
+  byId("clear").hidden = !state.chosen && !picked.length && !wanted.length;
   byId("paging").hidden = pages === 1;
   byId("page").textContent = `Page ${state.page + 1} of ${pages}`;
   byId("previous").disabled = state.page === 0;
   byId("next").disabled = state.page === pages - 1;
+  saveView();
 }
 
 function choose(name) {
-  byId("filter").value = "";
-  Object.assign(state, { chosen: name, page: 0 });
+  Object.assign(state, { chosen: name === state.chosen ? "" : name, page: 0 });
   refresh();
 }
 
-byId("filter").addEventListener("input", () => {
-  state.page = 0;
+function clearFilters() {
+  byId("filter").value = "";
+  for (const facet of facets) facet.value = "";
+  Object.assign(state, { chosen: "", page: 0 });
   refresh();
-});
-byId("every").addEventListener("click", () => {
-  choose(null);
+}
+
+for (const input of [byId("filter"), ...facets]) {
+  input.addEventListener("input", () => {
+    state.page = 0;
+    refresh();
+  });
+  controls.set(input.id, { read: () => input.value, write: (value) => (input.value = value) });
+}
+controls.set("case", { read: () => state.chosen, write: (value) => (state.chosen = rowOf.has(value) ? value : "") });
+byId("clear").addEventListener("click", () => {
+  clearFilters();
   byId("filter").focus();
 });
 for (const [id, step] of [["previous", -1], ["next", 1]]) {
@@ -65,6 +85,10 @@ function sort(column) {
   if (state.column !== column) Object.assign(state, { column, descending: false });
   else if (!state.descending) state.descending = true;
   else Object.assign(state, { column: -1, descending: false });
+  applySort();
+  refresh();
+}
+function applySort() {
   for (const heading of headings) heading.removeAttribute("aria-sort");
   headings[state.column]?.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
   const key = (row) => {
@@ -78,8 +102,15 @@ function sort(column) {
   };
   const before = (a, b) => (state.column < 0 ? 0 : compare(a, b)) || first.get(a) - first.get(b);
   table.tBodies[0].append(...[...rows].sort(before));
-  refresh();
 }
+controls.set("sort", {
+  read: () => (state.column < 0 ? "" : `${state.column}${state.descending ? "d" : "a"}`),
+  write: (value) => {
+    const column = value === "" ? -1 : parseInt(value);
+    Object.assign(state, { column: column < headings.length ? column : -1, descending: value.endsWith("d") });
+    applySort();
+  },
+});
 headings.forEach((heading, i) => heading.querySelector("button").addEventListener("click", () => sort(i)));
 
 // The tooltip of a mark: the name and the figures of its case, as the table has them.
@@ -89,12 +120,9 @@ function show(mark) {
   headings.forEach((heading, i) => {
     const text = row.cells[i].textContent;
     if (text === "–" || text.replace(" *", "") === row.dataset.name) return;
-    figures.append(
-      Object.assign(document.createElement("dt"), { textContent: heading.textContent }),
-      Object.assign(document.createElement("dd"), { textContent: text }),
-    );
+    figures.append(element("dt", heading.textContent), element("dd", text));
   });
-  tooltip.replaceChildren(Object.assign(document.createElement("b"), { textContent: row.dataset.name }), figures);
+  tooltip.replaceChildren(element("b", row.dataset.name), figures);
   document.querySelector(".mark.near")?.classList.remove("near");
   mark.classList.add("near");
   tooltip.hidden = false;
@@ -118,7 +146,7 @@ function hide() {
 const REACH = 18; // pixels
 function nearest(svg, { clientX, clientY }) {
   let found = null, least = REACH;
-  for (const mark of svg.querySelectorAll(".mark")) {
+  for (const mark of svg.querySelectorAll(".mark:not(.dimmed)")) {
     const box = mark.getBoundingClientRect();
     const distance = Math.hypot(box.x + box.width / 2 - clientX, box.y + box.height / 2 - clientY);
     if (distance < least) [found, least] = [mark, distance];
@@ -135,7 +163,7 @@ for (const svg of document.querySelectorAll("svg.figure")) {
   svg.addEventListener("pointerleave", hide);
   svg.addEventListener("click", (event) => {
     const mark = nearest(svg, event);
-    if (mark) choose(mark.dataset.case === state.chosen ? null : mark.dataset.case);
+    if (mark) choose(mark.dataset.case);
   });
 }
 // On the element around: Chromium puts an svg element that listens to focus itself into the order of Tab.
@@ -145,22 +173,51 @@ for (const plot of document.querySelectorAll(".plot")) {
   plot.addEventListener("keydown", (event) => {
     if (!event.target.matches(".mark") || (event.key !== "Enter" && event.key !== " ")) return;
     event.preventDefault(); // the space bar would scroll
-    const name = event.target.dataset.case;
-    choose(name === state.chosen ? null : name);
+    choose(event.target.dataset.case);
   });
 }
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   hide();
-  choose(null);
+  clearFilters();
 });
 
-for (const select of document.querySelectorAll("select")) {
+for (const select of document.querySelectorAll(".chart select")) {
   const figures = [...select.closest(".chart").querySelectorAll(".plot")];
   const update = () => figures.forEach((figure, i) => (figure.hidden = i !== Number(select.value)));
-  select.addEventListener("change", update);
+  select.addEventListener("change", () => {
+    update();
+    saveView();
+  });
+  controls.set(select.id, {
+    read: () => (select.selectedIndex > 0 ? select.value : ""),
+    write: (value) => {
+      select.selectedIndex = Math.max(0, [...select.options].findIndex((option) => option.value === value));
+      update();
+    },
+  });
   update(); // a browser that goes back to the page keeps the choice
 }
+
+// A link to a view: "#view?" and what each control holds. Other fragments name a section.
+const VIEW = "#view?";
+let saving = 0;
+function saveView() {
+  clearTimeout(saving); // browsers limit how often an address may change
+  saving = setTimeout(() => {
+    const held = [...controls].map(([name, { read }]) => [name, read()]).filter(([, value]) => value !== "");
+    if (held.length) history.replaceState(null, "", VIEW + new URLSearchParams(held));
+    else if (location.hash.startsWith(VIEW)) history.replaceState(null, "", "#");
+  }, 100);
+}
+function openView() {
+  if (!location.hash.startsWith(VIEW)) return;
+  const held = new URLSearchParams(location.hash.slice(VIEW.length));
+  for (const [name, { write }] of controls) write(held.get(name) ?? "");
+  state.page = 0;
+  refresh();
+}
+addEventListener("hashchange", openView);
 
 addEventListener("beforeprint", () => {
   document.querySelectorAll("#cases details, .advice:not([tabindex]) details").forEach((one) => (one.open = true));
@@ -181,8 +238,3 @@ async function unpack(id, type) {
 for (const link of document.querySelectorAll("[data-packed]")) {
   link.href = await unpack(link.dataset.packed, link.dataset.type);
 }
-
-refresh();
-// Milliseconds from opening the page until it works and is painted.
-await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
-document.documentElement.dataset.readyAfter = Math.round(performance.now());
