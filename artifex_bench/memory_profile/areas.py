@@ -9,6 +9,7 @@ from typing import Any
 
 from artifex_bench.core.record import Record
 from artifex_bench.memory_profile import BUFFERS, LIVE
+from artifex_bench.report.text import make_printable
 
 FIXED, OTHER = "argument", "other"  # the pass of bands, and of merged buffers
 Life = tuple[int, int, float]  # first moment, last moment, bytes
@@ -48,6 +49,21 @@ def has_areas(record: Record) -> bool:
     """Return whether a record has the lives of its buffers. Older profiles have only their sum."""
     live = record.get(LIVE)
     return live is not None and bool(live.values) and "buffers" in live.detail
+
+
+def describe_origin(records: Sequence[Record]) -> list[str]:
+    """Return where profiles come from in words: device, JAX version, date and commit, as far as records have them."""
+    facts: dict[str, None] = {}
+    for record in records:
+        environment = record.environment
+        found = {
+            "{}": environment.get("device"),
+            "JAX {}": environment.get("versions", {}).get("jax"),
+            "{:.10}": record.started_at,
+            "commit {}": environment.get("commit"),
+        }
+        facts |= {make_printable(words.format(value)): None for words, value in found.items() if value}
+    return list(facts)
 
 
 def list_areas(record: Record) -> list[Area]:

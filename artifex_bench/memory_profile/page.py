@@ -16,7 +16,7 @@ from artifex_bench.core.case import RematCase
 from artifex_bench.core.case_names import case_label
 from artifex_bench.core.record import Record
 from artifex_bench.memory_profile import LIVE
-from artifex_bench.memory_profile.areas import has_areas, list_areas, merge_small
+from artifex_bench.memory_profile.areas import describe_origin, has_areas, list_areas, merge_small
 from artifex_bench.report.text import make_printable
 
 # A buffer of less than this share of the largest stack is thinner than a quarter of a pixel of the page. The page of a
@@ -48,17 +48,6 @@ def write_timeline_page(records: Sequence[Record], path: Path) -> list[Path]:
     )
     path.write_text(page, encoding="utf-8")
     return [path]
-
-
-def describe_origin(records: Sequence[Record]) -> list[str]:
-    """Return what the records were measured with and when: device, JAX version, dates."""
-    facts: dict[str, None] = {}
-    for record in records:
-        device, jax = record.environment.get("device"), record.environment.get("versions", {}).get("jax")
-        facts |= {str(device): None} if device else {}
-        facts |= {f"jax {jax}": None} if jax else {}
-    dates = dict.fromkeys(record.started_at[:10] for record in records if record.started_at)
-    return list(map(make_printable, [*facts, *dates]))
 
 
 def _read_asset(package: str, name: str) -> str:

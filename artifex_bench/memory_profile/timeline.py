@@ -18,13 +18,14 @@ from artifex_bench.memory_profile.areas import (
     FIXED,
     OTHER,
     Area,
+    describe_origin,
     find_tree,
     has_areas,
     list_areas,
     merge_kinds,
     merge_small,
 )
-from artifex_bench.report.plots.style import FILLS, INK, RECOMMENDED, plot_style, save_figure
+from artifex_bench.report.plots.style import FILLS, INK, MUTED, RECOMMENDED, plot_style, save_figure
 from artifex_bench.report.text import shorten_label
 
 # pass -> hue (Okabe and Ito), and the hatch that tells passes apart in black and white where areas have no labels
@@ -78,6 +79,10 @@ def plot_timeline(records: Sequence[Record]) -> Any:
         panel.set_title(f"{name}: compiled peak {peak}", fontsize=9, loc="left")
         panel.set_ylabel(f"alive ({unit})")
     panels.flat[-1].set_xlabel("instructions in the order they run (a loop's body once)")
+    footer = shorten_label(" · ".join(describe_origin(records)))
+    panels.flat[-1].annotate(
+        footer, (1, 0), (0, -37), "axes fraction", "offset points", fontsize=7.5, color=MUTED, ha="right", va="top"
+    )
     panels.flat[-1].set_xlim(0, max(len(live.values) for record in records if (live := record.get(LIVE))))
     entries: dict[str, Any] = {}
     for panel in panels.flat:
