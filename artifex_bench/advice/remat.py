@@ -81,13 +81,18 @@ def reject_unmeasured(row: Any, timed: bool) -> Rejection | None:
     return None if is_present(getattr(row, PEAK)) else Rejection(Reason.NO_PEAK)
 
 
+def _find_needed_bytes(row: Any) -> float:
+    """Return the larger of the compiled and the measured peak."""
+    return float(max(peak for peak in (getattr(row, PEAK), row.measured_peak_bytes) if is_present(peak)))
+
+
 def _reject_over_budget(row: Any, limits: Limits) -> Rejection | None:
     memory = limits.memory_bytes
-    peaks = ((PEAK, Reason.OVER_MEMORY_BUDGET), ("measured_peak_bytes", Reason.OVER_MEMORY_BUDGET_MEASURED))
-    for column, reason in peaks if memory is not None else ():
-        peak = getattr(row, column)
-        if is_present(peak) and peak > memory:
-            return Rejection(reason, {"needed_bytes": float(peak), "over_bytes": float(peak - memory)})
+    needed = _find_needed_bytes(row)
+    if memory is not None and needed > memory:
+        is_compiled = getattr(row, PEAK) == needed
+        reason = Reason.OVER_MEMORY_BUDGET if is_compiled else Reason.OVER_MEMORY_BUDGET_MEASURED
+        return Rejection(reason, {"needed_bytes": needed, "over_bytes": needed - memory})
     ratio = 1.0 if row.strategy == "none" else row.time_ratio
     if limits.time_ratio is None:
         return None
@@ -115,9 +120,9 @@ def describe_candidate(row: Any, memory: float | None) -> Candidate:
     figures = select_figures(row, "step_seconds")
     if row.strategy != "none":
         figures |= select_figures(row, "time_ratio", "time_ratio_low", "time_ratio_high")
-    figures |= select_figures(row, PEAK)
+    figures |= select_figures(row, PEAK, "measured_peak_bytes")
     if memory is not None:
-        figures["spare_bytes"] = float(memory - getattr(row, PEAK))
+        figures["spare_bytes"] = memory - _find_needed_bytes(row)
     return Candidate(row.strategy, figures, row.plan if is_plan_of_strategy(row) else None)
 
 

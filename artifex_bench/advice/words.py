@@ -41,7 +41,7 @@ REASONS = STATUSES | {
     Reason.NEEDS_LARGER_POOL: f"needs {{needed_bytes}}: fits only with {POOL_VARIABLE}={LARGEST_POOL_SHARE}",
     Reason.OVER_TIME_BUDGET: "takes {time_ratio} `none`, over the time budget",
     Reason.PERHAPS_OVER_TIME_BUDGET: "takes {time_ratio} `none`, but its 95 % interval begins at {time_ratio_low}",
-    Reason.DOMINATED: "`{dominated_by}` is no slower and needs no more memory",
+    Reason.DOMINATED: "dominated by `{dominated_by}`: at least as fast, at most as much memory",
     Reason.SLOWER: "slower: {step_seconds}",
     Reason.SLOWER_ESTIMATE: "slower: an estimated {estimated_step_seconds}",
     Reason.LARGER: "needs more memory: {compiled_peak_bytes}",
@@ -175,6 +175,8 @@ def _list_strategy_figures(candidate: Candidate) -> Iterator[str]:
     if figures.get("needed_peak_bytes", 0) > figures["compiled_peak_bytes"]:
         peak += f" ({text['needed_peak_bytes']} with cuBLAS)"
     yield peak
+    if "measured_peak_bytes" in figures:
+        yield f"measured peak {text['measured_peak_bytes']}"
     if candidate.program_of:
         yield f"the program of `{candidate.program_of}`"
     if "spare_bytes" in figures:
