@@ -30,12 +30,12 @@ def run(folder, *arguments):
 
 
 def test_a_probe_with_its_column_is_one_hunk(copy):
-    hunk = re.search(r"```diff\n.*?@@\n(.*?)```", PAGE, re.DOTALL)[1]
+    hunk = re.search(r"```python\n(PROBES\[.*?)```", PAGE, re.DOTALL)[1]
     with (copy / "artifex_bench" / "remat" / "measure" / "probes.py").open("a") as file:
-        file.write("".join(line.removeprefix("+") for line in hunk.splitlines(keepends=True)))
+        file.write(hunk)
     run(copy, "run", "remat", *SMALL, "--out", "out", "--name", "run")
     table = pd.read_csv(copy / "out" / "run" / "table.csv")
-    assert list(table.residual_mebibytes) == list(table.residual_bytes / 2**20)
+    assert list(table.doubled_residual_bytes) == list(2 * table.residual_bytes)
 
 
 def test_a_kind_is_one_module_and_one_entry(copy):

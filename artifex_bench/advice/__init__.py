@@ -53,7 +53,9 @@ def advise(
         CaseError: The budget for that kind of run is missing, is for another kind of run, or cannot be compared with
             anything that was measured; or there is no advice for that kind of run.
     """
-    kind = table.kind.iloc[0] if len(table) else "empty"
+    if table.empty:
+        raise CaseError("the run has no records yet: continue it with artifex-bench run --resume FOLDER")
+    kind = table.kind.iloc[0]
     given = {"memory-budget": memory_budget, "time-budget": time_budget, "mtbf": mtbf_seconds, "target": target}
     for name, value in given.items():
         if kind in OPTIONS and value is not None and name not in OPTIONS[kind]:

@@ -41,7 +41,8 @@ def select_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
     if rows.empty:
         others = ", ".join(dict.fromkeys(table.target))
         raise CaseError(
-            f"target {target!r}: the run has no cases of it, only of {others}: measure with --target {target}"
+            f"target {target!r}: the run has cases of {others} only: compile for it with "
+            f"artifex-bench run remat --target {target}"
         )
     return rows
 

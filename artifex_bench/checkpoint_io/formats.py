@@ -6,13 +6,12 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 from artifex_bench.checkpointing import formats as layouts
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, check_choice
-from artifex_bench.core.convert import suggest_choice
+from artifex_bench.core.convert import check_value, suggest_choice
 from artifex_bench.core.plugin import import_user_object
-from artifex_bench.core.registry import load_attribute
 
 
 class Saver(Protocol):
@@ -60,6 +59,11 @@ class CheckpointFormat:
     chunked: bool = False
     needs: tuple[str, ...] = ()
     detects_damage: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ConvertError if a field has another type."""
+        for name, kind in get_type_hints(type(self)).items():
+            check_value(name, getattr(self, name), kind)
 
 
 _BOTH = ("sync", "async")
@@ -114,7 +118,7 @@ def load_format(name: str) -> CheckpointFormat:
 
 def make_saver(case: CheckpointCase | FaultCase, folder: Path) -> Saver:
     """Return a new saver of the case's format, on a folder."""
-    saver: Saver = load_attribute(load_format(case.format).saver)(case, folder)
+    saver: Saver = import_user_object("saver", load_format(case.format).saver)(case, folder)
     return saver
 
 

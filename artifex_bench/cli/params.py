@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from click.shell_completion import CompletionItem
 from msgspec import inspect
 from msgspec.structs import FieldInfo
 
-from artifex_bench.core.convert import describe_range, plain_type
+from artifex_bench.core.convert import describe_range, plain_type, show_value
 from artifex_bench.core.fields import case_fields, field_meta
 from artifex_bench.core.units import LEAST_BARE_BYTES, parse_bytes
 
@@ -46,10 +47,11 @@ class Listed(click.ParamType):
             self.fail(f"{value!r}: has an empty value: separate values by single commas", param, ctx)
         if isinstance(self.kind, click.ParamType):
             return [self.kind.convert(item, param, ctx) for item in items]
-        try:
-            return [self.kind(item) for item in items]
-        except ValueError:
-            self.fail(f"{value!r}: must be whole numbers separated by commas", param, ctx)
+        if self.kind is not int:
+            return list(items)
+        if not all(re.fullmatch(r"[+-]?[0-9]{1,18}", item) for item in items):
+            self.fail(f"{show_value(value)}: must be whole numbers separated by commas", param, ctx)
+        return [int(item) for item in items]
 
 
 class Whole(click.ParamType):
@@ -63,12 +65,10 @@ class Whole(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         """Return the number."""
-        try:
-            number = int(value)
-        except ValueError:
-            number = self.least - 1
+        number = int(value) if re.fullmatch(r"[+-]?[0-9]{1,18}", str(value).strip()) else self.least - 1
         if number < self.least:
-            self.fail(f"{value}: must be {describe_range('a whole number', self.least, None)}", param, ctx)
+            rule = describe_range("a whole number", self.least, None)
+            self.fail(f"{show_value(value)}: must be {rule}", param, ctx)
         return number
 
 

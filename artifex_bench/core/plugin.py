@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -26,11 +27,16 @@ def import_user_object(kind: str, name: str) -> Any:
         CaseError: The module cannot be imported, or has no such attribute.
     """
     module, _, attribute = name.partition(":")
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module) or not attribute.isidentifier():
+        raise CaseError(f"{kind} {name!r}: must be package.module:attribute")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return load_attribute(name)
-    except (ImportError, ValueError) as error:  # ValueError: an empty module name
+    except ImportError as error:
         raise CaseError(f"{kind} {name!r}: cannot import {module!r} ({error}); is its folder on PYTHONPATH?") from error
-    except AttributeError as error:
-        raise CaseError(f"{kind} {name!r}: module {module!r} has no attribute {attribute!r}") from error
+    except (Exception, SystemExit) as error:  # the user's module may do anything while it is imported
+        if isinstance(error, AttributeError) and module in sys.modules:
+            raise CaseError(f"{kind} {name!r}: module {module!r} has no attribute {attribute!r}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CaseError(f"{kind} {name!r}: importing {module!r} failed: {reason}") from error

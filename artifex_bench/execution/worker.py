@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from artifex_bench.core.case import LOCAL
+from artifex_bench.core.case import LOCAL, CaseError
 from artifex_bench.core.convert import to_plain
 from artifex_bench.core.job import PROBE, Job, SkipJob, job_from_json
 from artifex_bench.core.registry import load_attribute, load_kind
@@ -66,7 +66,7 @@ def _try_job(job: Job, send: Send) -> tuple[str, str]:
         text = " ".join(str(error).split()) or type(error).__name__
         if is_out_of_memory(error):
             return "oom", text
-        return "failed", f"{type(error).__name__}: {text}"
+        return "failed", text if isinstance(error, CaseError) else f"{type(error).__name__}: {text}"
     return "ok", ""
 
 

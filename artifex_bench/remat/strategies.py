@@ -179,9 +179,9 @@ def _parse_structure(strategy: str, structure: str, depth: int) -> Plan:
         return entry.plan(1)
     if argument == "sqrt" and entry.sqrt:
         return entry.plan(max(1, round(math.sqrt(depth))))
-    if not re.fullmatch("[0-9]{1,7}", argument) or not 1 <= int(argument) <= 10**6:
+    if not re.fullmatch("[1-9][0-9]{0,6}", argument) or not 1 <= int(argument) <= 10**6:
         choice = "a whole number of 1 or more" + (", or sqrt" if entry.sqrt else "")
-        raise CaseError(f"strategy {strategy!r}: {argument!r} after '{head}-' must be {choice}")
+        raise CaseError(f"strategy {strategy!r}: {argument!r} after '{head}-' must be {choice}, without leading zeros")
     return entry.plan(min(int(argument), depth))
 
 

@@ -61,7 +61,7 @@ def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
         StoreError: The folder holds a run already, or cannot be written.
     """
     _, suite = find_suite(name)
-    preset = options.get("preset") or suite.default
+    preset = suite.default if options.get("preset") is None else options["preset"]
     cases.check_choice("preset", preset, suite.presets)
     how = dict(suite.settings.get(preset, {})) | _given_settings(options)
     spec = RunSpec(name, expand_preset(name, preset, options), **how)

@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 
 from artifex_bench.core.case import CaseError, RematCase
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.models import load_model
 from artifex_bench.remat.apply import run_stack
 from artifex_bench.remat.case_checks import check_part, check_tags
@@ -150,6 +151,8 @@ def build_program(case: RematCase, devices: Sequence[Any] = ()) -> Program:
 
     def loss(params: Arrays, rest: Arrays, batch: Arrays) -> jax.Array:
         def run(name: str, x: Any) -> Any:
+            if name not in params["stacks"]:
+                raise CaseError(f"run({name!r}): unknown stack: {suggest_choice(name, params['stacks'])}")
             with jax.named_scope(name):  # so that profiles can tell the stacks, and the parts of layers, apart
                 return _run_layers(params["stacks"][name], rest["stacks"][name], x, plan, constrain)
 
