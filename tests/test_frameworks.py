@@ -56,9 +56,11 @@ def test_a_loss_meets_its_budget_and_keeps_its_gradients(title, tmp_path, monkey
     assert jax.tree.all(jax.tree.map(np.array_equal, params, restored))
 
 
-LINEN = """
+# init_layer and apply_layer in place of those of the page
+WRAPPED = {
+    "jax": "",
+    "flax.linen": """
 import flax.linen as nn
-
 
 class Block(nn.Module):
     width: int
@@ -67,19 +69,71 @@ class Block(nn.Module):
     def __call__(self, x):
         return x + nn.Dense(self.width)(nn.gelu(nn.Dense(4 * self.width)(x)))
 
-
 def init_layer(key, width):
     return Block(width).init(key, jnp.zeros((1, width)))
 
-
 def apply_layer(params, x):
     return Block(x.shape[-1]).apply(params, x)
-"""
+""",
+    "equinox": """
+import equinox as eqx
+
+class Block(eqx.Module):
+    up: eqx.nn.Linear
+    down: eqx.nn.Linear
+
+    def __init__(self, key, width):
+        up, down = jax.random.split(key)
+        self.up = eqx.nn.Linear(width, 4 * width, key=up)
+        self.down = eqx.nn.Linear(4 * width, width, key=down)
+
+    def __call__(self, x):
+        return x + jax.vmap(self.down)(jax.nn.gelu(jax.vmap(self.up)(x)))
+
+def init_layer(key, width):
+    return eqx.filter(Block(key, width), eqx.is_array)
+
+def apply_layer(params, x):
+    return eqx.combine(params, eqx.filter_eval_shape(Block, jax.random.key(0), x.shape[-1]))(x)
+""",
+    "haiku": """
+import haiku as hk
+
+def apply_block(x):
+    return x + hk.Linear(x.shape[-1])(jax.nn.gelu(hk.Linear(4 * x.shape[-1])(x)))
+
+block = hk.without_apply_rng(hk.transform(apply_block))
+apply_layer = block.apply
+
+def init_layer(key, width):
+    return block.init(key, jnp.zeros((1, width)))
+""",
+    "keras": """
+import keras
+
+def make_block(width):
+    block = keras.Sequential([keras.layers.Dense(4 * width, activation="gelu"), keras.layers.Dense(width)])
+    block.build((None, width))
+    return block
+
+def init_layer(key, width):
+    shapes = [variable.value.shape for variable in make_block(width).trainable_variables]
+    keys = jax.random.split(key, len(shapes))
+    return [width**-0.5 * jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
+
+BLOCK = make_block(64)
+
+def apply_layer(params, x):
+    return x + BLOCK.stateless_call(params, [], x)[0]
+""",
+}
 
 
-@pytest.mark.parametrize("layers", ["", LINEN], ids=["plain JAX", "linen"])
-def test_layers_of_another_framework_run_in_a_sweep(layers, tmp_path, monkeypatch):
-    (tmp_path / "wrapped.py").write_text(get_example(SWEEP) + layers)
+@pytest.mark.parametrize("framework", WRAPPED)
+def test_layers_of_another_framework_run_in_a_sweep(framework, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    pytest.importorskip(framework)
+    (tmp_path / "wrapped.py").write_text(get_example(SWEEP) + WRAPPED[framework])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     [command] = re.findall(r"^artifex-bench (run .*)$", SECTIONS[SWEEP], re.MULTILINE)
