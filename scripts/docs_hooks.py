@@ -20,7 +20,7 @@ OUTSIDE = "repository"  # the folder of the site for files outside docs/
 IMAGES = {".png", ".svg"}
 FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[#)])")  # the path of a relative link
-UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n"
+OPTIONS = "---\nhide: [navigation]\nsearch: {exclude: true}\n---\n"  # of pages for files outside docs/
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -78,7 +78,7 @@ def make_file(path: str, config: Any) -> File | None:
         text = convert_notebook(json.loads(text))
     elif source.suffix != ".md":
         text = f"# {path}\n\n" + make_fence(text, source.suffix.removeprefix("."))
-    return File.generated(config, uri, content=UNSEARCHED + text, inclusion=InclusionLevel.NOT_IN_NAV)
+    return File.generated(config, uri, content=OPTIONS + text, inclusion=InclusionLevel.NOT_IN_NAV)
 
 
 def convert_notebook(notebook: dict[str, Any]) -> str:
