@@ -99,7 +99,8 @@ def convert_output(output: dict[str, Any]) -> str:
     if "text/markdown" in data:
         return re.sub(r"^(\|.*)\n(?![|\n])", r"\1\n\n", data["text/markdown"], flags=re.MULTILINE)  # end each table
     if "text/html" in data:
-        return re.sub(r"\n\s*\n", "\n", data["text/html"])  # a blank line would end the block of HTML
+        html = re.sub(r"\n\s*\n", "\n", data["text/html"])  # a blank line would end the block of HTML
+        return html.replace(' class="dataframe"', "")  # tables without a class get the theme's style, and scroll
     return make_fence("".join(output.get("text", data.get("text/plain", ""))), "text")
 
 
