@@ -1,4 +1,4 @@
-# Targets: bench, test, lint, notebooks, aot. They need git, make and Python 3.11 to 3.14, and install everything else.
+# Targets: bench, test, lint, notebooks, docs, aot. They need git, make and Python 3.11 to 3.14, and install everything else.
 # The newest Python is used unless you pass PYTHON=python3.12. The environment is .venv unless you pass VENV=folder.
 ASKED := $(PYTHON)
 ifeq ($(ASKED),)
@@ -13,7 +13,7 @@ LOCK := requirements/python$(VERSION).txt
 STAMP := $(VENV)/.installed-$(VERSION)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup aot bench test test-oldest test-remat3 lint notebooks lock
+.PHONY: setup aot bench test test-oldest test-remat3 lint notebooks docs lock
 setup: $(STAMP)
 
 # Replaces an environment of another Python, and refuses a folder that is not an environment.
@@ -51,6 +51,16 @@ lint: setup
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb
+
+# The site in site/: warnings are errors, and every link is checked. Its environment holds no JAX, because mkdocstrings reads
+# the docstrings without importing them.
+docs: .venv-docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict  # the variable hides a notice on the end of life in May 2027
+
+.venv-docs/.installed: requirements/docs.txt
+	"$(PYTHON)" -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@touch $@
 
 lock:  # needs uv
 	"$(PYTHON)" requirements/lock.py

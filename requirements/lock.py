@@ -1,11 +1,14 @@
 """Write the lock files of each Python: its packages, and the compilers that `make aot` adds. `make lock` needs uv.
 
+The documentation site is built by the same packages on every Python.
+
 Python 3.11 gets the oldest supported JAX, because no later one supports that Python. The others get the newest.
 """
 
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -31,7 +34,15 @@ def resolve_pins(python: str, *arguments: str, text: str | None = None) -> list[
     return [line for line in done.stdout.splitlines() if "==" in line]
 
 
+def write_docs_lock() -> None:
+    wanted = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
+    pins = resolve_pins(PYTHONS[0], "--universal", "-", text="\n".join(wanted))
+    title = "# Pinned for the documentation site, on every Python: made by `make lock`."
+    (FOLDER / "docs.txt").write_text("\n".join([title, *pins, ""]))
+
+
 def main() -> None:
+    write_docs_lock()
     for python in PYTHONS:
         pins = resolve_pins(python, "pyproject.toml", "--extra", "dev", "--extra", "html")
         lock = FOLDER / f"python{python}.txt"

@@ -18,7 +18,7 @@ from tests.test_imports import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FOLDERS = ("*.md", "docs/*.md", "results/*.md", "artifex_bench/**/*.md")
+FOLDERS = ("*.md", "docs/**/*.md", "results/*.md", "artifex_bench/**/*.md")
 PAGES = sorted(page for pattern in FOLDERS for page in ROOT.glob(pattern))
 SHOWN = [page for page in PAGES if page.name not in ("CHANGELOG.md", "contributing.md")]  # no old or made-up names
 

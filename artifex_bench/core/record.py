@@ -38,7 +38,16 @@ class SchemaError(RecordError):
 
 
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
-    """One number as it was taken: raw `values` in `unit` from `source`. Without values, `note` says why."""
+    """One number as it was taken.
+
+    Attributes:
+        probe: Name of the probe that took it.
+        unit: Its unit.
+        values: The raw values; empty if it could not be taken.
+        source: Where the values come from, such as the compiler or a clock.
+        note: Without values, the reason why.
+        detail: What else the probe found, as JSON values.
+    """
 
     probe: str
     unit: str
@@ -61,7 +70,21 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """The result of one job."""
+    """The result of one job.
+
+    Attributes:
+        case: The case that was measured.
+        round: Number of the round, from 0.
+        status: ``ok``, ``oom``, ``timeout``, ``failed`` or ``skipped``.
+        reason: Why the status is not ``ok``.
+        measurements: The numbers that were taken, and those that could not be.
+        verdict: What the strategy did to the compiled program.
+        agreement: Whether loss and gradients equal those of the baseline.
+        environment: Machine, device, versions and flags.
+        started_at: When the job started, in UTC.
+        wall_seconds: How long the job took.
+        schema: Version of the form of records.
+    """
 
     case: Case
     round: Annotated[int, Meta(ge=0, le=2**31)]

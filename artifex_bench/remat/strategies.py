@@ -239,7 +239,7 @@ def import_policy(name: str) -> Callable[..., Any]:
     try:
         policy = import_user_object("policy", name)
     except CaseError as error:
-        raise CaseError(f"{error} (built-in policies: {suggest_choice(name.partition(':')[0], POLICIES)})") from error
+        raise CaseError(f"{error} (a built-in policy? {suggest_choice(name.partition(':')[0], POLICIES)})") from error
     if not callable(policy):
         raise CaseError(f"policy {name!r}: must be a function like those of jax.checkpoint_policies")
     return policy

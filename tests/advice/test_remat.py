@@ -176,7 +176,7 @@ def test_a_run_in_which_no_step_was_timed_needs_no_budget():
         ([job("none", None, 80), job("all", None, 20)], {"time_budget": 1.1}, "1.10x.*--memory-budget"),
         ([record()], {}, "--memory-budget"),
         ([saved("sync", 1.0, 1.0)], {}, "--mtbf"),
-        ([], {}, "'empty'.*remat, checkpoint"),
+        ([], {}, "--resume"),
     ],
 )
 def test_a_budget_that_is_missing_or_cannot_apply_is_one_clear_line(records, budget, message):

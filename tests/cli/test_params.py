@@ -12,10 +12,10 @@ from artifex_bench.core.units import LEAST_BARE_BYTES
 
 
 def is_refused(kind, value):
-    """Whether a value is refused by a message that contains it."""
+    """Whether a value is refused by a message that contains it, or its beginning if it is long."""
     with pytest.raises(click.BadParameter) as raised:
         kind.convert(value, None, None)
-    return value in raised.value.message
+    return value[:50] in raised.value.message
 
 
 @given(st.lists(st.integers(-9, 999), min_size=1, max_size=5), st.sampled_from((",", ", ", " , ")))
