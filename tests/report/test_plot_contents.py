@@ -67,7 +67,7 @@ def test_what_was_compiled_ahead_of_time_names_its_target_and_not_the_machine_th
 def test_a_comparison_has_the_origins_of_both_runs():
     base = [ok("none", round=i, environment=ENVIRONMENT) for i in range(3)]
     new = [ok("none", round=i, environment={**ENVIRONMENT, "versions": {"jax": "0.13"}}) for i in range(3)]
-    footer = below(plot_comparison(compare_runs(base, new, across=True)))
+    footer = " ".join(below(plot_comparison(compare_runs(base, new, across=True))).split())
     assert "base: NVIDIA H200 · JAX 0.12.0" in footer and "new: NVIDIA H200 · JAX 0.13" in footer
 
 
@@ -100,7 +100,7 @@ def test_a_forward_pass_longer_than_its_step_is_flagged_and_shown_in_full():
     (flag,) = [line for line in panel.get_lines() if line.get_marker() == "X"]
     assert flag.get_xdata() == pytest.approx([25]) and panel.get_xlim()[1] > 25
     assert "25.0 ms" in panel.texts[0].get_text()
-    note = below(figure)
+    note = " ".join(below(figure).split())
     assert "contradiction" in note and "25.0 ms" in note and "10.0 ms" in note
 
 
@@ -180,7 +180,7 @@ def test_the_capacity_is_in_each_panel_and_cases_without_a_point_are_named():
     table = make_frame([*RECORDS, *far, compiled("mlp-only", 9, None), failed])
     figure = plot_run(table, "aot_tradeoff")
     assert all(any("16.0 GiB" in text.get_text() for text in panel.texts) for panel in figure.axes)
-    note = below(figure)
+    note = " ".join(below(figure).split())
     assert "mlp-only" in note and "9.00 GiB" in note and "it was timeout" in note
 
 
