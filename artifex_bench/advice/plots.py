@@ -11,6 +11,8 @@ import pandas as pd
 
 from artifex_bench.advice.checkpoint_interval import rank_intervals
 from artifex_bench.checkpointing.frequency import lost_share
+from artifex_bench.report.plots.labels import Label, label_line_ends
+from artifex_bench.report.plots.panels import add_origin, add_style_legend, lay_out
 from artifex_bench.report.plots.style import case_styles, finish_figure, legend_label, plot_style
 
 SHOWN = 5  # ways to save; more lines are hard to read, and the table has all
@@ -28,13 +30,15 @@ def plot_intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
     """
     styles = case_styles(rows)
     with plot_style():
-        figure, panel = plt.subplots(figsize=(6.4, 3.8))
+        figure, panel = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+        ends: list[Label] = []
         for plan in rank_intervals(rows, mtbf_seconds)[:SHOWN]:
             seconds = plan.interval_seconds * np.geomspace(0.1, 10, 81)
             cost, restore = plan.save_seconds, plan.restore_seconds
             lost = [100 * lost_share(each, cost, mtbf_seconds, restore) for each in seconds]
             (line,) = panel.plot(seconds, lost, markevery=[40], **styles[plan.name])
             line.set_label(legend_label(plan.name))
+            ends.append(Label((seconds[-1], lost[-1]), plan.name))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
         panel.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
@@ -42,5 +46,8 @@ def plot_intervals(rows: pd.DataFrame, mtbf_seconds: float) -> Any:
         panel.set_ylim(bottom=0)
         panel.set_xlabel("seconds of training between saves (marked: the best)")
         panel.set_ylabel("time lost (%)")
-        panel.legend()
+        lay_out(figure)
+        unnamed = {label.text for label in label_line_ends(panel, ends)}
+        add_style_legend(figure, styles, unnamed, line="-")
+        add_origin(figure, rows)
         return finish_figure(figure)

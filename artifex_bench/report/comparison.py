@@ -20,7 +20,7 @@ from artifex_bench.core.record import Record
 from artifex_bench.core.registry import load_kind
 from artifex_bench.core.results import ENOUGH_QUIET_ROUNDS, group_by_case, quiet_rounds, values_by_round
 from artifex_bench.core.stats import bootstrap_ratios, least_ratio, pooled_median
-from artifex_bench.kinds.frames import make_encodable, without_infinities
+from artifex_bench.kinds.frames import describe_origin, make_encodable, without_infinities
 from artifex_bench.report.comparison_data import Change, ComparedFigure, Reason
 
 LEVEL = 0.02  # of false alarms over all rows (Holm 1979): a false alarm in at most 1 of 20 comparisons, with 94 %
@@ -75,7 +75,9 @@ def compare_runs(
         raise CaseError("the runs share cases, but no figure that both have measured")
     rows = [row if row.quantity == "status" else _judge(row, quantities[row.quantity]) for row in _correct_p(rows)]
     table = pd.DataFrame([{name: make_encodable(value) for name, value in asdict(row).items()} for row in rows])
-    return without_infinities(table)
+    table = without_infinities(table)
+    table.attrs["origins"] = {"base": describe_origin(base), "new": describe_origin(new)}
+    return table
 
 
 def find_environment_differences(base: Sequence[Record], new: Sequence[Record]) -> dict[str, tuple[str, str]]:

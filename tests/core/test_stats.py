@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifex_bench.core.stats import RESAMPLES, Summary, bootstrap_medians, least_ratio, pareto_front, summarize
+from artifex_bench.core.stats import (
+    RESAMPLES,
+    Summary,
+    bootstrap_medians,
+    least_ratio,
+    pareto_front,
+    summarize,
+    wilson_interval,
+)
 
 times = st.floats(1e-6, 1e3)
 rounds = st.lists(st.lists(times, max_size=6), max_size=5)
@@ -122,3 +130,23 @@ def test_equal_noise_is_significant_as_often_as_said():
 )
 def test_where_rounds_cannot_tell(above, below, found):
     assert least_ratio(above, below) == found
+
+
+@given(st.integers(1, 10**6).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
+def test_the_interval_of_a_share_holds_it_and_is_its_mirror_image(found):
+    count, trials = found
+    low, high = wilson_interval(count, trials)
+    assert 0 <= low <= count / trials + 1e-12 and count / trials - 1e-12 <= high <= 1
+    assert (1 - high, 1 - low) == pytest.approx(wilson_interval(trials - count, trials), abs=1e-12)
+
+
+def test_the_interval_of_a_share_is_that_of_the_published_example():
+    """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    published = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for trial, interval in published.items():
+        assert wilson_interval(*trial) == pytest.approx(interval, abs=5e-5)

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import ticker
 
+from artifex_bench.report.plots.panels import add_panel_legend, join_origin, mark_truncated_axes, write_below
 from artifex_bench.report.plots.style import COLOURS, finish_figure, plot_style, save_figure
 from artifex_bench.report.text import shorten_labels
 
@@ -83,13 +84,13 @@ def _plot_ratios(found: pd.DataFrame) -> Any:
         panel.axvline(1, color="k", linestyle="--", linewidth=1)
         panel.set_title(quantity, fontsize=9)
         panel.set_xlabel("new / base")
+        mark_truncated_axes(panel, "x")
     panels[0][0].set_yticks(range(len(labels)), shorten_labels(labels))
     panels[0][0].invert_yaxis()
-    entries: dict[str, Any] = {}
-    for panel in panels[0]:
-        handles, names = panel.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries, loc="upper center", ncols=len(entries), bbox_to_anchor=(0.5, 0))
+    add_panel_legend(figure, panels[0])
+    origins = found.attrs.get("origins", {})
+    notes = [f"{run}: {join_origin(origin)}" for run, origin in origins.items()]
+    write_below(figure, ["bars: 95 % intervals of the ratio", *notes])
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -194,4 +194,9 @@ def add_origin(figure: Any, table: pd.DataFrame) -> None:
     targets = [str(target) for target in dict.fromkeys(table.get("target", ())) if target != LOCAL]
     if targets:
         origin["device"] = f"compiled ahead of time for {', '.join(targets)}"
-    write_below(figure, [" · ".join(origin[key] for key in ("device", "jax", "date", "commit") if origin.get(key))])
+    write_below(figure, [join_origin(origin)])
+
+
+def join_origin(origin: Mapping[str, str]) -> str:
+    """Return an origin of `describe_origin` as one line."""
+    return " · ".join(origin[key] for key in ("device", "jax", "date", "commit") if origin.get(key))

@@ -32,7 +32,7 @@ from artifex_bench.report.plots.style import (
     shift_right,
 )
 
-WIDEST_DODGE = 40.0  # points that all lines of a panel are moved aside, together
+WIDEST_DODGE = 60.0  # points that all lines of a panel are moved aside, together
 NEAR = 0.06  # of an axis: tick labels that are nearer to each other would overlap
 
 

@@ -85,8 +85,9 @@ def _plot_steps(panel: Any, rows: pd.DataFrame, size: float) -> None:
         if contradicts(row):
             forward = row.forward_seconds / size
             panel.plot([forward], [place], marker="X", markersize=8, color=FLAG, linestyle="none", clip_on=False)
-            words = f"  forward alone {units.format_seconds(row.forward_seconds)}: longer than the step"
-            panel.text(forward, place, words, color=FLAG, fontsize=8, va="center")
+            words = f"forward alone: {units.format_seconds(row.forward_seconds)}"
+            place_right = {"textcoords": "offset points", "xytext": (7, 0), "va": "center", "annotation_clip": False}
+            panel.annotate(words, (forward, place), color=FLAG, fontsize=8, **place_right)
     panel.set_xlim(0, 1.05 * panel.dataLim.x1)
     plain = rows[rows.strategy == "none"]
     if len(plain):
