@@ -62,7 +62,7 @@ WRONG = [
     (("run",), ", ".join(SUITES)),
     (("run", "speed"), "'speed'", ", ".join(SUITES)),
     (("run", "reamt"), "'reamt'", "did you mean 'remat'?"),
-    (("run", "remat", "--preset", "huge"), "'huge'", "smoke, quick, asv, full"),
+    (("run", "remat", "--preset", "huge"), "'huge'", "smoke, quick, asv, gpu, tpu, full"),
     (("run", "remat", "--preset", "quik"), "'quik'", "did you mean 'quick'?"),
     (("--model", "gpt"), "'gpt'", f"{', '.join(models.MODELS)}, package.module:attribute"),
     (("--model", "no_such_module:Model"), "'no_such_module:Model'", "PYTHONPATH"),
