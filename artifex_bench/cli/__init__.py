@@ -59,7 +59,17 @@ class _Group(click.Group):
             raise click.ClickException(make_printable(str(error))) from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+COMPLETION = """To complete names with Tab, add this line to ~/.bashrc (zsh and fish: docs/terminal.md):
+
+eval "$(_ARTIFEX_BENCH_COMPLETE=bash_source artifex-bench)"
+"""
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=COMPLETION,
+)
 @click.version_option(__version__)
 def main() -> None:
     """What each checkpointing choice costs your JAX model: time against memory, measured."""

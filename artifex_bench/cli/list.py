@@ -9,9 +9,9 @@ from artifex_bench.core.case import check_choice
 
 
 def _list_names() -> list[str]:
-    from artifex_bench.cli.catalogue import make_catalogue
+    from artifex_bench.cli.catalogue import LISTS
 
-    return list(make_catalogue())
+    return list(LISTS)
 
 
 @click.command(name="list")
@@ -23,13 +23,13 @@ def list_choices(what: str | None) -> None:
 
     Example: artifex-bench list strategies
     """
-    from artifex_bench.cli.catalogue import make_catalogue
+    from artifex_bench.cli.catalogue import LISTS
 
-    catalogue = make_catalogue()
     if what is not None:
-        check_choice("list", what, catalogue)
-    for title, entries in catalogue.items():
+        check_choice("list", what, LISTS)
+    for title, make_list in LISTS.items():
         if what in (None, title):
+            entries = make_list()
             click.echo(f"{title}:")
             width = max(map(len, entries))
             for name, summary in entries.items():

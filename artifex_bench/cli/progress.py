@@ -44,8 +44,8 @@ def show_run(spec: RunSpec, folder: Path, across: bool = False, wide: bool = Fal
     console = Console(stderr=True, **AS_IT_IS)
     executor = load_executor(spec.executor)
     left = scheduler.remaining_jobs(spec, folder, store.load_records(folder))
-    cases, rounds = count_noun(len(spec.cases), "case"), count_noun(spec.rounds, "round")
-    work = f"{count_noun(len(left), 'job')} ({cases}, {rounds})"
+    rounds = spec.rounds if any(case.is_local for case in spec.cases) else 1
+    work = f"{count_noun(len(left), 'job')} ({count_noun(len(spec.cases), 'case')}, {count_noun(rounds, 'round')})"
     if spec.search is not None:
         work = f"{count_noun(len(spec.cases), 'search', 'searches')} for the largest batch"
     try:

@@ -125,6 +125,7 @@ SHOWN = (
         compared=Compared(0.10),
         heading="step time",
         tables=LOCAL,
+        priority=0,
     ),
     Column(
         "time_ratio",
@@ -141,6 +142,7 @@ SHOWN = (
         compared=Compared(0.01, exact=True),
         heading="peak (compiled)",
         tables=BOTH,
+        priority=0,
     ),
     Column(
         "compiled_peak_ratio",

@@ -12,6 +12,17 @@ POLICIES = ("dots_saveable", "nothing_saveable", "everything_saveable")
 NAMES = ("save_only_these_names:query+key+value", "save_any_names_but_these:scores+probs")
 LAYERWISE = ("none", "all", "every-2", "segments-sqrt")
 
+# A transformer of 1.2 billion parameters. The memory of the device decides its batch, and on a small one its depth.
+BILLION = {
+    "model": "transformer",
+    "strategy": CORE,
+    "depth": 24,
+    "width": 2048,
+    "heads": 16,
+    "sequence": 1024,
+    "dtype": "bfloat16",
+}
+
 PRESETS: dict[str, Grids] = {
     "smoke": (
         {"model": "transformer", "strategy": ("none", "all"), "depth": 2, "width": 32, "batch": 4, "sequence": 16},
@@ -31,6 +42,8 @@ PRESETS: dict[str, Grids] = {
         },
         {"model": "mlp", "strategy": ("none", "all"), "depth": 8, "width": 256, "batch": 512},
     ),
+    "gpu": (BILLION,),
+    "tpu": (BILLION,),
     "full": (
         {
             "model": "transformer",
@@ -56,6 +69,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"rounds": 1, "steps": 3},
     "quick": {"rounds": 3, "steps": 15},
     "asv": {"rounds": 30, "steps": 5},
+    "gpu": {"rounds": 3, "steps": 10, "timeout": 1800.0},
+    "tpu": {"rounds": 3, "steps": 10, "timeout": 1800.0},
     "full": {"rounds": 5, "steps": 20},
 }
-SUITE = Suite("Step time against peak memory over strategies, depth, width and batch.", PRESETS, SETTINGS, "quick")
+SUITE = Suite(
+    "Step time against peak memory over strategies, depth, width and batch.",
+    PRESETS,
+    SETTINGS,
+    "quick",
+    {"gpu": "gpu", "tpu": "tpu"},
+)

@@ -14,7 +14,7 @@ from artifex_bench.core.case import LOCAL, Case, CaseError, RematCase
 from artifex_bench.core.convert import is_encodable, show_value
 from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.fields import axis_names
-from artifex_bench.core.grid import expand_grid
+from artifex_bench.core.grid import as_list, expand_grid
 from artifex_bench.core.kind import Kind, all_suites, check_axes
 from artifex_bench.core.registry import KINDS, load_kind
 from artifex_bench.core.run_spec import (
@@ -31,6 +31,7 @@ from artifex_bench.core.suite import Suite
 from artifex_bench.execution.executors import load_executor
 from artifex_bench.kinds.remat_cases import batch_parts, check_remat_cases
 from artifex_bench.sweep import scheduler
+from artifex_bench.sweep.device_size import find_capacity, size_grids
 
 HOW = ("rounds", "steps", "timeout", "memory_limit")  # options that say how each case is measured
 
@@ -70,11 +71,22 @@ def new_run(name: str, options: Mapping[str, Any]) -> tuple[Path, RunSpec]:
 
 
 def expand_preset(name: str, preset: str, options: Mapping[str, Any]) -> tuple[Case, ...]:
-    """Return the checked cases of a preset. The user's axes replace its own. Each group begins with its baseline."""
+    """Return the checked cases of a preset. The user's axes replace its own. Each group begins with its baseline.
+
+    Raises:
+        CaseError: A case is impossible, or a preset that is sized to a device finds none.
+    """
     kind, suite = find_suite(name)
     given = _given_axes(kind, options)
     check_axes(kind, name, given)
-    return kind.expand(kind, suite.presets[preset], given)
+    if preset not in suite.sized:
+        return kind.expand(kind, suite.presets[preset], given)
+    found: dict[Case, None] = {}
+    for target in as_list("target", given.get("target", LOCAL)):
+        capacity = find_capacity(preset, suite.sized[preset], target)
+        grids = size_grids(suite.presets[preset], capacity, given)
+        found |= dict.fromkeys(kind.expand(kind, grids, {**given, "target": target}))
+    return tuple(found)
 
 
 def profile_run(options: Mapping[str, Any]) -> tuple[Path, RunSpec]:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ WRONG = [
     (("run",), ", ".join(SUITES)),
     (("run", "speed"), "'speed'", ", ".join(SUITES)),
     (("run", "reamt"), "'reamt'", "did you mean 'remat'?"),
-    (("run", "remat", "--preset", "huge"), "'huge'", "smoke, quick, asv, full"),
+    (("run", "remat", "--preset", "huge"), "'huge'", "smoke, quick, asv, gpu, tpu, full"),
     (("run", "remat", "--preset", "quik"), "'quik'", "did you mean 'quick'?"),
     (("--model", "gpt"), "'gpt'", f"{', '.join(models.MODELS)}, package.module:attribute"),
     (("--model", "no_such_module:Model"), "'no_such_module:Model'", "PYTHONPATH"),
@@ -305,6 +306,23 @@ def test_a_damaged_line_is_named_and_the_file_left_alone(fake, tmp_path):
     for command in (("run", "--resume"), ("report",)):
         assert f"{path} line 1: " in refused(*command, tmp_path / "run")
     assert path.read_bytes() == before
+
+
+def test_a_damaged_line_is_deleted_and_its_case_measured_again_as_the_error_says(fake, tmp_path):
+    folder = tmp_path / "a run"
+    call(*SMOKE[:-1], folder.name, "--out", tmp_path)
+    path = folder / RECORDS
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"damage\n" + second)
+    error = refused("report", folder)
+    assert f"{path} line 2: " in error
+    (delete,) = re.findall(r"sed -i \d+d '[^']*'", error)
+    (resume,) = re.findall(r"artifex-bench (run --resume '[^']*')", error)
+    subprocess.run(shlex.split(delete), check=True)
+    assert path.read_bytes() == first + second
+    path.write_bytes(first)
+    assert call(*shlex.split(resume)).exit_code == 0
+    assert len(store.load_records(folder)) == 2
 
 
 def test_report_makes_the_same_tables_and_plots_from_the_records(fake, plots, tmp_path):

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from artifex_bench import models, targets
+from artifex_bench.cli import main
 from artifex_bench.remat.strategies import POLICIES, STRATEGIES
 from tests.build import SUITES
 
@@ -67,3 +69,21 @@ def test_a_target_in_one_word_is_completed_whole():
     environment = {**os.environ, **words, "_ARTIFEX_BENCH_COMPLETE": "bash_complete"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == ["plain,tpu:v5e", "plain,tpu:v5p"]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_documented_line_prints_a_completion_script(shell, completions):
+    """After `completions`, which skips where bash is missing: click asks bash for its version."""
+    assert f"_ARTIFEX_BENCH_COMPLETE={shell}_source artifex-bench" in PAGE
+    code = "from artifex_bench.cli import main; main(prog_name='artifex-bench')"
+    environment = {**os.environ, "_ARTIFEX_BENCH_COMPLETE": f"{shell}_source"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert f"{shell}_complete" in done.stdout
+
+
+def test_help_shows_the_line_for_bash():
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert 'eval "$(_ARTIFEX_BENCH_COMPLETE=bash_source artifex-bench)"' in shown
