@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core import units
-from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case import LOCAL, Case, CaseError
 from artifex_bench.core.fields import axis_names
 from artifex_bench.core.kind import Kind
 from artifex_bench.core.record import Record
@@ -24,12 +24,19 @@ def describe_run(records: Sequence[Record], table: pd.DataFrame) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
     rounds = int(table.rounds.max())
     days = sorted({record.started_at[:10] for record in records if record.started_at})
-    return [
+    facts = [
         f"{len(table)} case{'s' if len(table) > 1 else ''} ({counts})",
         f"{rounds} round{'s' if rounds > 1 else ''}",
-        *dict.fromkeys(str(r.environment["device"]) for r in records if "device" in r.environment),
+        *(_list_targets(table) or dict.fromkeys(str(r.environment.get("device", "")) for r in records)),
         *([" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []),
     ]
+    return list(filter(None, facts))
+
+
+def _list_targets(table: pd.DataFrame) -> list[str]:
+    """The AOT targets that cases were compiled for; empty if cases ran on the local device."""
+    targets = list(dict.fromkeys(table.target)) if "target" in table else []
+    return [f"compiled for {', '.join(targets)}"] if targets and LOCAL not in targets else []
 
 
 def describe_environment(records: Sequence[Record]) -> dict[str, str]:

@@ -90,7 +90,7 @@ def write_page(
         lines=lines,
         noun="searches" if table.columns else "cases",
         rows=ROWS,
-        facets=make_facets(lines, headings),
+        facets=[facet for facet in make_facets(lines, headings) if facet.heading not in ("fits", "budget")],
         only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
         failures=failures,
         notes=[
