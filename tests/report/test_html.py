@@ -24,7 +24,7 @@ from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.kind import all_suites
 from artifex_bench.core.record import Measurement, Record
-from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.run_spec import RunSpec, load_run_spec
 from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
@@ -35,7 +35,7 @@ from artifex_bench.report.plots import style
 from artifex_bench.report.plots.runs import COMMITTED, RESTORED, STEP_TIME
 from artifex_bench.report.plots.scaling import plot_scaling
 from artifex_bench.report.plots.tradeoff import plot_tradeoff
-from artifex_bench.sweep.spec import new_run
+from artifex_bench.sweep.spec import max_batch_run, new_run
 from tests import browser
 from tests.build import case, measured, record, replaced, taken
 from tests.report.fabricated import READY, run, written
@@ -799,6 +799,16 @@ def test_the_page_says_how_to_repeat_the_run(preset, tmp_path):
     assert ("--preset" in options) == bool(preset)
     odd = RunSpec("remat", (case("none", depth=2), case("all", depth=3)))
     assert describe_command(odd) is None
+
+
+def test_the_page_of_searches_says_how_to_repeat_them(tmp_path):
+    spec = load_run_spec(RESULTS / "reference-max-batch")
+    command = describe_command(spec)
+    assert command is not None
+    words = shlex.split(command)
+    parsed = main.commands["max-batch"].make_context("max-batch", words[2:]).params
+    again = max_batch_run({**parsed, "out": tmp_path, "name": "again"})[1]
+    assert again == spec
 
 
 def test_settings_and_environment_are_in_the_page(tmp_path):
