@@ -126,7 +126,11 @@ def describe_advice(advice: Advice) -> AdviceText:
         runner_up.name if runner_up else None,
         _describe_candidate(runner_up) if runner_up else "",
         _describe_confidence(advice, advice.confidence) if advice.confidence else "",
-        {name: _describe_rejection(rejection) for name, rejection in advice.rejected.items()},
+        {
+            name: _describe_rejection(rejection)
+            for name, rejection in advice.rejected.items()
+            if rejection.reason is not Reason.ONLY_CASE  # which the figures say
+        },
     )
 
 

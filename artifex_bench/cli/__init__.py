@@ -14,6 +14,7 @@ from artifex_bench.cli.advise import advise
 from artifex_bench.cli.compare import compare
 from artifex_bench.cli.completion import use_colon_bash
 from artifex_bench.cli.demo import demo
+from artifex_bench.cli.history import history
 from artifex_bench.cli.list import list_choices
 from artifex_bench.cli.max_batch import max_batch
 from artifex_bench.cli.profile import profile
@@ -77,5 +78,5 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (run, profile, max_batch, report, compare, advise, list_choices, demo):
+for command in (run, profile, max_batch, report, compare, history, advise, list_choices, demo):
     main.add_command(command)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +30,7 @@ from artifex_bench.core.case import CaseError
     show_default=True,
     help="Format of the output.",
 )
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page into this file.")
 @click.option("--plot", type=Picture(), help="Plot the ratios into this file: .png, .svg or .pdf.")
 @click.option(
     "--fail-on", type=click.Choice(["regression", "unsure"]), help="Exit with 1 if a change is this bad, or worse."
@@ -40,6 +43,7 @@ def compare(
     everything: bool,
     threshold: tuple[tuple[str, float], ...],
     form: str,
+    html: Path | None,
     plot: Path | None,
     fail_on: str | None,
     wide: bool,
@@ -57,17 +61,35 @@ def compare(
     table = compare_runs(*records, across=across, thresholds=dict(threshold))
     for folder in (base, new):
         warn_if_unfinished(folder)
-    show_comparison(table, describe_differences(*records), everything, form, wide)
+    notes = describe_differences(*records)
+    show_comparison(table, notes, everything, form, wide)
+    if html is not None:
+        pages, names = load_pages(), [folder.resolve().name for folder in (base, new)]
+        write_file("--html", html, lambda: pages.write_comparison_page(table, notes, *names, html))
     if plot is not None:
         from artifex_bench.report.plots.comparison import write_comparison
 
-        try:
-            click.echo(write_comparison(table, plot), err=True)
-            if left_out := int(table.ratio.isna().sum()):
-                click.echo(f"not plotted, because they have no ratio: {left_out} of {len(table)} rows", err=True)
-        except ValueError as error:
-            raise CaseError(f"--plot {str(plot)!r}: {error}") from error
-        except OSError as error:
-            raise CaseError(f"--plot {str(plot)!r}: cannot be written: {error.strerror}") from error
+        write_file("--plot", plot, lambda: write_comparison(table, plot))
+        if left_out := int(table.ratio.isna().sum()):
+            click.echo(f"not plotted, because they have no ratio: {left_out} of {len(table)} rows", err=True)
     failing = {None: set(), "regression": {"regression"}, "unsure": {"regression", "unsure"}}[fail_on]
     sys.exit(1 if failing & set(table.change) else 0)
+
+
+def load_pages() -> Any:
+    """Return the module that writes pages on several runs. Raises ClickException if a package is missing."""
+    try:
+        from artifex_bench.report.html import runs
+    except ImportError as error:
+        raise click.ClickException(f"--html needs {error.name}: pip install 'artifex-bench[html]'") from error
+    return runs
+
+
+def write_file(option: str, path: Path, write: Callable[[], Path]) -> None:
+    """Write the file of an option and print its path. Raises CaseError if it cannot be written."""
+    try:
+        click.echo(write(), err=True)
+    except ValueError as error:
+        raise CaseError(f"{option} {str(path)!r}: {error}") from error
+    except OSError as error:
+        raise CaseError(f"{option} {str(path)!r}: cannot be written: {error.strerror}") from error

@@ -77,6 +77,6 @@ def _write_page(folder: Path, spec: RunSpec, frame: Any, budgets: dict[str, Any]
     left = warn_if_unfinished(folder)
     try:
         records, name = store.load_records(folder), folder.resolve().name
-        return write_page(records, texts, name, folder / "page.html", left, spec, rankings)
+        return write_page(records, texts, name, folder / "page.html", left, spec, rankings, frame)
     except OSError as error:
         raise store.StoreError(f"cannot write the page of {folder}: {error.strerror}") from error

@@ -15,7 +15,9 @@ from artifex_bench.core.case_names import case_label
 from artifex_bench.core.registry import load_kind
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.report.comparison import list_quantities
+from tests import browser
 from tests.build import case, replaced
+from tests.report.fabricated import READY
 from tests.report.test_comparison import run
 
 
@@ -74,6 +76,30 @@ def test_the_ratios_are_drawn(folders, tmp_path):
         done = call(*folders[:2], "--plot", str(tmp_path / name))
         assert done.exit_code == 0, done.output
         assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_the_page_has_every_row_and_loads_without_a_request(folders, tmp_path):
+    path = tmp_path / "compare.html"
+    done = call(*folders[:2], "--html", str(path))
+    assert done.exit_code == 0, done.output
+    text = path.read_text()
+    assert text.count("<tr data-case") == 2 * 3 and text.count('<svg class="cell"') == 2 * 3
+    assert "regression" in text.partition("<tbody>")[2].partition("</tr>")[0]  # what is worse comes first
+    if browser.COMMAND is None:
+        pytest.skip(browser.MISSING)
+    with browser.opened() as page:
+        page.load(path, READY)
+        page.evaluate(
+            "(() => { const one = [...document.querySelectorAll('.facet')].at(-1); one.value = 'regression';"
+            "one.dispatchEvent(new Event('input')) })()"
+        )
+        assert page.evaluate("document.getElementById('count').textContent") == "2 of 6 rows"
+        assert page.errors == [] and {url.partition(":")[0] for url in page.requests} <= {"file", "blob", "data"}
+
+
+def test_a_page_that_cannot_be_written_is_one_clear_line(folders, tmp_path):
+    done = call(*folders[:2], "--html", str(tmp_path / "missing" / "compare.html"))
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1) and "--html" in done.stderr
 
 
 @pytest.mark.parametrize(("file", "why"), [("ratios.bmp", "must end in"), ("missing/ratios.png", "cannot be written")])

@@ -11,11 +11,13 @@ import os
 import random
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from artifex_bench.advice import advise
-from artifex_bench.advice.words import AdviceText, describe_advice
+from artifex_bench.advice.by_budget import rank_for_memory
+from artifex_bench.advice.words import AdviceText, describe_advice, describe_ranking
 from artifex_bench.core.record import Record
 from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.frames import make_frame
@@ -54,9 +56,11 @@ def job(strategy: str, depth: int, batch: int, chance: random.Random) -> Record:
 
 def written(records: Sequence[Record], path: Path, advice: Sequence[AdviceText] | None = None) -> Path:
     """The page of these records, of a run called "fabricated"."""
+    frame = make_frame(records)
     if advice is None:
-        advice = [describe_advice(one) for one in advise(make_frame(records), time_budget=1.1)]
-    return page.write_page(records, advice, "fabricated", path)
+        advice = [describe_advice(one) for one in advise(frame, time_budget=1.1)]
+    rankings = [describe_ranking(one) for one in rank_for_memory(frame)] if "strategy" in frame else []
+    return page.write_page(records, advice, "fabricated", path, rankings=rankings, frame=frame)
 
 
 def main() -> None:
@@ -65,7 +69,10 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = written(run(asked.cases), Path(folder) / "page.html")
+        records = run(asked.cases)
+        begin = time.perf_counter()
+        path = written(records, Path(folder) / "page.html")
+        made = time.perf_counter() - begin
         took = []
         for _ in range(asked.loads):
             with opened() as browser:  # a fresh one: nothing compiled is kept
@@ -73,6 +80,7 @@ def main() -> None:
                 browser.load(path, READY)
                 took.append(int(browser.evaluate("document.documentElement.dataset.readyAfter")))
         told = f"{asked.cases} cases, {path.stat().st_size / 2**20:.1f} MiB: ready after {min(took)} ms at best"
+        print(f"made in {made:.0f} s ({time.process_time():.0f} s of this process)")
         print(f"{told}, {statistics.median(took):.0f} ms in the middle of {took}; load {os.getloadavg()[0]:.1f}")
 
 

@@ -24,7 +24,7 @@ from artifex_bench.core import run_spec, store
 from artifex_bench.core.case import CheckpointCase, FaultCase
 from artifex_bench.core.kind import all_suites
 from artifex_bench.core.record import Measurement, Record
-from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.run_spec import RunSpec, load_run_spec
 from artifex_bench.core.verdicts import Verdict
 from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
@@ -35,7 +35,7 @@ from artifex_bench.report.plots import style
 from artifex_bench.report.plots.runs import COMMITTED, RESTORED, STEP_TIME
 from artifex_bench.report.plots.scaling import plot_scaling
 from artifex_bench.report.plots.tradeoff import plot_tradeoff
-from artifex_bench.sweep.spec import new_run
+from artifex_bench.sweep.spec import max_batch_run, new_run
 from tests import browser
 from tests.build import case, measured, record, replaced, taken
 from tests.report.fabricated import READY, run, written
@@ -151,8 +151,8 @@ def test_every_kind_of_run_has_a_page(records, tmp_path):
 def test_no_word_of_a_case_becomes_markup(tmp_path):
     text = written(NASTY, tmp_path / "page.html").read_text()
     assert "<script>alert" not in text
-    # the script, and two downloads
-    assert [tag for tag, _ in Elements(text).found].count("script") == 3
+    # the script, two downloads, and the candidates under a memory budget
+    assert [tag for tag, _ in Elements(text).found].count("script") == 4
 
 
 def test_the_recommendation_stands_first_and_says_what_it_rests_on(tmp_path):
@@ -220,7 +220,7 @@ def test_everything_that_takes_input_has_a_label(tmp_path):
     labelled = {attributes.get("for") for tag, attributes in found if tag == "label"}
     inputs = [attributes for tag, attributes in found if tag in ("input", "select")]
     assert len(inputs) >= 2
-    assert {attributes["id"] for attributes in inputs} <= labelled
+    assert {attributes["id"] for attributes in inputs if "aria-label" not in attributes} <= labelled
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert len(ids) == len(set(ids))
     named = {attributes["aria-labelledby"] for _, attributes in found if "aria-labelledby" in attributes}
@@ -799,6 +799,16 @@ def test_the_page_says_how_to_repeat_the_run(preset, tmp_path):
     assert ("--preset" in options) == bool(preset)
     odd = RunSpec("remat", (case("none", depth=2), case("all", depth=3)))
     assert describe_command(odd) is None
+
+
+def test_the_page_of_searches_says_how_to_repeat_them(tmp_path):
+    spec = load_run_spec(RESULTS / "reference-max-batch")
+    command = describe_command(spec)
+    assert command is not None
+    words = shlex.split(command)
+    parsed = main.commands["max-batch"].make_context("max-batch", words[2:]).params
+    again = max_batch_run({**parsed, "out": tmp_path, "name": "again"})[1]
+    assert again == spec
 
 
 def test_settings_and_environment_are_in_the_page(tmp_path):

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core import units
-from artifex_bench.core.case import Case, CaseError
+from artifex_bench.core.case import LOCAL, Case, CaseError
 from artifex_bench.core.fields import axis_names
+from artifex_bench.core.grid import expand_grid
 from artifex_bench.core.kind import Kind
 from artifex_bench.core.record import Record
 from artifex_bench.core.registry import load_kind
-from artifex_bench.core.run_spec import RunSpec
+from artifex_bench.core.run_spec import RunSpec, Search
 from artifex_bench.core.suite import Grids
 
 
@@ -24,12 +25,19 @@ def describe_run(records: Sequence[Record], table: pd.DataFrame) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
     rounds = int(table.rounds.max())
     days = sorted({record.started_at[:10] for record in records if record.started_at})
-    return [
+    facts = [
         f"{len(table)} case{'s' if len(table) > 1 else ''} ({counts})",
         f"{rounds} round{'s' if rounds > 1 else ''}",
-        *dict.fromkeys(str(r.environment["device"]) for r in records if "device" in r.environment),
+        *(_list_targets(table) or dict.fromkeys(str(r.environment.get("device", "")) for r in records)),
         *([" to ".join(dict.fromkeys((days[0], days[-1])))] if days else []),
     ]
+    return list(filter(None, facts))
+
+
+def _list_targets(table: pd.DataFrame) -> list[str]:
+    """The AOT targets that cases were compiled for; empty if cases ran on the local device."""
+    targets = list(dict.fromkeys(table.target)) if "target" in table else []
+    return [f"compiled for {', '.join(targets)}"] if targets and LOCAL not in targets else []
 
 
 def describe_environment(records: Sequence[Record]) -> dict[str, str]:
@@ -67,24 +75,41 @@ def describe_command(spec: RunSpec) -> str | None:
     Returns:
         The command, or None if neither a preset nor a grid has exactly these cases.
     """
+    options = _describe_sweep(spec) if spec.search is None else _describe_search(spec, spec.search)
+    if options is None:
+        return None
+    options += ["--timeout", f"{spec.timeout:g}"]
+    options += ["--memory-limit", f"{spec.memory_limit}B"] if spec.memory_limit else []
+    return shlex.join(["artifex-bench", *options])
+
+
+def _describe_sweep(spec: RunSpec) -> list[str] | None:
     kind = load_kind(spec.cases[0].kind)
-    if spec.search is not None or spec.suite not in kind.suites:
+    if spec.suite not in kind.suites:
         return None
     suite, cases = kind.suites[spec.suite], set(spec.cases)
     preset = next((name for name, grids in suite.presets.items() if _expand(kind, grids) == cases), None)
-    options = ["--preset", preset] if preset else []
-    if not preset:
-        found = {
-            axis: list(dict.fromkeys(getattr(case, axis) for case in spec.cases))
-            for axis in axis_names(type(spec.cases[0]))
-        }
-        given = {axis: values for axis, values in found.items() if None not in values}
-        if _expand(kind, suite.presets[suite.default], given) != cases:
-            return None
-        options = list(_list_options(given))
-    options += ["--rounds", str(spec.rounds), "--steps", str(spec.steps), "--timeout", f"{spec.timeout:g}"]
-    options += ["--memory-limit", f"{spec.memory_limit}B"] if spec.memory_limit else []
-    return shlex.join(["artifex-bench", "run", spec.suite, *options])
+    given = {} if preset else _list_axes(spec)
+    if not preset and _expand(kind, suite.presets[suite.default], given) != cases:
+        return None
+    options = ["--preset", preset] if preset else list(_list_options(given))
+    return ["run", spec.suite, *options, "--rounds", str(spec.rounds), "--steps", str(spec.steps)]
+
+
+def _describe_search(spec: RunSpec, search: Search) -> list[str] | None:
+    given = {axis: values for axis, values in _list_axes(spec).items() if axis != "batch"}
+    if set(expand_grid(type(spec.cases[0]), **given, batch=search.multiple)) != set(spec.cases):
+        return None
+    options = [*_list_options(given), "--multiple-of", str(search.multiple), "--limit", str(search.limit)]
+    options += ["--memory-budget", f"{search.memory_budget}B"] if search.memory_budget else []
+    return ["max-batch", *options]
+
+
+def _list_axes(spec: RunSpec) -> dict[str, list[Any]]:
+    """The values of each axis in a run; an axis that some cases lack is left out."""
+    axes = axis_names(type(spec.cases[0]))
+    values = {axis: list(dict.fromkeys(getattr(case, axis) for case in spec.cases)) for axis in axes}
+    return {axis: found for axis, found in values.items() if None not in found}
 
 
 def _expand(kind: Kind, grids: Grids, given: Mapping[str, Any] = MappingProxyType({})) -> set[Case]:

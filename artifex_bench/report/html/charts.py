@@ -182,15 +182,13 @@ def draw_charts(rows: pd.DataFrame, table: Table, styles: Styles, chosen: Mappin
                 for i, (title, rows) in enumerate(groups)
             ],
         )
-    elif len(known) > 1:
+    untimed = [group for group in table.group_rows(known) if group[1][plan.y.column].isna().all() and len(group[1]) > 1]
+    if untimed:
         yield Chart(
             "peaks",
             plan.x.label.capitalize(),
-            f"This run has no step times. {ACT}",
-            [
-                _draw_ranking(drawer, f"peaks-{i}", title, rows, plan)
-                for i, (title, rows) in enumerate(table.group_rows(known))
-            ],
+            f"These cases have no {plan.y.label.partition(',')[0]}. {ACT}",
+            [_draw_ranking(drawer, f"peaks-{i}", title, rows, plan) for i, (title, rows) in enumerate(untimed)],
         )
     if plan.x is COMPILED_PEAK:
         curves = [(title, rows) for title, rows in table.group_rows(both) if is_planned(rows).sum() > 1]

@@ -4,6 +4,8 @@ const rankings = byId("rankings") ? JSON.parse(byId("rankings").textContent) : [
 const needed = rankings.flatMap((one) => one.candidates.map((candidate) => candidate.needed));
 const UNITS = ["B", "KiB", "MiB", "GiB"];
 
+const plain = (text) => text.replaceAll("`", ""); // names in the texts of `advise` are between backticks
+
 function formatBytes(bytes) {
   const power = Math.max(0, Math.min(UNITS.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
   const value = bytes / 1024 ** power;
@@ -39,23 +41,23 @@ function showWithin(ranking, budget) {
   if (best) {
     const choice = element("p", "Choice: ", { className: "choice" });
     choice.append(element("strong", best.name));
-    article.append(choice, element("p", `${best.figures}, ${formatBytes(budget - best.needed)} to spare`));
-    if (runnerUp) line("Runner-up", `${runnerUp.name}: ${runnerUp.figures}`);
+    article.append(choice, element("p", `${plain(best.figures)}, ${formatBytes(budget - best.needed)} to spare`));
+    if (runnerUp) line("Runner-up", `${runnerUp.name}: ${plain(runnerUp.figures)}`);
     const doubts = ranking.level ? [] : best.contended ? ["other processes used the CPU"] : [];
     if (!ranking.level && best.high === null) doubts.push("a single sample has no interval");
     else if (!ranking.level && overlaps.length)
       doubts.push(`95 % interval overlaps ${overlaps.map((one) => one.name).join(", ")}`);
     line("Confidence", level + (doubts.length ? ` (${doubts.join(", ")})` : ranking.doubt ? `. ${ranking.doubt}` : ""));
   } else if (only) {
-    article.append(element("p", `${only.name} is the only case, so there is nothing to compare it with: ${only.figures}`));
+    article.append(element("p", `${only.name} is the only case, so there is nothing to compare it with: ${plain(only.figures)}`));
   } else if (over.length) {
     const least = over.reduce((one, other) => (other.needed < one.needed ? other : one));
     article.append(element("p", `No case qualifies. ${least.name} needs the least memory: ${formatBytes(least.needed)}`));
   } else article.append(element("p", "No case qualifies at any budget."));
   const rejected = [
-    ...others.map((one) => [one.name, `fits, but another case is better: ${one.figures}`]),
+    ...others.map((one) => [one.name, `fits, but another case is better: ${plain(one.figures)}`]),
     ...over.map((one) => [one.name, `needs ${formatBytes(one.needed)}, ${formatBytes(one.needed - budget)} over budget`]),
-    ...Object.entries(ranking.rejected),
+    ...Object.entries(ranking.rejected).map(([name, why]) => [name, plain(why)]),
   ];
   if (rejected.length) {
     const details = document.createElement("details"), list = document.createElement("dl");
