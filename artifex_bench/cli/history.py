@@ -15,13 +15,15 @@ from artifex_bench.core import store
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page into this file.")
 @click.option("--plot", type=Picture(), help="Plot the history into this file: .png, .svg or .pdf.")
 @click.option("--all", "everything", is_flag=True, help="Show figures without a change point too.")
-def history(folders: tuple[Path, ...], html: Path | None, plot: Path | None, everything: bool) -> None:
+@click.option("--wide", is_flag=True, help="Show all columns of tables, however narrow the terminal is.")
+def history(folders: tuple[Path, ...], html: Path | None, plot: Path | None, everything: bool, wide: bool) -> None:
     """Show each figure of each case over runs, the oldest first, with its change points.
 
     Example: artifex-bench history results/monday results/tuesday results/wednesday --html history.html
     """
     from artifex_bench.cli.compare import load_pages, write_file
-    from artifex_bench.cli.progress import print_status, show_grids
+    from artifex_bench.cli.console import print_status
+    from artifex_bench.cli.tables import show_grids
     from artifex_bench.report import history as data
     from artifex_bench.report import history_words as words
 
@@ -33,7 +35,7 @@ def history(folders: tuple[Path, ...], html: Path | None, plot: Path | None, eve
     shown = series if everything or not data.can_detect_changes() else changed
     title = f"{len(names)} runs: {len(changed)} of {len(series)} figures have a change point"
     lines = [words.format_series(one, names) for one in shown]
-    show_grids([(title, words.HEADINGS, words.LEFT_ALIGNED, lines, notes)])
+    show_grids([(title, words.HEADINGS, words.LEFT_ALIGNED, lines, notes)], wide)
     if not data.can_detect_changes():
         print_status(f"no change points, because {data.DETECTOR} is not installed: pip install {data.DETECTOR}")
     if html is not None:
