@@ -171,7 +171,7 @@ def test_a_peak_that_depends_on_the_kernels_has_a_note(cublas, notes):
 
 
 def test_advice_carries_no_figures_from_one_device_to_another():
-    with pytest.raises(CaseError, match=r"only of tpu:v5e.*--target gpu:h100"):
+    with pytest.raises(CaseError, match=r"tpu:v5e.*--target gpu:h100"):
         advise(make_frame(RECORDS), target="gpu:h100")
     with pytest.raises(CaseError, match=r"1\.10x.*tpu:v5e.*--memory-budget"):
         advise(make_frame(RECORDS), time_budget=1.1)

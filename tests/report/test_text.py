@@ -30,7 +30,7 @@ from artifex_bench.kinds.fault import OUTCOMES
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report import plots, tables, text
 from artifex_bench.report.comparison import compare_runs
-from artifex_bench.report.html import page
+from artifex_bench.report.html import page, render
 from artifex_bench.report.plots.comparison import write_comparison
 from tests.build import case, measured, record, taken
 from tests.shown import remat
@@ -127,7 +127,7 @@ def page_of(name, reason, path):
 @given(names, anything)
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_page_holds_any_text(tmp_path, monkeypatch, name, reason):
-    monkeypatch.setattr(page, "_pack", lambda content: "")  # base 64, whose characters are no text of the case
+    monkeypatch.setattr(render, "_pack", lambda content: "")  # base 64, whose characters are no text of the case
     usual = page_of("mlp", "a device", tmp_path / "usual.html")
     written = page_of(name, reason, tmp_path / "page.html")
     assert Tags(written).found == Tags(usual).found
@@ -183,7 +183,7 @@ def test_a_terminal_gets_no_control_characters(tmp_path, monkeypatch, name, comm
 def test_a_terminal_shows_names_as_they_are_while_a_run_goes_on():
     name = "[red]x[/red] :M: \x1b[31m"
     console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None, **progress.AS_IT_IS)
-    with progress._JobProgress(console, 2, 1) as shown:
+    with progress.JobProgress(console, 2, 1) as shown:
         job = Job(case(name))
         shown(job, None)
         shown(job, record(name, "failed", reason=name))
