@@ -44,7 +44,7 @@ def _explain_absence(run: pd.DataFrame) -> str:
         return "holds no records yet"
     if not (run.status == "ok").any():
         return f"has no case that completed: {run.status.iloc[0]}: {run.reason.iloc[0]}"
-    return "has the completed cases of no published claim: use a run of the suite papers or chen"
+    return "holds no completed case of a published claim: use a run of the suite papers or chen"
 
 
 def _exit_with_error(message: str) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from artifex_bench.core.case import Case
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.convert import show_value
 from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
@@ -160,9 +162,15 @@ def encode_record(record: Record) -> bytes:
         line = json.dumps(record_to_json(record), allow_nan=False)
         record_from_json(parse_json(line))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # of json, of msgspec, and of numpy
-        name = f"{show_value(record.case)} round {show_value(record.round)}"
-        raise StoreError(f"cannot store the record of {name}: {error}") from error
+        why = "a value has no JSON form" if isinstance(error, AttributeError) else error
+        raise StoreError(f"cannot store the record of {describe_key(record)}: {why}") from error
     return line.encode() + b"\n"
+
+
+def describe_key(record: Record) -> str:
+    """Return the case and the round of a record in words, whatever stands in their place."""
+    case: object = record.case
+    return f"{case_label(case) if isinstance(case, Case) else show_value(case)} round {show_value(record.round)}"
 
 
 def append_record(folder: Path, record: Record) -> None:

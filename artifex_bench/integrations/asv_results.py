@@ -101,7 +101,7 @@ def _complete_commit(kept: Sequence[AsvRecords], commit: str) -> str:
     """Return the measured commit whose hash begins so; the text itself if there is none."""
     matching = sorted({records.commit for records in kept if records.commit.startswith(commit)})
     if len(matching) > 1 and commit not in matching:
-        raise CaseError(f"commit {commit!r}: several begin so: give more of it: {', '.join(matching)}")
+        raise CaseError(f"commit {commit!r} is ambiguous: give more of its hash: {', '.join(matching)}")
     return commit if commit in matching or not matching else matching[0]
 
 

@@ -185,8 +185,7 @@ def _check_record(job: Job, record: Record) -> None:
     if not isinstance(record, Record):
         raise ExecutorError(f"the executor returned {show_value(record)} for {name}: must be a record")
     if (record.case, record.round) != (job.case, job.round):
-        other = f"{show_value(record.case)} round {show_value(record.round)}"
-        raise ExecutorError(f"the executor returned a record of {other}: must be of {name}")
+        raise ExecutorError(f"the executor returned a record of {store.describe_key(record)}: must be of {name}")
     store.encode_record(record)
 
 
