@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from artifex_bench.core.store import StoreError
 from artifex_bench.report.frame import load_run
@@ -23,17 +24,27 @@ def main(folder: Path, write: bool) -> None:
     The run must be one of the suites `papers` or `chen`, or another remat run that has the cases of a claim.
     """
     try:
-        table = format_claims_markdown(load_run(folder))
+        run = load_run(folder)
     except StoreError as error:
         _exit_with_error(str(error))
+    table = format_claims_markdown(run)
     if not table:
-        _exit_with_error(f"{folder} has the cases of no published claim: use a run of the suite papers or chen")
+        _exit_with_error(f"{folder} {_explain_absence(run)}")
     click.echo(table, nl=False)
     if write:
         try:
             (folder / WRITTEN).write_text(table, encoding="utf-8")
         except OSError as error:
             _exit_with_error(f"cannot write {folder / WRITTEN}: {error.strerror}")
+
+
+def _explain_absence(run: pd.DataFrame) -> str:
+    """Return why no claim can be checked with a run."""
+    if run.empty:
+        return "holds no records yet"
+    if not (run.status == "ok").any():
+        return f"has no case that completed: {run.status.iloc[0]}: {run.reason.iloc[0]}"
+    return "holds no completed case of a published claim: use a run of the suite papers or chen"
 
 
 def _exit_with_error(message: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +28,7 @@ from artifex_bench.core.store import StoreError
 from artifex_bench.report.text import make_printable
 
 WRONG_USE = 2
+LOST_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)  # standard output takes no more
 
 
 class _Group(click.Group):
@@ -44,11 +48,20 @@ class _Group(click.Group):
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            if sys.stdout is not None:  # None if its file descriptor was closed
+                sys.stdout.flush()
         except click.ClickException as error:
             click.echo(f"Error: {error.format_message()}", err=True)
             code = WRONG_USE
         except click.Abort:
             click.echo("Aborted!", err=True)
+            code = 1
+        except OSError as error:
+            if error.errno not in LOST_OUTPUT or error.filename is not None:  # the error of a file
+                raise
+            _discard_output()
+            if error.errno != errno.EPIPE:  # a reader such as `head` may close the pipe
+                click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
             code = 1
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -58,6 +71,12 @@ class _Group(click.Group):
             return super().invoke(context)
         except (CaseError, StoreError) as error:
             raise click.ClickException(make_printable(str(error))) from error
+
+
+def _discard_output() -> None:
+    """Let Python drop the output that it could not write: at its exit it would try again, and print a traceback."""
+    with contextlib.suppress(OSError, ValueError):  # the output is closed, or is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 COMPLETION = """To complete names with Tab, add this line to ~/.bashrc (zsh and fish: docs/terminal.md):

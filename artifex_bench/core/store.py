@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from artifex_bench.core.case import Case
+from artifex_bench.core.case_names import case_label
 from artifex_bench.core.convert import show_value
 from artifex_bench.core.record import Record, RecordError, SchemaError, record_from_json, record_to_json
 
@@ -37,12 +39,16 @@ def create_run(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         StoreError: The folder holds a run already, or cannot be written.
     """
+    taken = f"{folder} already holds a run: resume it with --resume {folder}, or choose another --name"
     if os.path.exists(folder / MANIFEST):
-        raise StoreError(f"{folder} already holds a run: resume it with --resume {folder}, or choose another --name")
+        raise StoreError(taken)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORDS).touch()
-        _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        with lock_run(folder):  # another process may be creating it at this moment
+            if os.path.exists(folder / MANIFEST):
+                raise StoreError(taken)
+            _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
 
@@ -109,7 +115,7 @@ def lock_run(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError(f"{folder} is in use by another run: wait for it, or choose another --name") from None
+            raise StoreError(f"{folder} is in use by another process: wait until it ends") from None
         yield
 
 
@@ -150,10 +156,31 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+def encode_record(record: Record) -> bytes:
+    """Return the line of a record. Raises StoreError if `load_records` would refuse it."""
+    try:
+        line = json.dumps(record_to_json(record), allow_nan=False)
+        record_from_json(parse_json(line))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # of json, of msgspec, and of numpy
+        why = "a value has no JSON form" if isinstance(error, AttributeError) else error
+        raise StoreError(f"cannot store the record of {describe_key(record)}: {why}") from error
+    return line.encode() + b"\n"
+
+
+def describe_key(record: Record) -> str:
+    """Return the case and the round of a record in words, whatever stands in their place."""
+    case: object = record.case
+    return f"{case_label(case) if isinstance(case, Case) else show_value(case)} round {show_value(record.round)}"
+
+
 def append_record(folder: Path, record: Record) -> None:
-    """Append a record and wait until it is on disk. Raises StoreError, and leaves nothing half-written then."""
+    """Append a record and wait until it is on disk.
+
+    Raises:
+        StoreError: The record could not be read again, or cannot be written. Nothing half-written is left then.
+    """
     path = folder / RECORDS
-    line = (json.dumps(record_to_json(record), allow_nan=False) + "\n").encode()
+    line = encode_record(record)
     if not path.exists():  # a new file would hide that the earlier records are lost
         raise StoreError(f"cannot write {path}: the file was removed while the run went on: restore it")
     size = path.stat().st_size
@@ -188,34 +215,38 @@ def load_records(path: Path) -> list[Record]:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     found: dict[tuple[str, int], Record] = {}
-    kind = None
     *lines, last = data.split(b"\n")
     for number, line in enumerate([*lines, last] if _is_json(last) else lines, 1):
         try:
-            record = record_from_json(parse_json(line))
-            kind = kind or record.case.kind
-            if record.case.kind != kind:
-                raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
+            add_record(found, record_from_json(parse_json(line)))
         except ValueError as error:
             way_out = "" if isinstance(error, SchemaError) else _explain_deletion(path, number)
             raise StoreError(f"{path} line {number}: {error}{way_out}") from error
-        found[record.key] = record
     return list(found.values())
+
+
+def add_record(found: dict[tuple[str, int], Record], record: Record) -> None:
+    """Add a record to those of a run, by its key. Raises RecordError if its case is of another kind than theirs."""
+    kind = next(iter(found.values()), record).case.kind
+    if record.case.kind != kind:
+        raise RecordError(f"a {record.case.kind} case in a run of {kind} cases")
+    found[record.key] = record
 
 
 def _explain_deletion(path: Path, number: int) -> str:
     """Return how to go on without a line of a file of records."""
     file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
-    again = f"; then artifex-bench run --resume {folder} measures its case again" if path.name == RECORDS else ""
+    in_run = path.name == RECORDS and (path.parent / MANIFEST).exists()
+    again = f"; then artifex-bench run --resume {folder} measures its case again" if in_run else ""
     return f". To go on without that line: sed -i {number}d {file}{again}"
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
-    """Write a file of records alone, replacing an older one. Raises StoreError if it cannot be written."""
-    lines = (json.dumps(record_to_json(record), allow_nan=False) + "\n" for record in records)
+    """Write a file of records alone, replacing an older one. Raises StoreError as `append_record` does."""
+    text = b"".join(map(encode_record, records)).decode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, "".join(lines))
+        _write_whole(path, text)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 

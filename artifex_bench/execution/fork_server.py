@@ -120,20 +120,29 @@ class ForkServer:
             self._process.terminate()
 
     def close(self) -> None:
-        """End the fork server, wait for it, and release its resources."""
+        """End the fork server, wait for it, and release its resources. Ctrl-C while it waits kills it at once."""
         if self._socket is not None:
             self._socket.close()
-        if self._process is not None:
-            self._process.terminate()
-            try:
+        try:
+            if self._process is not None:
+                self._process.terminate()
                 self._process.wait(EXIT_SECONDS)
-            except subprocess.TimeoutExpired:  # it is in an import that does not return
-                self._process.kill()
-                self._process.wait()
-                self._kill_descendants()
-        if self._errors is not None:
-            self._errors.close()
-        self._process = self._socket = self._errors = self._last_worker = None
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:  # the first: an import does not return
+            assert self._process is not None
+            self._process.kill()
+            self._process.wait()
+            self._kill_descendants()
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        finally:
+            if self._errors is not None:
+                self._errors.close()
+            self._process = self._socket = self._errors = self._last_worker = None
+
+    def _close_at_exit(self) -> None:
+        """Close, without the traceback that Python prints if Ctrl-C interrupts its exit."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self.close()
 
     def _start(self) -> None:
         self.close()
@@ -148,7 +157,7 @@ class ForkServer:
                 start_new_session=True,  # so that Ctrl-C reaches the parent alone
             )
         self._socket = ours
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
 
 def _find_descendants(fork_server_id: str) -> Iterator[int]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from artifex_bench.core.case import CaseError, check_choice
+from artifex_bench.core.convert import show_value
 from artifex_bench.core.store import StoreError, read_object
 from artifex_bench.report.frame import load_run
 
@@ -39,11 +40,32 @@ def locate_asv_records(config: Path, repository: Path) -> Path:
     Args:
         config: asv's configuration file.
         repository: A folder of the git repository that is measured.
+
+    Raises:
+        StoreError: The configuration cannot be read or has no valid `results_dir`, or git does not know the commit.
     """
-    results = config.parent / read_object(config).get("results_dir", "results")
-    command = ["git", "log", "-1", "--format=%ct-%H", os.environ.get("ASV_COMMIT", "HEAD")]
-    commit = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
-    return results / FOLDER / commit / os.environ.get("ASV_ENV_NAME", "existing") / f"{platform.node()}.jsonl"
+    results = read_object(config).get("results_dir", "results")
+    if not isinstance(results, str):
+        raise StoreError(f"cannot read {config}: results_dir {show_value(results)}: must be text")
+    commit = _describe_commit(repository, os.environ.get("ASV_COMMIT", "HEAD"))
+    return (
+        config.parent
+        / results
+        / FOLDER
+        / commit
+        / os.environ.get("ASV_ENV_NAME", "existing")
+        / f"{platform.node()}.jsonl"
+    )
+
+
+def _describe_commit(repository: Path, name: str) -> str:
+    """Return ``TIME-COMMIT`` of a commit, by any of its names. Raises StoreError if git does not know it."""
+    command = ["git", "log", "-1", "--format=%ct-%H", "--end-of-options", name, "--"]
+    try:
+        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        words = error.strerror if isinstance(error, OSError) else error.stderr
+        raise StoreError(f"git finds no commit {name!r} in {repository}: {' '.join((words or '').split())}") from error
 
 
 def load_asv(
@@ -59,18 +81,28 @@ def load_asv(
 
     Raises:
         StoreError: The folder holds no records, or damaged ones.
-        CaseError: The commit, environment or machine is unknown, or there are several to choose from.
+        CaseError: The commit, environment or machine is unknown or no text, or there are several to choose from.
     """
+    for name, value in (("machine", machine), ("commit", commit), ("environment", environment)):
+        if not isinstance(value, str | None):
+            raise CaseError(f"{name} {show_value(value)}: must be text")
     folder = Path(results_dir, FOLDER)
     kept = [_parse_path(path) for path in folder.glob("*-*/*/*.jsonl")]
     if not kept:
         raise StoreError(f"{folder} holds no records: measure the commit with `asv run` of version 0.2 or later")
     newest = max(kept, key=lambda records: records.commit_time).commit
-    whole = next((records.commit for records in kept if commit and records.commit.startswith(commit)), commit)
-    kept = _select(kept, "commit", whole or newest)
+    kept = _select(kept, "commit", _complete_commit(kept, commit) if commit else newest)
     kept = _select(kept, "environment", environment)
     (chosen,) = _select(kept, "machine", machine)
     return load_run(chosen.path)
+
+
+def _complete_commit(kept: Sequence[AsvRecords], commit: str) -> str:
+    """Return the measured commit whose hash begins so; the text itself if there is none."""
+    matching = sorted({records.commit for records in kept if records.commit.startswith(commit)})
+    if len(matching) > 1 and commit not in matching:
+        raise CaseError(f"commit {commit!r} is ambiguous: give more of its hash: {', '.join(matching)}")
+    return commit if commit in matching or not matching else matching[0]
 
 
 def _parse_path(path: Path) -> AsvRecords:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from artifex_bench.core.record import Record, record_from_json, record_to_json
-from artifex_bench.core.store import StoreError, read_object
+from artifex_bench.core.store import StoreError, add_record, read_object
 from artifex_bench.kinds.frames import make_frame
 
 KEY = "artifex_bench_records"
@@ -27,7 +27,7 @@ def load_pytest_benchmark(path: str | Path) -> pd.DataFrame:
         path: A file that `--benchmark-json`, `--benchmark-save` or `--benchmark-autosave` wrote.
 
     Raises:
-        StoreError: The file cannot be read, or holds no records of these suites.
+        StoreError: The file cannot be read, or holds no records of these suites, or records of several kinds of cases.
     """
     path = Path(path)
     stored = read_object(path).get(KEY)
@@ -38,8 +38,7 @@ def load_pytest_benchmark(path: str | Path) -> pd.DataFrame:
     records: dict[tuple[str, int], Record] = {}
     for number, value in enumerate(stored):
         try:
-            record = record_from_json(value)
+            add_record(records, record_from_json(value))
         except ValueError as error:
             raise StoreError(f"{path} {KEY}[{number}]: {error}") from error
-        records[record.key] = record
     return make_frame(list(records.values()))

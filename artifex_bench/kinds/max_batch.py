@@ -212,8 +212,8 @@ def _notes_on_search(row: Any, search: SearchResult) -> Iterator[str]:
     if row.status != "ok":
         yield f"{row.status}: {row.reason}"
     elif not is_present(row.largest_batch):
-        excess = row.failing_peak_bytes - row.capacity_bytes
-        over = f": {units.format_bytes(excess)} over" if is_present(excess) else ""
+        known = is_present(row.failing_peak_bytes) and is_present(row.capacity_bytes)
+        over = f": {units.format_bytes(row.failing_peak_bytes - row.capacity_bytes)} over" if known else ""
         yield f"batch {units.format_whole(row.failing_batch)} does not fit{over}"
     elif not is_present(row.failing_batch):
         yield "no larger batch was compiled: the limit was reached, or the search did not end"

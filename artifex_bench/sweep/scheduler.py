@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from artifex_bench.core import store
 from artifex_bench.core.case import Case, CaseError
-from artifex_bench.core.case_names import case_id
+from artifex_bench.core.case_names import case_id, case_label
+from artifex_bench.core.convert import show_value
 from artifex_bench.core.environments import changed_settings
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Record
@@ -21,6 +23,10 @@ from artifex_bench.sweep import batch_search
 
 Measure = Callable[[Job, Path], Record]
 Show = Callable[[Job, Record | None], None]  # called before a job, with None, and after it
+
+
+class ExecutorError(store.StoreError):
+    """An executor that breaks its contract (`execution.executors.Executor`). Nothing is stored of that job."""
 
 
 def run_sweep(
@@ -49,7 +55,7 @@ def run_sweep(
         All records of the run.
 
     Raises:
-        StoreError: The folder cannot be written, or another process uses it.
+        StoreError: The folder cannot be written, another process uses it, or the executor returned no valid record.
         CaseError: The environment has changed, and `across` is false.
     """
     with store.lock_run(folder):
@@ -108,7 +114,7 @@ def run_search(
         All records of the run.
 
     Raises:
-        StoreError: The folder cannot be written, or another process uses it.
+        StoreError: The folder cannot be written, another process uses it, or the executor returned no valid record.
         CaseError: The environment has changed, and `across` is false.
     """
     search = spec.search or Search()
@@ -152,12 +158,35 @@ def _store(folder: Path, before: Sequence[Record], record: Record, across: bool)
 
 
 def _run_logged(job: Job, folder: Path, measure: Measure) -> Record:
-    """Run a job and return its record. The log is deleted if the job is ok, unless an AOT compiler printed to it."""
+    """Run a job and return its record. The log is deleted if the job is ok, unless an AOT compiler printed to it.
+
+    Raises:
+        ExecutorError: The executor did not return the job's record.
+    """
     log = store.create_log(folder, job.key)
-    record = measure(job, log)
-    if record.status in ("ok", "skipped") and (job.case.is_local or not log.stat().st_size):
+    try:
+        record = measure(job, log)
+    except (CaseError, store.StoreError):
+        raise
+    except Exception as error:  # a fault of the executor, not of the case, which has no record therefore
+        with contextlib.suppress(OSError), log.open("a") as file:
+            traceback.print_exc(file=file)
+        summary = " ".join(f"{type(error).__name__}: {error}".split())[:500].rstrip(": ")
+        raise ExecutorError(f"the executor raised {summary}, and must return a record: see {log}") from error
+    _check_record(job, record)
+    if record.status in ("ok", "skipped") and (job.case.is_local or not log.exists() or not log.stat().st_size):
         log.unlink(missing_ok=True)
     return record
+
+
+def _check_record(job: Job, record: Record) -> None:
+    """Raise ExecutorError unless a record is one of that job, and StoreError if it cannot be stored."""
+    name = f"{case_label(job.case)} round {job.round}"
+    if not isinstance(record, Record):
+        raise ExecutorError(f"the executor returned {show_value(record)} for {name}: must be a record")
+    if (record.case, record.round) != (job.case, job.round):
+        raise ExecutorError(f"the executor returned a record of {store.describe_key(record)}: must be of {name}")
+    store.encode_record(record)
 
 
 def _run_together(

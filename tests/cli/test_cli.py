@@ -534,3 +534,28 @@ def test_kill_9_of_the_command_loses_nothing(tmp_path):
     if running(worker):
         os.kill(worker, signal.SIGKILL)  # this fake does not ask to die with its parent, as the real one does
     check_resumes(tmp_path)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # Python's own variable
+@pytest.mark.parametrize("words", [("list",), ("--version",)])
+def test_output_that_cannot_be_written_is_one_line(words, unbuffered):
+    command = [sys.executable, "-m", "artifex_bench", *words]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=env)
+    assert done.returncode == 1
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("Error: ") and os.strerror(errno.ENOSPC) in error
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("how", ["pipe", "descriptor"])
+def test_a_closed_output_is_quiet(how, unbuffered):
+    command = [sys.executable, "-m", "artifex_bench", "list"]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    read, write = os.pipe()
+    os.close(read)
+    closed = {"preexec_fn": lambda: os.close(1)} if how == "descriptor" else {"stdout": write}
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, env=env, **closed)
+    os.close(write)
+    assert done.stderr == "" and done.returncode == (1 if how == "pipe" else 0)

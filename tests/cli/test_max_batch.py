@@ -214,3 +214,15 @@ def test_aot_targets(tmp_path, monkeypatch):
     for row in found:
         assert row["largest_peak_bytes"] <= 64 * 2**20 < row["failing_peak_bytes"]
         assert row["estimated_samples_per_second"] > 0
+
+
+def test_a_batch_whose_peak_is_not_known_is_reported(folder):
+    """Its record is ok, but has no compiled peak."""
+    unknown = [
+        record(replaced(STARTS[0], batch=batch), measurements=(taken("capacity_bytes", GIB),)) for batch in (1, 2)
+    ]
+    for one in unknown:
+        store.append_record(folder, one)
+    done = call("report", folder)
+    assert done.exit_code == 0 and done.exception is None, done.output
+    assert "batch 1 does not fit" in done.stdout

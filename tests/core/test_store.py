@@ -7,18 +7,19 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifex_bench.core import run_spec, store
-from artifex_bench.core.record import record_to_json
+from artifex_bench.core.record import Record, record_to_json
 from artifex_bench.core.run_spec import RunSpec
-from artifex_bench.core.store import MANIFEST, RECORDS, StoreError
+from artifex_bench.core.store import LOCK, MANIFEST, RECORDS, StoreError
 from artifex_bench.sweep import scheduler
 from tests import strategies as made
-from tests.build import backend, case, ignore, record
+from tests.build import backend, case, ignore, record, taken
 
 REQUEST = RunSpec("remat", (case("none"), case("all")), rounds=2)
 
@@ -47,7 +48,7 @@ def refused(action, *arguments):
 def test_a_new_run_has_its_spec_and_no_records(folder):
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == []
-    assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS}
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, RECORDS, LOCK}
 
 
 def test_missing_parents_are_created(tmp_path):
@@ -61,6 +62,35 @@ def test_a_run_is_never_overwritten(folder):
     assert error.startswith(f"{folder} ") and f"--resume {folder}" in error and "--name" in error
     assert run_spec.run_spec_from_json(store.read_manifest(folder)) == REQUEST
     assert store.load_records(folder) == found
+
+
+def test_a_run_is_created_once_however_many_try_at_the_same_time(tmp_path, monkeypatch):
+    """Each sees no run before any of them writes."""
+    meeting, outcomes = threading.Barrier(4, timeout=60), []
+    exists = os.path.exists
+
+    def look(path):
+        there = exists(path)
+        if not hasattr(threading.current_thread(), "has_met"):
+            threading.current_thread().has_met = True
+            meeting.wait()
+        return there
+
+    def create(number):
+        try:
+            store.create_run(tmp_path / "run", {"suite": str(number)})
+            outcomes.append(str(number))
+        except StoreError as error:
+            assert str(tmp_path / "run") in str(error)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(4)]
+    with monkeypatch.context() as patched:
+        patched.setattr(os.path, "exists", look)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert outcomes == [store.read_suite(tmp_path / "run")]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
@@ -211,16 +241,31 @@ def test_a_partial_write_is_continued(folder, monkeypatch):
 
 
 def test_values_without_json_are_not_written(folder):
+    """Nor any line that could not be read again."""
     found = fill(folder, record("none"))
-    with pytest.raises(ValueError, match="JSON"):
-        store.append_record(folder, record("all", wall_seconds=float("nan")))
+    nan = float("nan")
+    for fields in (
+        {"wall_seconds": nan},
+        {"environment": {"load": nan}},
+        {"environment": {"load": object()}},
+        {"environment": {"versions": 3}},
+        {"measurements": (taken("step_seconds", 1.0, load=nan),)},
+        {"measurements": (taken("compiled_peak_bytes", 1.0, argument_bytes="many"),)},
+        {"measurements": None},
+        {"reason": None},
+    ):
+        refused(store.append_record, folder, record("all", **fields))
+        refused(store.write_records, folder / "copy.jsonl", [record("all", **fields)])
+        assert store.load_records(folder) == found and not (folder / "copy.jsonl").exists()
+    for impossible in (None, 3, record()):
+        refused(store.append_record, folder, Record(impossible, 0, "ok"))
     assert store.load_records(folder) == found
 
 
 def test_one_writer_at_a_time(folder):
     with store.lock_run(folder):
         error = refused(lambda: store.lock_run(folder).__enter__())
-        assert str(folder) in error and "--name" in error
+        assert str(folder) in error and "--name" not in error  # which does not suit a resumed run
     with store.lock_run(folder):
         assert store.load_records(folder) == []
 
@@ -289,3 +334,10 @@ def test_a_file_of_records_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(store.StoreError, match=str(tmp_path / "file")):
         store.write_records(tmp_path / "file" / "host.jsonl", [])
+
+
+def test_only_a_run_is_said_to_measure_the_case_of_a_deleted_line_again(folder, tmp_path):
+    (folder / RECORDS).write_text("damaged\n\n")
+    assert "--resume" in refused(store.load_records, folder)
+    (tmp_path / RECORDS).write_text("damaged\n\n")
+    assert "--resume" not in refused(store.load_records, tmp_path / RECORDS)

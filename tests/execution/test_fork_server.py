@@ -16,7 +16,7 @@ import pytest
 from artifex_bench.core.job import Job
 from artifex_bench.core.record import Measurement
 from artifex_bench.execution import local
-from artifex_bench.execution.fork_server import ForkServer
+from artifex_bench.execution.fork_server import EXIT_SECONDS, ForkServer
 from tests.build import case
 from tests.execution.test_local import gone
 
@@ -218,3 +218,33 @@ print([name for name in set(sys.modules) - before if name.startswith("artifex_be
 def test_a_worker_finds_its_kind_and_its_measurement_imported():
     done = subprocess.run([sys.executable, "-c", PRELOADED], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+STUCK = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)\n"
+EXIT = """
+from artifex_bench.execution.fork_server import ForkServer
+import atexit, os, sys
+server = ForkServer(os.environ)
+server._start()
+atexit.register(print, "exits", flush=True)  # before the fork server is closed
+print(server._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_ctrl_c_at_the_exit_kills_a_fork_server_at_once_and_prints_nothing(tmp_path):
+    (tmp_path / "jax.py").write_text(f"open({str(tmp_path / 'stuck')!r}, 'w').close()\n{STUCK}")  # never imported
+    paths = (str(tmp_path), str(Path(__file__).parents[2]))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", EXIT], env=env, text=True, **pipes) as process:
+        pid = int(process.stdout.readline())
+        while not (tmp_path / "stuck").exists():
+            time.sleep(0.01)
+        process.stdin.close()
+        assert process.stdout.readline() == "exits\n"
+        time.sleep(0.5)  # it waits for the fork server
+        process.send_signal(signal.SIGINT)
+        assert process.wait(EXIT_SECONDS / 2) == 0
+        assert process.stderr.read() == ""
+    assert gone(pid)

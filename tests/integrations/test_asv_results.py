@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 
 import pandas as pd
@@ -126,3 +127,49 @@ def test_damaged_records_are_refused_with_the_line(measured, tmp_path):
     with pytest.raises(StoreError, match="line 2") as refused:
         load_asv(tmp_path / "results")
     assert str(path) in str(refused.value)
+
+
+def test_a_beginning_of_several_commits_is_refused(measured, tmp_path):
+    paths = [measured(commit, "existing", "desk", [record(how)]) for commit, how in ((1, "all"), (0, "none"))]
+    for path, digest in zip(paths, ("abc1", "abc2"), strict=True):
+        folder = path.parents[1]
+        folder.rename(folder.with_name(f"{folder.name.partition('-')[0]}-{digest}"))
+    with pytest.raises(CaseError, match="abc1, abc2"):
+        load_asv(tmp_path / "results", commit="abc")
+    assert list(load_asv(tmp_path / "results", commit="abc1").strategy) == ["all"]
+
+
+@pytest.mark.parametrize("what", ["commit", "environment", "machine"])
+def test_a_choice_that_is_no_text_is_refused_in_one_line(measured, tmp_path, what):
+    measured(0, "existing", "desk", [record("none")])
+    with pytest.raises(CaseError, match=f"^{what} 5: .*$"):
+        load_asv(tmp_path / "results", **{what: 5})
+
+
+def test_a_commit_that_git_does_not_know_is_refused_in_one_line(measured, tmp_path, monkeypatch):
+    measured(0, "existing", "desk", [])
+    for name in ("nope", "", "--all", "--help"):
+        monkeypatch.setenv("ASV_COMMIT", name)
+        with pytest.raises(StoreError, match=re.escape(f"{name!r} in {tmp_path}: ")) as refused:
+            locate_asv_records(tmp_path / "asv.conf.json", tmp_path)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("without", ["repository", "git", "folder"])
+def test_a_folder_without_git_is_refused_in_one_line(tmp_path, monkeypatch, without):
+    (tmp_path / "asv.conf.json").write_text("{}")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.delenv("ASV_COMMIT", raising=False)
+    if without == "git":
+        monkeypatch.setenv("PATH", "")
+    folder = tmp_path / "gone" if without == "folder" else tmp_path
+    with pytest.raises(StoreError, match=re.escape(f"{folder}: ")) as refused:
+        locate_asv_records(tmp_path / "asv.conf.json", folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_results_dir_that_is_no_text_is_refused_in_one_line(measured, tmp_path):
+    measured(0, "existing", "desk", [])
+    (tmp_path / "asv.conf.json").write_text('{"results_dir": 3}')
+    with pytest.raises(StoreError, match=r"^.*asv\.conf\.json: results_dir 3: .*$"):
+        locate_asv_records(tmp_path / "asv.conf.json", tmp_path)

@@ -10,7 +10,8 @@ import pytest
 
 from artifex_bench import load_pytest_benchmark
 from artifex_bench.core import stats
-from artifex_bench.core.case import CaseError
+from artifex_bench.core.case import CaseError, CheckpointCase
+from artifex_bench.core.record import Record
 from artifex_bench.core.store import StoreError
 from artifex_bench.integrations.pytest_benchmark_results import KEY, add_records
 from artifex_bench.kinds.frames import make_frame
@@ -100,3 +101,12 @@ def test_records_with_one_value_changed_are_refused_or_read(tmp_path, monkeypatc
                 make_markdown(table)
             outcomes.append("read")
     assert outcomes.count("refused") > 100 and outcomes.count("read") > 20
+
+
+def test_records_of_several_kinds_are_refused_in_one_line(tmp_path):
+    whole = {}
+    add_records(whole, [record("none"), Record(CheckpointCase(), 0, "ok")])
+    (tmp_path / "out.json").write_text(json.dumps(whole))
+    with pytest.raises(StoreError, match=rf"{KEY}\[1\].*checkpoint.*remat") as refused:
+        load_pytest_benchmark(tmp_path / "out.json")
+    assert "\n" not in str(refused.value)

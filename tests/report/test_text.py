@@ -131,7 +131,7 @@ def test_a_page_holds_any_text(tmp_path, monkeypatch, name, reason):
     usual = page_of("mlp", "a device", tmp_path / "usual.html")
     written = page_of(name, reason, tmp_path / "page.html")
     assert Tags(written).found == Tags(usual).found
-    ours = render._read_asset("page.js") + page._read_asset("page.css")
+    ours = render._read_asset("page.js") + render._read_asset("page.css")
     assert controls(written) <= controls(ours)
     assert written.count("<tr data-case=") == 4
 

@@ -21,11 +21,12 @@ from artifex_bench.core.case import CaseError
 from artifex_bench.core.case_names import case_id
 from artifex_bench.core.environments import changed_versions
 from artifex_bench.core.grid import with_baselines
+from artifex_bench.core.record import Record, record_to_json
 from artifex_bench.core.run_spec import CACHE, RunSpec
 from artifex_bench.core.store import RECORDS, StoreError
 from artifex_bench.report.frame import load_run
 from artifex_bench.sweep.scheduler import remaining_jobs, run_sweep
-from tests.build import backend, case, ignore, measured, record, replaced, sketch
+from tests.build import backend, case, ignore, measured, record, replaced, sketch, taken
 
 ABC = ("none", "all", "every-2")
 REQUEST = RunSpec("remat", tuple(map(case, ABC)), rounds=2, steps=7, timeout=9.0, memory_limit=2**30)
@@ -184,7 +185,7 @@ def test_the_compile_cache_is_deleted_at_the_end(folder):
     assert not (folder / CACHE).exists()
 
 
-class Stop(Exception):
+class Stop(BaseException):  # an Exception is a fault of the executor
     """What interrupts a sweep here."""
 
 
@@ -396,3 +397,42 @@ def test_a_run_can_be_resumed_after_a_damaged_line_is_deleted(folder):
     log = []
     found = run_sweep(REQUEST, folder, backend(log), ignore)
     assert len(log) == 1 and {record.key: record for record in found} == {record.key: record for record in whole}
+
+
+BROKEN = {
+    "returns nothing": lambda job: None,
+    "returns JSON": lambda job: record_to_json(record(job.case, round=job.round)),
+    "raises": lambda job: raise_(ValueError("two\nlines")),
+    "another case": lambda job: record("every-2", round=job.round),
+    "another round": lambda job: record(job.case, round=job.round + 1),
+    "no case": lambda job: Record(None, job.round, "ok"),
+    "no measurements": lambda job: record(job.case, round=job.round, measurements=None),
+    "impossible detail": lambda job: record(
+        job.case, round=job.round, measurements=(taken("compiled_peak_bytes", 1.0, argument_bytes="many"),)
+    ),
+    "not a number": lambda job: record(job.case, round=job.round, environment={"load": float("nan")}),
+}
+
+
+@pytest.mark.parametrize("target", ["local", "tpu:v5e"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_executor_that_breaks_its_contract_ends_the_run_in_one_line(folder, how, target):
+    request = replaced(REQUEST, cases=(case("none", target=target), case("all", target=target)))
+    good = backend([])
+    with pytest.raises(StoreError) as refused:
+        run_sweep(
+            request,
+            folder,
+            lambda job, log: good(job, log) if job.case.strategy == "none" else BROKEN[how](job),
+            ignore,
+        )
+    assert len(str(refused.value).splitlines()) == 1
+    assert named(store.load_records(folder)) == ["none 0"]
+    assert len(run_sweep(request, folder, good, ignore)) == len(request.make_jobs(folder))  # it goes on once mended
+
+
+def test_the_log_has_the_traceback_of_an_executor_that_raises(folder):
+    with pytest.raises(StoreError, match=re.escape(str(folder / "logs"))):
+        run_sweep(REQUEST, folder, lambda *_: raise_(OSError("no node")), ignore)
+    (log,) = (folder / "logs").iterdir()
+    assert "Traceback" in log.read_text() and "no node" in log.read_text()

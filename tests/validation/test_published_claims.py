@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifex_bench.core import store
 from artifex_bench.kinds.frames import make_frame
 from artifex_bench.report.frame import load_run
 from tests.build import case, measured, record, taken
@@ -235,3 +236,14 @@ def test_write_puts_the_printed_table_into_the_folder(tmp_path):
     assert not (folder / "papers.md").exists()
     result = CliRunner().invoke(main, [str(folder), "--write"])
     assert (folder / "papers.md").read_text() == result.stdout
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"), [([], "no records"), ([record(NONE, "failed"), record("all", "oom")], "it was failed")]
+)
+def test_a_run_without_results_is_refused_with_the_true_reason(tmp_path, records, reason):
+    store.create_run(tmp_path / "run", {"suite": "papers"})
+    for one in records:
+        store.append_record(tmp_path / "run", one)
+    result = CliRunner().invoke(main, [str(tmp_path / "run")])
+    assert result.exit_code == 2 and reason in result.stderr
