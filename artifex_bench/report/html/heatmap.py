@@ -65,7 +65,7 @@ def _make_fault_map(title: str, rows: pd.DataFrame) -> Heatmap:
     return Heatmap(
         f"Restores that were silently wrong: {title}",
         "Each cell counts the restores of a damaged checkpoint that returned wrong data without an error, among all "
-        "trials. Darker is worse.",
+        "trials. A stronger shade is worse.",
         "format, damage",
         *_pivot(rows, "format", "fault", show),
     )
@@ -80,7 +80,7 @@ def _make_search_map(title: str, searches: pd.DataFrame, column: str, show: Call
             return show(row), float(value / largest[row.target])
         return (str(row.status) if row.status != "ok" else "none fits" if math.isnan(row.largest_batch) else "–"), 0.0
 
-    shades = "The shade is relative to the best strategy of the target, which has the darkest cell."
+    shades = "The shade is relative to the best strategy of the target, which has the strongest one."
     return Heatmap(title, shades, "strategy, target", *_pivot(searches, "strategy", "target", cell))
 
 

@@ -70,6 +70,7 @@ def write_page(
     if not table.columns:  # its rows are cases
         charts = list(draw_charts(rows, table, case_styles(whole), {one.group: one.choice for one in advice}))
     failures = list_failures(rows)
+    nouns = ("search", "searches") if table.columns else ("case", "cases")
     return write_template(
         "page.html",
         path,
@@ -90,7 +91,7 @@ def write_page(
         headings=headings,
         example=lines[0].name.replace(",", ""),
         lines=lines,
-        noun="searches" if table.columns else "cases",
+        noun=nouns[len(lines) > 1],
         rows=ROWS,
         facets=[facet for facet in make_facets(lines, headings) if facet.heading not in ("fits", "budget")],
         only=lines[0].shape if len({line.shape for line in lines}) == 1 else None,
