@@ -70,7 +70,7 @@ def test_budgets_are_strategies_of_a_sweep(tmp_path):
         assert len(met.get("budget_bytes").detail["compiled"]) <= 6
         missed = records[model, "budget-1KiB"]
         assert missed.status == "failed"
-        assert "BudgetError" in missed.reason and "1KiB" in missed.reason
+        assert "1KiB" in missed.reason
     assert records["transformer", "budget-0.5"].verdict.name == "effective"
     assert "budget-0.5" in printed
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from artifex_bench import load_run
 from artifex_bench.checkpointing import load_tree, save_tree, setup_checkpoint_manager
-from artifex_bench.cli import main
 
-PAGE = (Path(__file__).parent.parent / "docs" / "frameworks.md").read_text()
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "frameworks.md").read_text()
 SECTIONS = {section.partition("\n")[0]: section for section in PAGE.split("\n## ")[1:]}
 IMPORTS = {"Plain JAX": "jax", "Flax linen": "flax.linen", "Equinox": "equinox", "Haiku": "haiku", "Keras": "keras"}
 SWEEP = "Use your layers in a sweep"
@@ -134,13 +136,13 @@ def test_layers_of_another_framework_run_in_a_sweep(framework, tmp_path, monkeyp
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     pytest.importorskip(framework)
     (tmp_path / "wrapped.py").write_text(get_example(SWEEP) + WRAPPED[framework])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     [command] = re.findall(r"^artifex-bench (run .*)$", SECTIONS[SWEEP], re.MULTILINE)
     options = ["--layers", "scan", "--rounds", "1", "--steps", "2", "--out", "runs"]
-    done = CliRunner().invoke(main, [*command.split(), *options])
-    assert done.exit_code == 0, done.output
-    [folder] = Path("runs").iterdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    command = [sys.executable, "-m", "artifex_bench", *command.split(), *options]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [folder] = (tmp_path / "runs").iterdir()
     table = load_run(folder)
     assert set(table.strategy) == {"none", "all", "dots_saveable"}
     assert set(table.status) == {"ok"}

@@ -230,6 +230,7 @@ def test_damage_is_still_damage(manager_at):
 @pytest.mark.parametrize("format", ["zarr2", "ocdbt", "plain"])
 def test_a_read_that_fails_prints_nothing_and_changes_nothing_of_orbax(manager_at, monkeypatch, format):
     """Orbax closes its event loop while TensorStore still reads the other arrays, whose ends then find it closed."""
+    run_sync = asyncio_utils.run_sync
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(str(unraisable.exc_value)))
     tree = {f"w{i}": jnp.ones((64, 64)) for i in range(16)}
@@ -247,4 +248,4 @@ def test_a_read_that_fails_prints_nothing_and_changes_nothing_of_orbax(manager_a
             load_tree(manager, tree)
     gc.collect()
     assert seen == []
-    assert asyncio_utils.run_sync.__module__ == asyncio_utils.__name__
+    assert asyncio_utils.run_sync is run_sync

@@ -555,7 +555,8 @@ def test_a_closed_output_is_quiet(how, unbuffered):
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     read, write = os.pipe()
     os.close(read)
-    closed = {"preexec_fn": lambda: os.close(1)} if how == "descriptor" else {"stdout": write}
+    closed = {} if how == "descriptor" else {"stdout": write}
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *command] if how == "descriptor" else command
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, env=env, **closed)
     os.close(write)
     assert done.stderr == "" and done.returncode == (1 if how == "pipe" else 0)

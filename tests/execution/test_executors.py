@@ -39,7 +39,7 @@ def test_an_executor_of_the_users_own(own):
         ("cloud", "local"),
         ("locl", "local"),
         ("no_such_module:cluster", "no_such_module"),
-        (":cluster", "PYTHONPATH"),
+        (":cluster", "package.module:attribute"),
         ("own_executors:other", "other"),
         ("own_executors:run", "function"),
     ],
