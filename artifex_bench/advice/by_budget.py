@@ -69,7 +69,7 @@ def _rank_local(group: str, rows: pd.DataFrame) -> Ranking:
     rejected = {row.strategy: why for row in rows.itertuples() if (why := remat.reject_unmeasured(row, timed))}
     ranked = rows[~rows.strategy.isin(rejected)].sort_values(remat.ORDER[question])
     candidates = (
-        _make_candidate(row, remat.describe_candidate(row, None), row.measured_peak_bytes)
+        _make_candidate(row, remat.describe_candidate(row, None), remat.find_needed_bytes(row))
         for row in ranked.itertuples()
     )
     return Ranking(group, question, tuple(candidates), None if timed else Level.HIGH, rejected, len(rows))
@@ -87,7 +87,6 @@ def _rank_aot(group: str, rows: pd.DataFrame) -> Ranking:
     return Ranking(group, question, tuple(candidates), Level.LOW, rejected, len(rows))
 
 
-def _make_candidate(row: Any, candidate: Candidate, other_peak: float) -> RankedCandidate:
-    needed = max(peak for peak in (getattr(row, remat.PEAK), other_peak) if is_present(peak))
+def _make_candidate(row: Any, candidate: Candidate, needed: float) -> RankedCandidate:
     low, high = (float(end) if is_present(end) else None for end in (row.step_seconds_low, row.step_seconds_high))
     return RankedCandidate(int(row.Index), candidate, float(needed), low, high, bool(row.contended))

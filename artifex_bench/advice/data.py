@@ -162,6 +162,11 @@ class Advice:
     nearest: Candidate | None
     rejected: dict[str, Rejection]
 
+    @property
+    def is_met(self) -> bool:
+        """Whether a case meets the limits: the choice, or the only case, which was compared with nothing."""
+        return self.choice is not None or any(one.reason is Reason.ONLY_CASE for one in self.rejected.values())
+
     def to_json(self) -> dict[str, Any]:
         """Return the advice as plain JSON values."""
         return asdict(self)

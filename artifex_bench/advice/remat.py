@@ -81,14 +81,14 @@ def reject_unmeasured(row: Any, timed: bool) -> Rejection | None:
     return None if is_present(getattr(row, PEAK)) else Rejection(Reason.NO_PEAK)
 
 
-def _find_needed_bytes(row: Any) -> float:
+def find_needed_bytes(row: Any) -> float:
     """Return the larger of the compiled and the measured peak."""
     return float(max(peak for peak in (getattr(row, PEAK), row.measured_peak_bytes) if is_present(peak)))
 
 
 def _reject_over_budget(row: Any, limits: Limits) -> Rejection | None:
     memory = limits.memory_bytes
-    needed = _find_needed_bytes(row)
+    needed = find_needed_bytes(row)
     if memory is not None and needed > memory:
         is_compiled = getattr(row, PEAK) == needed
         reason = Reason.OVER_MEMORY_BUDGET if is_compiled else Reason.OVER_MEMORY_BUDGET_MEASURED
@@ -122,7 +122,7 @@ def describe_candidate(row: Any, memory: float | None) -> Candidate:
         figures |= select_figures(row, "time_ratio", "time_ratio_low", "time_ratio_high")
     figures |= select_figures(row, PEAK, "measured_peak_bytes")
     if memory is not None:
-        figures["spare_bytes"] = memory - _find_needed_bytes(row)
+        figures["spare_bytes"] = memory - find_needed_bytes(row)
     return Candidate(row.strategy, figures, row.plan if is_plan_of_strategy(row) else None)
 
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, get_type_hints
 
 from artifex_bench.checkpointing import formats as layouts
 from artifex_bench.core.case import CaseError, CheckpointCase, FaultCase, check_choice
-from artifex_bench.core.convert import check_value, suggest_choice
-from artifex_bench.core.plugin import import_user_object
+from artifex_bench.core.convert import check_value
+from artifex_bench.core.plugin import import_user_object, load_entry
 
 
 class Saver(Protocol):
@@ -106,14 +106,7 @@ def load_format(name: str) -> CheckpointFormat:
     Raises:
         CaseError: There is no such format, or the attribute is not a `CheckpointFormat`.
     """
-    if name in FORMATS:
-        return FORMATS[name]
-    if ":" not in name:
-        raise CaseError(f"unknown format {name!r}: {suggest_choice(name, [*FORMATS, 'package.module:attribute'])}")
-    found = import_user_object("format", name)
-    if not isinstance(found, CheckpointFormat):
-        raise CaseError(f"format {name!r}: is a {type(found).__name__}: must be a `CheckpointFormat` ({__name__})")
-    return found
+    return load_entry("format", name, FORMATS, CheckpointFormat)
 
 
 def make_saver(case: CheckpointCase | FaultCase, folder: Path) -> Saver:

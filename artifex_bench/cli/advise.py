@@ -39,4 +39,4 @@ def advise(folder: Path, as_json: bool, **budgets: Any) -> None:
         click.echo(json.dumps([answer.to_json() for answer in answers], indent=1, allow_nan=False))
     else:
         click.echo("\n\n".join(map(advice.format_advice, answers)))
-    sys.exit(0 if any(answer.choice for answer in answers) else 1)
+    sys.exit(0 if any(answer.is_met for answer in answers) else 1)

@@ -24,11 +24,6 @@ AXIS_LISTS = {
 }
 
 
-def make_catalogue() -> dict[str, dict[str, str]]:
-    """Return {list: {name: summary}} of everything that a user can name."""
-    return {name: make_list() for name, make_list in LISTS.items()}
-
-
 def _list_models() -> dict[str, str]:
     return {
         **{name: entry.summary for name, entry in MODELS.items()},

@@ -5,10 +5,37 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from artifex_bench.core.case import CaseError
+from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.registry import load_attribute
+
+Entry = TypeVar("Entry")
+
+
+def load_entry(kind: str, name: str, entries: Mapping[str, Entry], entry_type: type[Entry]) -> Entry:
+    """Return an entry of a registry, or one of the user's own.
+
+    Args:
+        kind: What the entry is, for error messages.
+        name: A name in `entries`, or ``package.module:attribute``.
+        entries: The registry.
+        entry_type: The type of its entries.
+
+    Raises:
+        CaseError: There is no such entry, or the attribute is of another type.
+    """
+    if name in entries:
+        return entries[name]
+    if ":" not in name:
+        raise CaseError(f"unknown {kind} {name!r}: {suggest_choice(name, [*entries, 'package.module:attribute'])}")
+    entry = import_user_object(kind, name)
+    if not isinstance(entry, entry_type):
+        wanted = f"`{entry_type.__name__}` ({entry_type.__module__})"
+        raise CaseError(f"{kind} {name!r}: is a {type(entry).__name__}: must be of type {wanted}")
+    return entry
 
 
 def import_user_object(kind: str, name: str) -> Any:

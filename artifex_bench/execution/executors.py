@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artifex_bench.core.case import CaseError
-from artifex_bench.core.convert import suggest_choice
 from artifex_bench.core.job import Job
-from artifex_bench.core.plugin import import_user_object
+from artifex_bench.core.plugin import load_entry
 from artifex_bench.core.record import Record
 from artifex_bench.execution import local
 
@@ -72,11 +70,4 @@ def load_executor(name: str) -> Executor:
     Raises:
         CaseError: There is no such executor, or the attribute is not an `Executor`.
     """
-    if name in EXECUTORS:
-        return EXECUTORS[name]
-    if ":" not in name:
-        raise CaseError(f"unknown executor {name!r}: {suggest_choice(name, [*EXECUTORS, 'package.module:attribute'])}")
-    executor = import_user_object("executor", name)
-    if not isinstance(executor, Executor):
-        raise CaseError(f"executor {name!r}: is a {type(executor).__name__}: must be an `Executor` ({__name__})")
-    return executor
+    return load_entry("executor", name, EXECUTORS, Executor)

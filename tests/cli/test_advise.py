@@ -35,3 +35,10 @@ def test_a_missing_budget_is_wrong_use(tmp_path):
     refused = call(store_run(tmp_path / "run"))
     assert refused.exit_code == 2
     assert refused.stderr.count("\n") == 1
+
+
+def test_the_exit_code_is_1_only_if_nothing_fits(tmp_path):
+    none = [record for record in SWEEP if record.case.strategy == "none"]
+    folder = store_run(tmp_path / "run", none, cases=tuple(dict.fromkeys(record.case for record in none)))
+    assert call(folder, "--memory-budget", "1GiB").exit_code == 0  # the only case fits, though it is no choice
+    assert call(folder, "--memory-budget", "1KiB").exit_code == 1

@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from artifex_bench.core import units
-from artifex_bench.core.kind import Table
+from artifex_bench.core.kind import Table, case_names
 from artifex_bench.core.stats import pareto_front
 from artifex_bench.kinds import checkpoint
 from artifex_bench.kinds.remat_columns import AOT_TABLE, LOCAL_TABLE
@@ -30,7 +30,7 @@ from artifex_bench.report.plots.runs import (
     STEP_TIME,
 )
 from artifex_bench.report.plots.scaling import plot_scaling, scaled_groups
-from artifex_bench.report.plots.style import Quantity, Styles, case_names, plot_style
+from artifex_bench.report.plots.style import Quantity, Styles, plot_style
 from artifex_bench.report.plots.tradeoff import label_cases, mark_capacity, plot_tradeoff
 
 # Units of the figures, in inches of 72. The page shows one unit as 0.85 to 1.4 pixels: wide enough for a screen of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from artifex_bench.core.kind import Kind, Table
+from artifex_bench.core.kind import Kind, Table, case_names
 from artifex_bench.core.record import Record
 from artifex_bench.core.run_spec import RunSpec
 from artifex_bench.kinds.frames import make_frame
@@ -23,7 +23,7 @@ from artifex_bench.report.html.charts import draw_charts
 from artifex_bench.report.html.heatmap import make_heatmaps
 from artifex_bench.report.html.render import write_template
 from artifex_bench.report.html.table import find_varying_axes, make_facets, make_lines
-from artifex_bench.report.plots.style import case_names, case_styles
+from artifex_bench.report.plots.style import case_styles
 from artifex_bench.report.tables import Grid, make_grids, split_tables
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from markupsafe import Markup
 from artifex_bench.core import units
 from artifex_bench.core.columns import Column
 from artifex_bench.core.fields import axis_names
-from artifex_bench.core.kind import Kind
+from artifex_bench.core.kind import Kind, case_names
 from artifex_bench.report.html.charts import setting_words
-from artifex_bench.report.plots.style import case_names
 from artifex_bench.report.tables import Grid
 
 MOST_VALUES = 40  # of a column that has a filter of its own

@@ -11,6 +11,7 @@ import pandas as pd
 
 from artifex_bench.core import units
 from artifex_bench.core.case import LOCAL
+from artifex_bench.core.kind import case_names
 from artifex_bench.kinds.remat_groups import SHAPE, describe_shape, estimated_front, group_by_shape, show_fit
 from artifex_bench.report.plots.panels import (
     add_legend_below,
@@ -21,7 +22,7 @@ from artifex_bench.report.plots.panels import (
     write_below,
 )
 from artifex_bench.report.plots.ranking import plot_ranking
-from artifex_bench.report.plots.style import COLOURS, Quantity, Styles, case_names, legend_label, plot_mark
+from artifex_bench.report.plots.style import COLOURS, Quantity, Styles, legend_label, plot_mark
 from artifex_bench.report.plots.tradeoff import label_panels, mark_capacity, plot_tradeoff
 from artifex_bench.report.text import shorten_labels
 

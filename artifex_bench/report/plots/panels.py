@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from artifex_bench.core.case import LOCAL
-from artifex_bench.report.plots.style import MUTED, Styles, case_names, ignore_missing_glyphs, legend_label
+from artifex_bench.core.kind import case_names
+from artifex_bench.report.plots.style import MUTED, Styles, ignore_missing_glyphs, legend_label
 from artifex_bench.report.text import make_printable, shorten_labels
 
 BEGINS = "\n(axis begins at "

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib import ticker
 
-from artifex_bench.report.plots.style import Quantity, Styles, case_names, plot_mark
+from artifex_bench.core.kind import case_names
+from artifex_bench.report.plots.style import Quantity, Styles, plot_mark
 from artifex_bench.report.text import shorten_labels
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import ticker
 
 from artifex_bench.core import units
+from artifex_bench.core.kind import case_names
 from artifex_bench.kinds import checkpoint, remat_groups
 from artifex_bench.report.plots.labels import Label, label_line_ends
 from artifex_bench.report.plots.panels import (
@@ -23,7 +24,6 @@ from artifex_bench.report.plots.style import (
     MIB,
     Quantity,
     Styles,
-    case_names,
     include_values,
     interval_lengths,
     legend_label,

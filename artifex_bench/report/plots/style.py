@@ -20,7 +20,7 @@ from matplotlib import ticker
 from matplotlib.transforms import ScaledTranslation
 
 from artifex_bench.core import units
-from artifex_bench.core.kind import case_names as case_names
+from artifex_bench.core.kind import case_names
 from artifex_bench.report.text import shorten_label
 
 # For marks and lines: the hues of Okabe & Ito 2008, darkened to a contrast of 3:1 on white (WCAG 2.2, 1.4.11).

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from artifex_bench.core import units
+from artifex_bench.core.kind import case_names
 from artifex_bench.core.units import is_present
 from artifex_bench.kinds.remat_groups import measured_front
 from artifex_bench.report.plots.labels import Label, place_labels
@@ -27,7 +28,6 @@ from artifex_bench.report.plots.style import (
     RULE,
     Quantity,
     Styles,
-    case_names,
     dodge_bars,
     ignore_missing_glyphs,
     include_values,
